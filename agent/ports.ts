@@ -1,0 +1,74 @@
+import type { MountRequest, OciMount } from '../isolators/isolator.ts'
+import type { Init } from '../proto/codec.ts'
+import type { KillRow, LedgerHead, LedgerRecord, ObjectRow, QuarantineRow, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
+
+/** What the agent's rooms expect of each other, where one room is behind another's wall. */
+
+/** agent/ledger/ledger.ts */
+export interface Ledger {
+  readonly view: LedgerView
+  readonly quarantined: readonly QuarantineRow[]
+  /**
+   * Resolves when the record is in the kernel (`kernel`: enough for boot-bound objects) or on the disk (`disk`: desired state,
+   * statuses, kills); the view shows it from then on. Order of calls is order in the file.
+   */
+  append(record: Init<LedgerRecord>, durability: 'kernel' | 'disk'): Promise<void>
+  close(): Promise<void>
+}
+
+export interface LedgerView {
+  readonly head: LedgerHead
+  /** By container id; gone once forgotten. */
+  readonly tasks: ReadonlyMap<string, LedgerTask>
+  /** The next free number of the status outbox. */
+  readonly nextStatusNumber: number
+}
+
+export interface LedgerTask {
+  readonly row: TaskRow
+  readonly kill: KillRow | null
+  /** By `kind:id`; released ones are gone. */
+  readonly objects: ReadonlyMap<string, ObjectRow>
+  readonly latest: TaskStatus | null
+  readonly unacknowledged: readonly TaskStatus[]
+}
+
+/** agent/images/store.ts */
+export interface ImageStore {
+  /** Throws `Fault('not-found')` for an unknown image, `corrupt` for one whose layers are damaged. */
+  resolve(reference: string, signal: AbortSignal): Promise<ResolvedImage>
+}
+
+export interface ResolvedImage {
+  readonly reference: string
+  /** `sha256:…` of the manifest; of the built-in image its own fingerprint. */
+  readonly digest: string
+  /** Absolute directories, uppermost first. Never empty. */
+  readonly layers: readonly string[]
+  /** Mounts that are part of the image itself (the built-in image `host`). */
+  readonly mounts: readonly OciMount[]
+  readonly entrypoint: readonly string[]
+  readonly command: readonly string[]
+  readonly environment: readonly string[]
+  readonly workingDirectory: string
+  readonly user: string
+  readonly stopSignal: string
+}
+
+export type OperatorMountPolicy = (mount: MountRequest) => void
+
+/** What a route of the local API gets and gives; the same for the unix socket and for streams over the agent link. */
+export interface LocalRequest {
+  readonly method: string
+  /** Path and query. */
+  readonly url: string
+  readonly body: AsyncIterable<Uint8Array>
+}
+
+export interface LocalResponse {
+  readonly status: number
+  readonly contentType: string
+  readonly body: AsyncIterable<Uint8Array>
+}
+
+export type LocalRouter = (request: LocalRequest, signal: AbortSignal) => Promise<LocalResponse>

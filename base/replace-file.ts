@@ -1,0 +1,26 @@
+import { open, rename } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+/** Write-new, fsync, rename, fsync the folder: a reader sees the old bytes or the new ones. */
+export async function replaceFile(path: string, bytes: Uint8Array | string, mode = 0o600): Promise<void> {
+  const draft = `${path}.draft`
+  await withHandle(await open(draft, 'w', mode), async (f) => {
+    await f.writeFile(bytes)
+    await f.sync()
+  })
+  await rename(draft, path)
+  await syncDirectory(dirname(path))
+}
+
+/** Makes created, renamed and removed names of a folder durable. */
+export async function syncDirectory(path: string): Promise<void> {
+  await withHandle(await open(path, 'r'), (d) => d.sync())
+}
+
+export async function withHandle<H extends { close(): Promise<void> }, R>(handle: H, body: (h: H) => Promise<R>): Promise<R> {
+  try {
+    return await body(handle)
+  } finally {
+    await handle.close()
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * What turns a bundle into a running container and back into nothing.
+ *
+ *   launch -> wait -> (signal | kill)* -> remove        after the agent's restart: inspect -> wait ...
+ *
+ * Rules:
+ *  - The runtime, not the agent, holds stdio, log and exit code: a container survives the agent's death at any step.
+ *  - `launch` that rejects has left nothing behind. Its Fault names what the task did wrong (`invalid`, with
+ *    `detail.reason` = program_not_found | program_not_executable | memory_too_small) or what the host did (`unavailable`).
+ *  - `remove` may be repeated, and copes with a container that was never made.
+ *  - A container is known by boot id, pid with start time, and its cgroup; never by a pid alone.
+ */
+export interface Runtime {
+  readonly name: string
+  launch(request: LaunchRequest, signal: AbortSignal): Promise<RunningContainer>
+  /** What the kernel shows of a container that may have been launched before. */
+  inspect(containerId: string): Promise<Observed>
+  /** Resolves when the container has ended, with its exit or with `lost` where nobody saw it. Rejects only with the signal's reason. */
+  wait(containerId: string, signal: AbortSignal): Promise<ContainerExit>
+  /** Sends a signal to the container's first process. A container that has ended is no error. */
+  signal(containerId: string, signal: number): Promise<void>
+  /** Ends every process of the container at once. */
+  kill(containerId: string): Promise<void>
+  /** Removes everything of an ended container but its sandbox and log. */
+  remove(containerId: string, signal: AbortSignal): Promise<void>
+  /** The command line that runs a program inside; the caller spawns it. */
+  execCommand(request: ExecRequest): readonly string[]
+}
+
+export interface LaunchRequest {
+  readonly containerId: string
+  readonly bundleDir: string
+  /** The finished runtime spec. */
+  readonly config: Readonly<Record<string, unknown>>
+  readonly logPath: string
+  /** conmon's own bound on the log while the agent is down, in bytes. */
+  readonly logMaxBytes: number
+  readonly terminal: boolean
+  readonly openStdin: boolean
+  readonly runtime: 'runc' | 'crun'
+}
+
+export interface RunningContainer {
+  readonly pid: number
+  /** Field 22 of /proc/PID/stat, in clock ticks since boot: with the pid it names the process for this boot. */
+  readonly startTicks: number
+  readonly monitorPid: number
+}
+
+export type Observed =
+  | { readonly kind: 'running'; readonly container: RunningContainer }
+  | { readonly kind: 'exited'; readonly exit: ContainerExit }
+  /** There is something of it, but no process and no exit code. */
+  | { readonly kind: 'remains' }
+  | { readonly kind: 'absent' }
+
+export type ContainerExit =
+  | { readonly kind: 'exited'; readonly code: number; readonly signal: number | undefined; readonly outOfMemory: boolean }
+  | { readonly kind: 'lost'; readonly why: string }
+
+export interface ExecRequest {
+  readonly containerId: string
+  readonly arguments: readonly string[]
+  readonly environment: readonly string[]
+  readonly workingDirectory: string
+  readonly user: string
+  readonly terminal: boolean
+  /** Where the pid of the program is to be written. */
+  readonly pidFile: string
+}
