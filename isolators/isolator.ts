@@ -55,6 +55,8 @@ export interface IsolatorRequest {
   readonly network: 'host' | 'none'
   /** Read-only layers of the image, uppermost first, as absolute directories; empty for a rootfs made of mounts alone. */
   readonly layers: readonly string[]
+  /** Mounts that belong to the image itself; they come before the task's own. */
+  readonly imageMounts: readonly OciMount[]
   readonly mounts: readonly MountRequest[]
   readonly process: ProcessRequest
   readonly seccomp: 'default' | 'unconfined'

@@ -1,0 +1,31 @@
+import { capabilities } from './capabilities.ts'
+import type { CgroupLayout } from './cgroup2/layout.ts'
+import { cgroupLimits } from './cgroup2/limits.ts'
+import { diskLimit } from './disk.ts'
+import { filesystem } from './filesystem.ts'
+import { hiddenPaths } from './hidden-paths.ts'
+import type { Isolator } from './isolator.ts'
+import { namespaces } from './namespaces.ts'
+import { networkModes } from './network/modes.ts'
+import { rlimits } from './rlimits.ts'
+import { seccomp } from './seccomp.ts'
+
+interface BuiltinConfig {
+  readonly layout: CgroupLayout
+  readonly cgroupParent: string
+  readonly seccompProfile: string
+  sleep(ms: number, signal: AbortSignal): Promise<void>
+}
+
+/** The walls in the order in which they are put up; they are taken down in the reverse order. */
+export const builtinIsolators = (config: BuiltinConfig): readonly Isolator[] => [
+  filesystem,
+  namespaces,
+  networkModes,
+  cgroupLimits(config.layout, config.cgroupParent),
+  diskLimit({ sleep: config.sleep }),
+  rlimits(),
+  capabilities,
+  hiddenPaths,
+  seccomp(config.seccompProfile)
+]

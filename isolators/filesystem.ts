@@ -1,0 +1,92 @@
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { BundlePart, Isolator, IsolatorRequest, OciMount } from './isolator.ts'
+
+/** Where the task finds its sandbox directory; also in the environment as HEARTH_SANDBOX. */
+export const sandboxMountPoint = '/sandbox'
+
+/**
+ * The root: the image's layers below a writable layer, as an OCI mount at `/`. Nothing is mounted on the host, so the mount
+ * dies with the container and a crashed agent leaves none behind (facts on launch, 2).
+ */
+export const filesystem: Isolator = {
+  name: 'filesystem',
+  capabilities: async () => [{ name: 'rootfs.overlay', present: true, detail: 'overlay mounted by the runtime' }],
+
+  async prepare(request, signal): Promise<BundlePart> {
+    signal.throwIfAborted()
+    const places = placesOf(request)
+    await request.journal({ kind: 'sandbox_dir', id: request.sandboxDir })
+    await request.journal({ kind: 'overlay', id: places.upper })
+    await Promise.all(
+      [places.root, places.upper, places.work, places.files].map((path) => mkdir(path, { recursive: true, mode: 0o755 }))
+    )
+    return {
+      rootPath: places.root,
+      env: [`HEARTH_SANDBOX=${sandboxMountPoint}`],
+      mounts: [
+        overlay(request.layers, places.upper, places.work),
+        ...kernelMounts,
+        ...request.imageMounts,
+        {
+          destination: sandboxMountPoint,
+          type: 'bind',
+          source: places.files,
+          options: ['bind', 'rw', 'nosuid', 'nodev', 'rprivate']
+        },
+        ...request.mounts.map((m) => ({
+          destination: m.target,
+          type: 'bind',
+          source: m.source,
+          options: ['rbind', m.readOnly ? 'ro' : 'rw', 'rprivate']
+        }))
+      ]
+    }
+  },
+
+  /** The writable layer goes with the container; the sandbox's files and the log stay until the task is forgotten. */
+  async cleanup(request) {
+    const places = placesOf(request)
+    await Promise.all([places.upper, places.work].map((path) => rm(path, { recursive: true, force: true })))
+  }
+}
+
+interface Places {
+  readonly root: string
+  readonly upper: string
+  readonly work: string
+  readonly files: string
+}
+
+const placesOf = (request: Pick<IsolatorRequest, 'bundleDir' | 'sandboxDir'>): Places => ({
+  root: join(request.bundleDir, 'root'),
+  upper: join(request.sandboxDir, 'upper'),
+  work: join(request.sandboxDir, 'work'),
+  files: join(request.sandboxDir, 'files')
+})
+
+/** overlayfs takes `lowerdir` uppermost first; `:` and `,` and `\` in a path must be escaped (Documentation/filesystems/overlayfs). */
+function overlay(layers: readonly string[], upper: string, work: string): OciMount {
+  const lower = layers.map((l) => l.replace(/[\\:,]/g, (c) => `\\${c}`)).join(':')
+  return {
+    destination: '/',
+    type: 'overlay',
+    source: 'overlay',
+    options: [`lowerdir=${lower}`, `upperdir=${upper}`, `workdir=${work}`]
+  }
+}
+
+/** runtime-spec 1.0, "Default Filesystems", with the options Docker and Podman use. */
+const kernelMounts: readonly OciMount[] = [
+  { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
+  { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'] },
+  {
+    destination: '/dev/pts',
+    type: 'devpts',
+    source: 'devpts',
+    options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5']
+  },
+  { destination: '/dev/shm', type: 'tmpfs', source: 'shm', options: ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=65536k'] },
+  { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
+  { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] }
+]

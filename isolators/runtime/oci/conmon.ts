@@ -1,0 +1,103 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
+import { Fault } from '../../../base/fault.ts'
+import type { LaunchRequest } from '../runtime.ts'
+
+interface ConmonPlaces {
+  readonly program: string
+  readonly shim: string
+  readonly exitDir: string
+}
+
+/** Puts conmon into its own cgroup before it forks; absent where conmon may stay beside the agent. */
+export type PlaceMonitor = (pid: number) => Promise<void>
+
+/**
+ * Starts conmon over the runtime and resolves with the container's first pid, or with the runtime's words where it failed.
+ * conmon owns stdio, log and exit code from then on. It tells the pid as one JSON line on the sync pipe; with a start pipe it
+ * blocks before it forks until a byte comes (conmon 2.1 sources: `_OCI_SYNCPIPE`, `_OCI_STARTPIPE`).
+ */
+export async function startConmon(
+  places: ConmonPlaces,
+  request: LaunchRequest,
+  place: PlaceMonitor | undefined,
+  signal: AbortSignal
+): Promise<{ readonly pid: number } | { readonly message: string }> {
+  const child = spawn(places.program, conmonArguments(places, request), {
+    cwd: request.bundleDir,
+    detached: true,
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe', ...(place === undefined ? [] : (['pipe'] as const))],
+    env: {
+      PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+      _OCI_SYNCPIPE: '3',
+      ...(place === undefined ? {} : { _OCI_STARTPIPE: '4' })
+    }
+  })
+  const stop = (): void => endGroup(child)
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    const line = firstLine(child)
+    if (place !== undefined) {
+      if (child.pid !== undefined) await place(child.pid)
+      ;(child.stdio[4] as unknown as Writable).end('x')
+    }
+    const answer = parseAnswer(await line)
+    signal.throwIfAborted()
+    return answer
+  } finally {
+    signal.removeEventListener('abort', stop)
+    child.unref()
+  }
+}
+
+function conmonArguments(places: ConmonPlaces, request: LaunchRequest): string[] {
+  const bundle = request.bundleDir
+  return [
+    ...['--api-version', '1', '-c', request.containerId, '-u', request.containerId, '-r', places.shim, '-b', bundle],
+    ...['-p', join(bundle, 'pid'), '--conmon-pidfile', join(bundle, 'conmon.pid'), '--exit-dir', places.exitDir],
+    ...['--persist-dir', bundle, '--socket-dir-path', bundle, '-l', `k8s-file:${request.logPath}`],
+    ...['--log-size-max', String(request.logMaxBytes), '--no-sync-log'],
+    ...(request.terminal ? ['-t'] : []),
+    ...(request.openStdin ? ['-i'] : [])
+  ]
+}
+
+function firstLine(child: ChildProcess): Promise<string> {
+  const pipe = child.stdio[3] as Readable
+  return new Promise((resolve, reject) => {
+    let text = ''
+    pipe.setEncoding('utf8')
+    pipe.on('data', (chunk: string) => {
+      text += chunk
+      if (text.includes('\n')) resolve(text.slice(0, text.indexOf('\n')))
+    })
+    pipe.once('end', () => resolve(text))
+    pipe.once('error', reject)
+    child.once('error', (cause) => {
+      reject(
+        new Fault(
+          'unavailable',
+          `conmon could not be started: ${cause.message}; install it with apt-get install conmon`,
+          {},
+          cause
+        )
+      )
+    })
+  })
+}
+
+function parseAnswer(line: string): { readonly pid: number } | { readonly message: string } {
+  if (line.trim() === '') return { message: 'conmon ended without a word' }
+  const answer = JSON.parse(line) as { readonly data?: unknown; readonly message?: unknown }
+  if (typeof answer.data === 'number' && answer.data > 0) return { pid: answer.data }
+  return { message: typeof answer.message === 'string' ? answer.message : line }
+}
+
+function endGroup(child: ChildProcess): void {
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
+  } catch {
+    // The group has ended by itself.
+  }
+}

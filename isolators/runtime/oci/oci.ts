@@ -1,0 +1,221 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { Fault } from '../../../base/fault.ts'
+import { type CgroupLayout, unifiedDirectory } from '../../cgroup2/layout.ts'
+import { readOomKills } from '../../cgroup2/limits.ts'
+import { isPopulated, joinCgroup, killCgroup, makeCgroup } from '../../cgroup2/tree.ts'
+import type { OciMount } from '../../isolator.ts'
+import type { ContainerExit, ExecRequest, LaunchRequest, Observed, RunningContainer, Runtime } from '../runtime.ts'
+import { type PlaceMonitor, startConmon } from './conmon.ts'
+import { ExitFiles } from './exits.ts'
+import { launchFault } from './failure.ts'
+import { isInCgroup, isSameProcess, readProcess } from './process-table.ts'
+import { type OciRuntimeName, writeShims } from './shim.ts'
+
+interface OciParts {
+  readonly layout: CgroupLayout
+  sleep(ms: number, signal: AbortSignal): Promise<void>
+}
+
+export interface OciConfig {
+  /** Boot-bound directory; bundles lie in `c/` below it. */
+  readonly runDir: string
+  /** Path of the cgroup that holds all containers, the same in every hierarchy. */
+  readonly cgroupParent: string
+  readonly programs: { readonly conmon: string; readonly runc: string; readonly crun: string }
+}
+
+/** How often the monitor of a running container is looked at: only a conmon that was killed needs it. */
+const monitorCheckMs = 2_000
+
+/** conmon over runc or crun: conmon holds stdio, log and exit code while the agent is down. */
+export class OciRuntime implements Runtime {
+  readonly name = 'oci'
+  readonly #parts: OciParts
+  readonly #config: OciConfig
+  readonly #exits: ExitFiles
+  readonly #place: PlaceMonitor | undefined
+  #shims: Readonly<Record<OciRuntimeName, string>> = { runc: '', crun: '' }
+
+  constructor(parts: OciParts, config: OciConfig) {
+    this.#parts = parts
+    this.#config = config
+    this.#exits = new ExitFiles(join(config.runDir, 'exits'))
+    this.#place = parts.layout.mode === 'v2' ? (pid) => this.#placeMonitor(pid) : undefined
+  }
+
+  async start(): Promise<void> {
+    const { runDir, programs } = this.#config
+    await mkdir(join(runDir, 'c'), { recursive: true, mode: 0o711 })
+    const hide = this.#parts.layout.mode === 'hybrid' ? this.#parts.layout.unified : undefined
+    this.#shims = writeShims(join(runDir, 'bin'), join(runDir, 'oci'), programs, hide)
+    this.#exits.start()
+  }
+
+  stop(): void {
+    this.#exits.stop()
+  }
+
+  async launch(request: LaunchRequest, signal: AbortSignal): Promise<RunningContainer> {
+    const { containerId, bundleDir } = request
+    try {
+      await mkdir(join(bundleDir, 'root'), { recursive: true, mode: 0o711 })
+      await writeBundle(request)
+      const places = {
+        program: this.#config.programs.conmon,
+        shim: this.#shims[request.runtime],
+        exitDir: dirname(this.#exits.pathOf('x'))
+      }
+      const answer = await startConmon(places, request, this.#place, signal)
+      if ('message' in answer) throw launchFault(answer.message, programOf(request.config), isMemoryLimited(request.config))
+      const startTicks = readProcess(answer.pid)?.startTicks ?? 0
+      return { pid: answer.pid, startTicks, monitorPid: readPid(join(bundleDir, 'conmon.pid')) ?? 0 }
+    } catch (cause) {
+      await this.kill(containerId)
+      await this.remove(containerId)
+      throw cause
+    }
+  }
+
+  async inspect(containerId: string): Promise<Observed> {
+    const code = this.#exits.read(containerId)
+    if (code !== undefined) return { kind: 'exited', exit: await this.#exitOf(containerId, code) }
+    const bundle = this.#bundleOf(containerId)
+    const pid = readPid(join(bundle, 'pid'))
+    const process = pid === undefined ? undefined : readProcess(pid)
+    if (pid !== undefined && process !== undefined && isInCgroup(pid, containerId)) {
+      const monitorPid = readPid(join(bundle, 'conmon.pid')) ?? 0
+      return { kind: 'running', container: { pid, startTicks: process.startTicks, monitorPid } }
+    }
+    const own = unifiedDirectory(this.#parts.layout, join(this.#config.cgroupParent, containerId))
+    const cgroup = own === undefined ? undefined : await isPopulated(own)
+    return cgroup !== undefined || existsSync(join(bundle, 'config.json')) ? { kind: 'remains' } : { kind: 'absent' }
+  }
+
+  wait(containerId: string, signal: AbortSignal): Promise<ContainerExit> {
+    const ended = new AbortController()
+    return new Promise<ContainerExit>((resolve, reject) => {
+      const stop = (): void => reject(signal.reason as Error)
+      const unwatch = this.#exits.watch(containerId, () => look())
+      const settle = (exit: Promise<ContainerExit> | ContainerExit): void => {
+        unwatch()
+        signal.removeEventListener('abort', stop)
+        ended.abort()
+        resolve(exit)
+      }
+      const look = (): void => {
+        const code = this.#exits.read(containerId)
+        if (code !== undefined) settle(this.#exitOf(containerId, code))
+      }
+      signal.addEventListener('abort', stop, { once: true })
+      if (signal.aborted) stop()
+      look()
+      this.#watchMonitor(containerId, AbortSignal.any([signal, ended.signal])).then(settle, () => undefined) // aborted: settled above
+    })
+  }
+
+  async signal(containerId: string, signal: number): Promise<void> {
+    const seen = await this.inspect(containerId)
+    if (seen.kind !== 'running' || !isSameProcess(seen.container.pid, seen.container.startTicks)) return
+    try {
+      process.kill(seen.container.pid, signal)
+    } catch {
+      // It ended between the look and the signal.
+    }
+  }
+
+  async kill(containerId: string): Promise<void> {
+    const path = join(this.#config.cgroupParent, containerId)
+    const own = unifiedDirectory(this.#parts.layout, path)
+    if (own !== undefined && (await killCgroup(own))) return
+    await this.signal(containerId, 9)
+  }
+
+  /**
+   * In-process, because `runc delete` costs 10 ms even for what is dead (facts on launch, 9): nothing of the container runs any
+   * more, no hooks were asked for, so its state directory and bundle are all there is. The cgroup belongs to the isolator.
+   */
+  async remove(containerId: string): Promise<void> {
+    const state = join(this.#config.runDir, 'oci')
+    await rm(this.#bundleOf(containerId), { recursive: true, force: true })
+    await Promise.all([
+      rm(join(state, 'runc', containerId), { recursive: true, force: true }),
+      rm(join(state, 'crun', containerId), { recursive: true, force: true })
+    ])
+    await rm(this.#exits.pathOf(containerId), { force: true })
+  }
+
+  execCommand(request: ExecRequest): readonly string[] {
+    const runtime = existsSync(join(this.#config.runDir, 'oci', 'crun', request.containerId)) ? 'crun' : 'runc'
+    return [
+      this.#shims[runtime],
+      'exec',
+      ...['--cwd', request.workingDirectory, '--pid-file', request.pidFile],
+      ...(request.user === '' ? [] : ['--user', request.user]),
+      ...(request.terminal ? ['--tty'] : []),
+      ...request.environment.flatMap((e) => ['--env', e]),
+      request.containerId,
+      ...request.arguments
+    ]
+  }
+
+  async #exitOf(containerId: string, code: number): Promise<ContainerExit> {
+    const path = join(this.#config.cgroupParent, containerId)
+    const outOfMemory = code !== 0 && (await readOomKills(this.#parts.layout, path)) > 0
+    return { kind: 'exited', code, signal: code > 128 && code <= 128 + 64 ? code - 128 : undefined, outOfMemory }
+  }
+
+  /** Resolves once the container is gone without an exit code, because its monitor was killed or never wrote one. */
+  async #watchMonitor(containerId: string, signal: AbortSignal): Promise<ContainerExit> {
+    for (;;) {
+      await this.#parts.sleep(monitorCheckMs, signal)
+      const monitor = readPid(join(this.#bundleOf(containerId), 'conmon.pid'))
+      if (monitor !== undefined && readProcess(monitor) !== undefined) continue
+      const seen = await this.inspect(containerId)
+      if (seen.kind === 'exited') return seen.exit
+      if (seen.kind !== 'running')
+        return { kind: 'lost', why: 'the container ended while nothing watched it: its monitor had been killed' }
+    }
+  }
+
+  async #placeMonitor(pid: number): Promise<void> {
+    const path = join(this.#config.cgroupParent, 'monitors')
+    const unified = this.#parts.layout.unified
+    if (unified === undefined) throw new Fault('unavailable', 'the cgroup v2 tree is not mounted')
+    await makeCgroup(unified, path, [])
+    await joinCgroup(join(unified, path), pid)
+  }
+
+  #bundleOf(containerId: string): string {
+    return join(this.#config.runDir, 'c', containerId)
+  }
+}
+
+/** crun cannot mount the root itself: its shim does, from the options left in the bundle. */
+async function writeBundle(request: LaunchRequest): Promise<void> {
+  const config = join(request.bundleDir, 'config.json')
+  const [root, ...others] = request.config['mounts'] as readonly OciMount[]
+  if (request.runtime === 'runc' || root?.destination !== '/') return writeFile(config, JSON.stringify(request.config))
+  await writeFile(join(request.bundleDir, 'overlay'), root.options.join(','))
+  return writeFile(config, JSON.stringify({ ...request.config, mounts: others }))
+}
+
+function readPid(path: string): number | undefined {
+  try {
+    const pid = Number(readFileSync(path, 'utf8'))
+    return Number.isInteger(pid) && pid > 1 ? pid : undefined
+  } catch {
+    return undefined // not written yet, or never
+  }
+}
+
+const programOf = (config: LaunchRequest['config']): string => {
+  const { args } = config['process'] as { readonly args?: readonly string[] }
+  return args?.[0] ?? ''
+}
+
+const isMemoryLimited = (config: LaunchRequest['config']): boolean => {
+  const linux = config['linux'] as { readonly resources?: { readonly memory?: unknown }; readonly cgroupsPath?: string }
+  return linux.resources?.memory !== undefined || (linux.cgroupsPath?.endsWith('/task') ?? false)
+}

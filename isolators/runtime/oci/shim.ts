@@ -1,0 +1,46 @@
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+export type OciRuntimeName = 'runc' | 'crun'
+
+/**
+ * conmon calls its runtime with `create` and expects a second program to say `start`. Nothing has to happen between the two
+ * here, so a two-line program turns `create` into `run --detach`: one process less, 9 ms sooner (facts on launch, 3).
+ *
+ * crun mounts no overlay at `/` and refuses hybrid cgroups. It gets a mount namespace of its own, in which the overlay is
+ * mounted (options in `overlay` of the bundle) and, on hybrid hosts, the v2 tree is out of sight. Both are views: nothing
+ * changes for anybody else, and nothing is left when the container ends.
+ */
+export function writeShims(
+  directory: string,
+  stateDir: string,
+  programs: Readonly<Record<OciRuntimeName, string>>,
+  hideUnified: string | undefined
+): Readonly<Record<OciRuntimeName, string>> {
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  const shim = (name: OciRuntimeName): string => {
+    const path = join(directory, name)
+    const real = `${quote(programs[name])} --root ${quote(join(stateDir, name))}`
+    writeFileSync(path, name === 'crun' ? viewed(real, hideUnified) : direct(real))
+    chmodSync(path, 0o700)
+    return path
+  }
+  return { runc: shim('runc'), crun: shim('crun') }
+}
+
+const direct = (real: string): string => `#!/bin/sh
+[ "$1" = create ] && { shift; exec ${real} run --detach "$@"; }
+exec ${real} "$@"
+`
+
+/** conmon calls `create --bundle DIRECTORY ...`; the third word is where the overlay's options lie. */
+const viewed = (real: string, hideUnified: string | undefined): string => `#!/bin/sh
+[ "$HEARTH_VIEW" = 1 ] || { HEARTH_VIEW=1 exec unshare -m "$0" "$@"; }
+unset HEARTH_VIEW
+${hideUnified === undefined ? '' : `umount ${quote(hideUnified)} || exit 1\n`}[ "$1" = create ] || exec ${real} "$@"
+mount -t overlay -o "$(cat "$3/overlay")" overlay "$3/root" || exit 1
+shift
+exec ${real} run --detach "$@"
+`
+
+const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`

@@ -1,0 +1,113 @@
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { rmdir } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { systemClock } from '../../base/clock.ts'
+import { builtinIsolators } from '../../isolators/builtin.ts'
+import { cgroupDirectories, readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
+import type { BundlePart, Isolator, IsolatorRequest } from '../../isolators/isolator.ts'
+import { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
+import { buildSpec } from '../../isolators/runtime/oci/spec.ts'
+import type { LaunchRequest } from '../../isolators/runtime/runtime.ts'
+import { makeBusyboxLayer } from './busybox-layer.ts'
+
+export interface ContainerHost {
+  readonly directory: string
+  readonly runDir: string
+  readonly layer: string
+  readonly runtime: OciRuntime
+  readonly isolators: readonly Isolator[]
+  request(args: readonly string[], more?: Partial<IsolatorRequest>): IsolatorRequest
+  prepare(request: IsolatorRequest): Promise<LaunchRequest>
+  /** Ends and removes a container of this host, walls included. */
+  remove(request: IsolatorRequest): Promise<void>
+}
+
+/** A real runtime with all isolators in a directory and a cgroup parent of its own; everything is removed when the test ends. */
+export async function containerHost(t: Test): Promise<ContainerHost> {
+  const directory = mkdtempSync(join(tmpdir(), 'hearth-'))
+  const runDir = join(directory, 'run')
+  const layout = readCgroupLayout()
+  const cgroupParent = `/hearth-test-${randomBytes(4).toString('hex')}`
+  const isolators = builtinIsolators({
+    layout,
+    cgroupParent,
+    seccompProfile: '/usr/share/containers/seccomp.json',
+    sleep: systemClock.sleep
+  })
+  const programs = { conmon: '/usr/bin/conmon', runc: '/usr/sbin/runc', crun: '/usr/bin/crun' }
+  const runtime = new OciRuntime({ layout, sleep: systemClock.sleep }, { runDir, cgroupParent, programs })
+  await runtime.start()
+  const layer = makeBusyboxLayer(join(directory, 'layer'))
+  const made = new Map<string, IsolatorRequest>()
+
+  const remove = async (request: IsolatorRequest): Promise<void> => {
+    await runtime.kill(request.containerId)
+    if ((await runtime.inspect(request.containerId)).kind === 'running') {
+      await runtime.wait(request.containerId, AbortSignal.timeout(20_000))
+    }
+    await runtime.remove(request.containerId)
+    for (const isolator of [...isolators].reverse()) await isolator.cleanup(request)
+    made.delete(request.containerId)
+  }
+  t.teardown(async () => {
+    for (const request of made.values()) await remove(request)
+    runtime.stop()
+    for (const path of cgroupDirectories(layout, cgroupParent)) await rmdir(path).catch(() => undefined) // a controller without it
+    rmSync(directory, { recursive: true, force: true })
+  })
+
+  return {
+    directory,
+    runDir,
+    layer,
+    runtime,
+    isolators,
+    remove,
+    request(args, more = {}) {
+      const containerId = randomBytes(16).toString('hex')
+      const request: IsolatorRequest = {
+        containerId,
+        bundleDir: join(runDir, 'c', containerId),
+        sandboxDir: join(directory, 'sandboxes', containerId),
+        limits: { milliCpu: 0, memoryBytes: 0, diskBytes: 0, pidsMax: 64 },
+        network: 'none',
+        layers: [layer],
+        imageMounts: [],
+        mounts: [],
+        process: {
+          arguments: args,
+          environment: ['PATH=/bin'],
+          workingDirectory: '/',
+          uid: 0,
+          gid: 0,
+          additionalGids: [],
+          terminal: false,
+          hostname: 'test'
+        },
+        seccomp: 'default',
+        journal: async () => undefined,
+        ...more
+      }
+      made.set(containerId, request)
+      return request
+    },
+    async prepare(request) {
+      const parts: BundlePart[] = []
+      mkdirSync(request.sandboxDir, { recursive: true })
+      for (const isolator of isolators) parts.push(await isolator.prepare(request, new AbortController().signal))
+      return {
+        containerId: request.containerId,
+        bundleDir: request.bundleDir,
+        config: buildSpec(request, parts, {}),
+        logPath: join(request.sandboxDir, 'log'),
+        logMaxBytes: 10_000_000,
+        terminal: request.process.terminal,
+        openStdin: false,
+        runtime: 'runc'
+      }
+    }
+  }
+}
