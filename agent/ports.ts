@@ -8,6 +8,8 @@ import type { KillRow, LedgerHead, LedgerRecord, ObjectRow, QuarantineRow, TaskR
 export interface Ledger {
   readonly view: LedgerView
   readonly quarantined: readonly QuarantineRow[]
+  /** The disk is full and the reserve given up: what ends a task is still recorded, a new task row is refused (`exhausted`). */
+  readonly low: boolean
   /**
    * Resolves when the record is in the kernel (`kernel`: enough for boot-bound objects) or on the disk (`disk`: desired state,
    * statuses, kills); the view shows it from then on. Order of calls is order in the file.
@@ -20,17 +22,22 @@ export interface LedgerView {
   readonly head: LedgerHead
   /** By container id; gone once forgotten. */
   readonly tasks: ReadonlyMap<string, LedgerTask>
+  /** What belongs to no container (image layers), by `kind:id`; released ones are gone. */
+  readonly objects: ReadonlyMap<string, ObjectRow>
   /** The next free number of the status outbox. */
   readonly nextStatusNumber: number
 }
 
 export interface LedgerTask {
+  /** `group` is null where the row itself was lost to damage and only later records tell of the container. */
   readonly row: TaskRow
   readonly kill: KillRow | null
   /** By `kind:id`; released ones are gone. */
   readonly objects: ReadonlyMap<string, ObjectRow>
   readonly latest: TaskStatus | null
   readonly unacknowledged: readonly TaskStatus[]
+  /** Records later than its first were lost to damage: that something is not recorded does not prove that it did not happen. */
+  readonly doubtful: boolean
 }
 
 /** agent/images/store.ts */

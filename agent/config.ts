@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { Fault } from '../base/fault.ts'
+
+export interface AgentConfig {
+  readonly stateDir: string
+  readonly runDir: string
+  readonly masters: readonly string[]
+  readonly cgroupParent: string
+  readonly allowedMounts: readonly string[]
+  readonly allowUnconfined: boolean
+  readonly seccompProfile: string
+  readonly conmon: string
+  readonly runc: string
+  readonly crun: string
+  readonly logLevel: string
+  /** End all workloads of the state directory and exit; the way out when no agent runs. */
+  readonly stopWorkloads: boolean
+}
+
+interface Setting {
+  readonly flag: string
+  readonly env: string
+  readonly fallback: string
+  readonly help: string
+  /** What is wrong with the text, or undefined. */
+  readonly check?: (text: string) => string | undefined
+}
+
+const absolute = (text: string): string | undefined => (text.startsWith('/') ? undefined : 'must be an absolute path')
+const absolutePaths = (text: string): string | undefined =>
+  list(text).every((p) => p.startsWith('/')) ? undefined : 'must be absolute paths, separated by commas'
+const levels = ['debug', 'info', 'warn', 'error']
+
+/** Flag over environment over default, for every setting of the agent. */
+export const agentSettings: readonly Setting[] = [
+  { flag: 'state-dir', env: 'HEARTH_STATE_DIR', fallback: '/var/lib/hearth', help: 'where everything lies', check: absolute },
+  {
+    flag: 'masters',
+    env: 'HEARTH_MASTERS',
+    fallback: '',
+    help: 'unix:/path or tcp:host:port, separated by commas; default: the master of the same state directory',
+    check: (text) =>
+      list(text).every((m) => /^(unix:\/.+|tcp:.+:\d+)$/.test(m))
+        ? undefined
+        : 'must be unix:/path or tcp:host:port, separated by commas'
+  },
+  {
+    flag: 'cgroup-parent',
+    env: 'HEARTH_CGROUP_PARENT',
+    fallback: '',
+    help: 'cgroup of all containers; default: named after the state directory'
+  },
+  {
+    flag: 'allow-mount',
+    env: 'HEARTH_ALLOW_MOUNT',
+    fallback: '',
+    help: 'host folders that tasks may mount',
+    check: absolutePaths
+  },
+  {
+    flag: 'allow-unconfined',
+    env: 'HEARTH_ALLOW_UNCONFINED',
+    fallback: 'no',
+    help: 'yes: tasks may switch seccomp off',
+    check: (text) => (text === 'yes' || text === 'no' ? undefined : 'must be yes or no')
+  },
+  {
+    flag: 'seccomp-profile',
+    env: 'HEARTH_SECCOMP_PROFILE',
+    fallback: '/usr/share/containers/seccomp.json',
+    help: 'default profile for tasks',
+    check: absolute
+  },
+  { flag: 'conmon', env: 'HEARTH_CONMON', fallback: '/usr/bin/conmon', help: 'path of conmon', check: absolute },
+  { flag: 'runc', env: 'HEARTH_RUNC', fallback: '/usr/sbin/runc', help: 'path of runc', check: absolute },
+  { flag: 'crun', env: 'HEARTH_CRUN', fallback: '/usr/bin/crun', help: 'path of crun', check: absolute },
+  {
+    flag: 'log-level',
+    env: 'HEARTH_LOG_LEVEL',
+    fallback: 'info',
+    help: levels.join(', '),
+    check: (text) => (levels.includes(text) ? undefined : `must be one of ${levels.join(', ')}`)
+  }
+]
+
+type Env = Readonly<Record<string, string | undefined>>
+
+/** The only reader of the agent's environment and arguments. Reports every mistake at once. */
+export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig {
+  const flags = readFlags(argv)
+  const wrong: string[] = []
+  const values = new Map<string, string>()
+  for (const { flag, env: name, fallback, check } of agentSettings) {
+    const given = flags[flag]
+    const text = typeof given === 'string' ? given : (env[name] ?? fallback)
+    const complaint = text === '' ? undefined : check?.(text)
+    if (complaint !== undefined) wrong.push(`--${flag} (${name}) ${complaint}, not ${JSON.stringify(text)}`)
+    values.set(flag, text)
+  }
+  if (wrong.length > 0) throw new Fault('invalid', wrong.join('; '))
+  const of = (flag: string): string => values.get(flag) ?? ''
+  const stateDir = resolve(of('state-dir'))
+  const runDir = join(stateDir, 'run')
+  return Object.freeze({
+    stateDir,
+    runDir,
+    masters: of('masters') === '' ? [`unix:${join(runDir, 'agents.sock')}`] : list(of('masters')),
+    cgroupParent: of('cgroup-parent') || `/hearth-${createHash('sha256').update(stateDir).digest('hex').slice(0, 8)}`,
+    allowedMounts: list(of('allow-mount')),
+    allowUnconfined: of('allow-unconfined') === 'yes',
+    seccompProfile: of('seccomp-profile'),
+    conmon: of('conmon'),
+    runc: of('runc'),
+    crun: of('crun'),
+    logLevel: of('log-level'),
+    stopWorkloads: flags['stop-workloads'] === true
+  })
+}
+
+function readFlags(argv: readonly string[]): Readonly<Record<string, string | boolean | undefined>> {
+  const options = Object.fromEntries(agentSettings.map((s) => [s.flag, { type: 'string' as const }]))
+  try {
+    return parseArgs({ args: [...argv], options: { ...options, 'stop-workloads': { type: 'boolean' } }, strict: true }).values
+  } catch (cause) {
+    throw new Fault(
+      'invalid',
+      `${(cause as Error).message}; the agent knows ${agentSettings.map((s) => `--${s.flag}`).join(' ')}`,
+      {},
+      cause
+    )
+  }
+}
+
+const list = (text: string): readonly string[] => text.split(',').filter((part) => part !== '')

@@ -1,0 +1,93 @@
+import { Fault, isFault } from '../base/fault.ts'
+import type { Limitation } from '../isolators/isolator.ts'
+import type { ContainerExit } from '../isolators/runtime/runtime.ts'
+import type { Reason, TaskStatus } from '../proto/gen/messages.ts'
+import type { TaskState } from '../proto/task-state.ts'
+
+/** Why a task ended, out of what was seen. Pure. */
+
+export interface Ending {
+  readonly state: TaskState
+  readonly reason: Reason
+  readonly message: string
+  readonly exitCode?: number
+  readonly signal?: number
+  readonly outOfMemory?: boolean
+}
+
+/** The cause that was decided before the program ended: somebody asked, or a limit was passed. */
+export type Decided = { readonly kind: 'kill' } | { readonly kind: 'limit'; readonly limitation: Limitation } | undefined
+
+export function endingOf(exit: ContainerExit, decided: Decided): Ending {
+  if (exit.kind === 'lost') {
+    if (decided?.kind === 'kill') return { state: 'killed', reason: 'kill_requested', message: `killed as asked; ${exit.why}` }
+    return { state: 'failed', reason: 'exit_unknown', message: exit.why }
+  }
+  const facts = {
+    exitCode: exit.code,
+    ...(exit.signal === undefined ? {} : { signal: exit.signal }),
+    outOfMemory: exit.outOfMemory
+  }
+  if (decided?.kind === 'limit') {
+    const reason: Reason = decided.limitation.limit === 'disk' ? 'limit_disk' : 'limit_memory'
+    return { state: 'failed', reason, message: decided.limitation.message, ...facts }
+  }
+  if (decided?.kind === 'kill') return { state: 'killed', reason: 'kill_requested', message: 'killed as asked', ...facts }
+  if (exit.code === 0) return { state: 'finished', reason: 'exited', message: '', ...facts }
+  if (exit.outOfMemory) {
+    return { state: 'failed', reason: 'limit_memory', message: 'the program needed more memory than its limit', ...facts }
+  }
+  if (exit.signal !== undefined)
+    return { state: 'failed', reason: 'signaled', message: `ended by signal ${exit.signal}`, ...facts }
+  return { state: 'failed', reason: 'exited', message: `ended with exit code ${exit.code}`, ...facts }
+}
+
+const reasons: ReadonlySet<string> = new Set<Reason>([
+  'task_invalid',
+  'image_unknown',
+  'image_damaged',
+  'program_not_found',
+  'program_not_executable',
+  'launch_failed',
+  'unsupported_request',
+  'stage_timeout',
+  'disk_full',
+  'memory_too_small'
+])
+
+/** What a task ends with that never ran. Broken invariants are not endings: they are rethrown by the caller. */
+export function endingOfFault(fault: Fault): Ending {
+  const named = String(fault.detail['reason'] ?? '')
+  const reason = reasons.has(named) ? (named as Reason) : (reasonByCode[fault.code] ?? 'launch_failed')
+  return { state: 'failed', reason, message: fault.message }
+}
+
+const reasonByCode: Partial<Record<Fault['code'], Reason>> = {
+  'not-found': 'image_unknown',
+  corrupt: 'image_damaged',
+  exhausted: 'disk_full',
+  invalid: 'task_invalid',
+  unsupported: 'unsupported_request'
+}
+
+/** A stage that passed its deadline, or a failure of the world, as a Fault; anything else is a bug and comes back unchanged. */
+export function launchFailure(e: unknown, stage: string): unknown {
+  if (isFault(e)) return e
+  if (e instanceof Error && e.name === 'TimeoutError') {
+    return new Fault('timeout', `the launch passed its deadline while ${stage}`, { reason: 'stage_timeout', stage })
+  }
+  if (e instanceof Error && 'code' in e && e.code === 'ENOSPC') {
+    return new Fault('exhausted', 'no space is left on the node’s disk', { reason: 'disk_full' }, e)
+  }
+  if (e instanceof Error && 'syscall' in e) return new Fault('unavailable', `the host failed while ${stage}: ${e.message}`, {}, e)
+  return e
+}
+
+export const statusFacts = (ending: Ending): Partial<TaskStatus> => ({
+  state: ending.state,
+  reason: ending.reason,
+  message: ending.message,
+  ...(ending.exitCode === undefined ? {} : { exitCode: ending.exitCode }),
+  ...(ending.signal === undefined ? {} : { signal: ending.signal }),
+  outOfMemory: ending.outOfMemory ?? false
+})

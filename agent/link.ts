@@ -1,0 +1,94 @@
+import { connect, type Socket } from 'node:net'
+import { Fault, isFaultCode } from '../base/fault.ts'
+import type { Init } from '../proto/codec.ts'
+import { FrameDecoder } from '../proto/frame.ts'
+import type { Hello, Messages, Welcome } from '../proto/gen/messages.ts'
+import { decodeWire, encodeWire, type WireMessage, type WireName } from '../proto/wire.ts'
+
+const handshakeMs = 5_000
+/** A master that does not read is not worth more than this. */
+const maxUnsentBytes = 16 * 1024 * 1024
+
+/** One connection to a master, after its welcome. */
+export interface MasterConnection {
+  readonly welcome: Welcome
+  /** Frames are sent in the order of the calls. Nothing is sent on a closed connection. */
+  send<K extends WireName>(kind: K, message: Init<Messages[K]>): void
+  close(): void
+  /** Aborts with the reason when the connection has ended, whoever ended it. */
+  readonly closed: AbortSignal
+}
+
+/** `unix:/path` or `tcp:host:port`. */
+export function dial(address: string): Socket {
+  if (address.startsWith('unix:')) return connect(address.slice('unix:'.length))
+  const match = /^tcp:(.+):(\d+)$/.exec(address)
+  if (match === null) throw new Fault('invalid', `${address} is no address; write unix:/path or tcp:host:port`)
+  return connect({ host: match[1] ?? '', port: Number(match[2]), noDelay: true })
+}
+
+/**
+ * Dials, says hello and waits for the welcome. `onMessage` gets everything after it, in order, `receivedNs` being the
+ * monotonic time at which its last byte arrived. Rejects with the master's refusal as a Fault, or `unavailable`.
+ */
+export function connectMaster(
+  address: string,
+  hello: Init<Hello>,
+  onMessage: (message: WireMessage, receivedNs: bigint) => void,
+  signal: AbortSignal
+): Promise<MasterConnection> {
+  const socket = dial(address)
+  const closed = new AbortController()
+  const decoder = new FrameDecoder()
+  const end = (why: Error): void => {
+    socket.destroy()
+    closed.abort(why)
+  }
+  const send = <K extends WireName>(kind: K, message: Init<Messages[K]>): void => {
+    if (closed.signal.aborted) return
+    socket.write(encodeWire(kind, message))
+    if (socket.writableLength > maxUnsentBytes) end(new Fault('unavailable', 'the master does not read'))
+  }
+  const stop = (): void => end(signal.reason as Error)
+  signal.addEventListener('abort', stop, { once: true })
+  closed.signal.addEventListener('abort', () => signal.removeEventListener('abort', stop), { once: true })
+  if (signal.aborted) stop()
+
+  return new Promise((resolve, reject) => {
+    let welcomed = false
+    const timer = setTimeout(() => end(new Fault('timeout', `${address} did not answer the hello`)), handshakeMs)
+    closed.signal.addEventListener('abort', () => {
+      clearTimeout(timer)
+      reject(closed.signal.reason as Error)
+    })
+    const greet = (message: WireMessage): void => {
+      if (message.kind === 'Welcome') {
+        welcomed = true
+        clearTimeout(timer)
+        const close = (): void => end(new Fault('unavailable', 'closed by this side'))
+        resolve({ welcome: message.message, send, close, closed: closed.signal })
+      } else end(refusalOf(address, message))
+    }
+    socket.once('connect', () => send('Hello', hello))
+    socket.on('data', (chunk: Buffer) => {
+      const receivedNs = process.hrtime.bigint()
+      try {
+        for (const frame of decoder.push(chunk)) {
+          const message = decodeWire(frame)
+          if (welcomed) onMessage(message, receivedNs)
+          else greet(message)
+        }
+      } catch (e) {
+        end(e as Error)
+      }
+    })
+    socket.once('error', (cause) => end(new Fault('unavailable', `no master at ${address}: ${cause.message}`, {}, cause)))
+    socket.once('close', () => end(new Fault('unavailable', `${address} closed the connection`)))
+  })
+}
+
+function refusalOf(address: string, message: WireMessage): Fault {
+  if (message.kind !== 'Refusal') return new Fault('corrupt', `${address} answered a hello with ${message.kind}`)
+  const { code, message: why } = message.message
+  return new Fault(isFaultCode(code) ? code : 'denied', why)
+}

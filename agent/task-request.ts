@@ -1,0 +1,154 @@
+import { realpathSync } from 'node:fs'
+import { join } from 'node:path'
+import { Fault } from '../base/fault.ts'
+import { sandboxMountPoint } from '../isolators/filesystem.ts'
+import type { IsolatorRequest, Limits, MountRequest } from '../isolators/isolator.ts'
+import type { Process, TaskDefinition, TaskRow } from '../proto/gen/messages.ts'
+import { type Resources, scalarOf } from '../proto/resources.ts'
+import type { ResolvedImage } from './ports.ts'
+
+/** What a task asks for, as the isolators understand it. */
+
+export interface RequestConfig {
+  readonly runDir: string
+  readonly sandboxesDir: string
+  readonly hostname: string
+  /** Host folders that tasks may mount, with everything below them. */
+  readonly allowedMounts: readonly string[]
+  readonly allowUnconfined: boolean
+}
+
+export interface User {
+  readonly uid: number
+  readonly gid: number
+  readonly additionalGids: readonly number[]
+}
+
+const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+const pidsMax = 4_096
+
+export const sandboxOf = (config: RequestConfig, containerId: string): string => join(config.sandboxesDir, containerId)
+export const bundleOf = (config: RequestConfig, containerId: string): string => join(config.runDir, 'c', containerId)
+export const logOf = (config: RequestConfig, containerId: string): string => join(sandboxOf(config, containerId), 'log')
+
+/** The one task of the group; larger groups come with pods. Throws `Fault('unsupported')`. */
+export function onlyTask(row: TaskRow): TaskDefinition {
+  const [task, ...more] = row.group?.tasks ?? []
+  if (task === undefined || more.length > 0)
+    throw new Fault('unsupported', 'this agent runs groups of exactly one task', { reason: 'unsupported_request' })
+  return task
+}
+
+/** What names the container's files, enough to undo everything; the rest of a request is only needed to launch. */
+export function bareRequest(config: RequestConfig, containerId: string, task: TaskDefinition | undefined): IsolatorRequest {
+  return {
+    containerId,
+    bundleDir: bundleOf(config, containerId),
+    sandboxDir: sandboxOf(config, containerId),
+    limits: limitsOf(task?.resources ?? []),
+    network: task?.network?.mode === 'none' ? 'none' : 'host',
+    layers: [],
+    imageMounts: [],
+    mounts: [],
+    process: {
+      arguments: [],
+      environment: [],
+      workingDirectory: '/',
+      uid: 0,
+      gid: 0,
+      additionalGids: [],
+      terminal: task?.process?.terminal ?? false,
+      hostname: config.hostname
+    },
+    seccomp: 'default',
+    journal: async () => undefined
+  }
+}
+
+/** Throws `Fault('invalid')` with `detail.reason` for what this node does not allow or the image does not have. */
+export function fullRequest(
+  config: RequestConfig,
+  row: TaskRow,
+  image: ResolvedImage,
+  user: User,
+  journal: IsolatorRequest['journal']
+): IsolatorRequest {
+  const task = onlyTask(row)
+  const bare = bareRequest(config, row.containerId, task)
+  if (task.seccomp === 'unconfined' && !config.allowUnconfined) {
+    const say =
+      'this node’s operator allows no unconfined tasks; start the agent with --allow-unconfined, or leave seccomp at its default'
+    throw new Fault('invalid', say, { reason: 'unsupported_request' })
+  }
+  return {
+    ...bare,
+    layers: image.layers,
+    imageMounts: image.mounts,
+    mounts: task.mounts.map((m) => allowedMount(config.allowedMounts, m)),
+    process: {
+      ...bare.process,
+      ...user,
+      arguments: argumentsOf(task.process, image),
+      environment: environmentOf(row, task, image),
+      workingDirectory: workingDirectoryOf(task.process, image),
+      hostname: bare.network === 'host' ? config.hostname : row.containerId.slice(0, 12)
+    },
+    seccomp: task.seccomp === 'unconfined' ? 'unconfined' : 'default',
+    journal
+  }
+}
+
+function limitsOf(resources: Resources): Limits {
+  return {
+    milliCpu: scalarOf(resources, 'cpus'),
+    memoryBytes: scalarOf(resources, 'mem'),
+    diskBytes: scalarOf(resources, 'disk'),
+    pidsMax
+  }
+}
+
+/** The task's words replace the image's command, never its entry point (image-spec, "Entrypoint" and "Cmd"). */
+function argumentsOf(process: Process | null, image: ResolvedImage): readonly string[] {
+  const given = process?.arguments ?? []
+  const all = [...image.entrypoint, ...(given.length > 0 ? given : image.command)]
+  if (all.length === 0) {
+    throw new Fault('invalid', `image ${image.reference} names no program; say which one to run`, { reason: 'task_invalid' })
+  }
+  return all
+}
+
+function environmentOf(row: TaskRow, task: TaskDefinition, image: ResolvedImage): readonly string[] {
+  return [
+    `PATH=${defaultPath}`,
+    ...(task.process?.terminal ? ['TERM=xterm'] : []),
+    ...image.environment,
+    `HEARTH_TASK_ID=${task.taskId}`,
+    `HEARTH_FRAMEWORK_ID=${row.group?.frameworkId ?? ''}`,
+    `HEARTH_CONTAINER_ID=${row.containerId}`,
+    ...(task.process?.environment ?? []).map((e) => `${e.name}=${e.value}`)
+  ]
+}
+
+/** An image that says nothing starts in the sandbox if it is the built-in one, else at the root. */
+function workingDirectoryOf(process: Process | null, image: ResolvedImage): string {
+  const wanted = process?.workingDirectory || image.workingDirectory || (image.reference === 'host' ? sandboxMountPoint : '/')
+  if (wanted.startsWith('/')) return wanted
+  throw new Fault('invalid', `the working directory ${JSON.stringify(wanted)} is not absolute`, { reason: 'task_invalid' })
+}
+
+function allowedMount(allowed: readonly string[], mount: MountRequest): MountRequest {
+  const refuse = (why: string): Fault => new Fault('invalid', why, { reason: 'unsupported_request', source: mount.source })
+  if (!mount.target.startsWith('/')) throw refuse(`the mount target ${JSON.stringify(mount.target)} is not absolute`)
+  let real: string
+  try {
+    real = realpathSync(mount.source)
+  } catch {
+    throw refuse(`${mount.source} does not exist on this node`)
+  }
+  const inside = allowed.some((root) => real === root || real.startsWith(root === '/' ? '/' : `${root}/`))
+  if (!inside) {
+    const permitted = allowed.length === 0 ? 'no host folders' : `only ${allowed.join(', ')}`
+    throw refuse(`this node’s operator lets tasks mount ${permitted}; ${real} needs --allow-mount on the agent`)
+  }
+  return { ...mount, source: real }
+}
