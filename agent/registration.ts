@@ -30,7 +30,7 @@ interface Parts {
 
 interface Config {
   readonly masters: readonly string[]
-  readonly token: string
+  readonly readToken: () => Promise<string>
   readonly version: string
   readonly registration: Omit<Init<Register>, 'tasks' | 'agentId'>
 }
@@ -98,7 +98,7 @@ export class Registration implements Service {
       nodeId: head.agentId,
       role: 'agent' as const,
       epoch: head.epoch,
-      token: this.#config.token,
+      token: await this.#config.readToken(),
       version: this.#config.version
     }
     const early: (() => void)[] = []

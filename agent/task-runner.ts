@@ -1,5 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { constants } from 'node:os'
+import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { Fault, isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
@@ -10,6 +11,7 @@ import { type ContainerState, moveContainer } from '../proto/container-state.ts'
 import type { KillPolicy, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
 import { canMove, isTerminal, move, type TaskState } from '../proto/task-state.ts'
 import { type Decided, type Ending, endingOf, endingOfFault, launchFailure, statusFacts } from './ending.ts'
+import { type LogRotation, logBudgetDefaults, unattendedLogBytes } from './logs/rotation.ts'
 import type { ImageStore, Ledger, ResolvedImage } from './ports.ts'
 import { cleanUpAll, prepareAll } from './prepare.ts'
 import { bareRequest, bundleOf, fullRequest, logOf, onlyTask, type RequestConfig, sandboxOf, type User } from './task-request.ts'
@@ -23,11 +25,7 @@ export interface TaskRunnerParts {
   readonly clock: Clock
   readonly log: Log
   resolveUser(user: string, layers: readonly string[]): Promise<User>
-  /** Rotates the log of a running container until the signal aborts. */
-  rotateLog(
-    log: { readonly path: string; readonly bundleDir: string; readonly fileBytes: number; readonly files: number },
-    signal: AbortSignal
-  ): Promise<void>
+  readonly rotation: Pick<LogRotation, 'watch' | 'unwatch'>
 }
 
 export interface TaskRunnerConfig extends RequestConfig {
@@ -38,7 +36,6 @@ export interface TaskRunnerConfig extends RequestConfig {
 const prepareDeadlineMs = 300_000
 const startDeadlineMs = 60_000
 const defaultGraceMs = 10_000
-const defaultLogBudget = { fileBytes: 10 * 1024 * 1024, files: 5 }
 /** Objects that every container has; the isolators name theirs through the journal. */
 const ownObjects = ['bundle', 'conmon', 'runtime_state', 'log_file'] as const
 
@@ -192,7 +189,6 @@ export class TaskRunner {
   ): Promise<RunningContainer> {
     const { request, parts } = prepared
     const task = onlyTask(this.row)
-    const budget = task.logBudget ?? defaultLogBudget
     try {
       return await this.#parts.runtime.launch(
         {
@@ -200,7 +196,7 @@ export class TaskRunner {
           bundleDir: this.bundleDir,
           config: buildSpec(request, parts, this.#annotations()),
           logPath: this.logPath,
-          logMaxBytes: budget.fileBytes * budget.files,
+          logMaxBytes: unattendedLogBytes(task.logBudget ?? logBudgetDefaults),
           terminal: this.terminal,
           openStdin: this.openStdin,
           runtime: task.runtime === 'crun' ? 'crun' : 'runc'
@@ -218,8 +214,8 @@ export class TaskRunner {
     const over = new AbortController()
     const request = this.#bare()
     const watches = this.#parts.isolators.flatMap((i) => (i.watch === undefined ? [] : [i.watch(request, over.signal)]))
-    const budget = this.row.group?.tasks[0]?.logBudget ?? defaultLogBudget
-    const rotation = this.#parts.rotateLog({ path: this.logPath, bundleDir: this.bundleDir, ...budget }, over.signal)
+    const budget = this.row.group?.tasks[0]?.logBudget ?? logBudgetDefaults
+    this.#parts.rotation.watch({ path: this.logPath, controlPath: join(this.bundleDir, 'ctl'), ...budget })
     for (const watch of watches)
       void watch.then(
         (l) => this.#passed(l),
@@ -229,7 +225,7 @@ export class TaskRunner {
       return await this.#parts.runtime.wait(this.containerId, new AbortController().signal)
     } finally {
       over.abort()
-      await rotation.catch((error: unknown) => this.#log.warn({ error }, 'log.rotation_failed'))
+      await this.#parts.rotation.unwatch(this.logPath)
       this.#killBy?.abort()
     }
   }

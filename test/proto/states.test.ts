@@ -1,5 +1,5 @@
 import t from 'tap'
-import { canMoveContainer, containerStates, moveContainer } from '../../proto/container-state.ts'
+import { type ContainerState, canMoveContainer, containerStates, moveContainer } from '../../proto/container-state.ts'
 import { canMove, isTerminal, move, taskStates } from '../../proto/task-state.ts'
 
 t.test('there are thirteen task states, and an end is never left', async (t) => {
@@ -27,7 +27,7 @@ t.test('a kill that was asked for is not taken back', async (t) => {
 
 t.test('a container is removed exactly once, from any state', async (t) => {
   for (const from of containerStates.filter((s) => s !== 'removed')) {
-    const reachable = new Set([from])
+    const reachable = new Set<ContainerState>([from])
     for (const s of reachable) for (const to of containerStates) if (canMoveContainer(s, to)) reachable.add(to)
     t.ok(reachable.has('removed'), from)
   }
