@@ -54,7 +54,8 @@ const files = readdirSync(here)
   .sort()
 const root = new protobuf.Root()
 root.resolvePath = (_origin, target) => join(here, target.split('/').pop())
-await root.load(files, { keepCase: false })
+// Synchronously: in parallel the order of what is generated would be that of the disk.
+root.loadSync(files, { keepCase: false })
 root.resolveAll()
 const descriptor = JSON.stringify(root.toJSON())
 export const generated = {

@@ -2,8 +2,6 @@
 
 export type PeerRole = 'unspecified_peer' | 'agent' | 'master'
 
-export type AgentCondition = 'unspecified_condition' | 'active' | 'agent_unreachable' | 'agent_gone'
-
 export type ResourceKind = 'unspecified_kind' | 'scalar' | 'ranges' | 'set'
 
 export type AttributeKind = 'unspecified_attribute' | 'text' | 'number' | 'span'
@@ -17,6 +15,8 @@ export type NetworkMode = 'unspecified_network' | 'host' | 'none'
 export type Phase = 'unspecified_phase' | 'intent' | 'done' | 'released'
 
 export type ObjectKind = 'unspecified_object' | 'cgroup' | 'bundle' | 'conmon' | 'runtime_state' | 'sandbox_dir' | 'overlay' | 'log_file' | 'layer' | 'terminal'
+
+export type AgentCondition = 'unspecified_condition' | 'active' | 'agent_unreachable' | 'agent_gone'
 
 export interface Hello {
   readonly protocolMin: number
@@ -149,6 +149,197 @@ export interface StreamEnd {
 
 export interface Goodbye {
   readonly reason: string
+}
+
+export interface Range {
+  readonly begin: number
+  readonly end: number
+}
+
+export interface Label {
+  readonly key: string
+  readonly value: string
+}
+
+export interface Reservation {
+  readonly role: string
+  readonly principal: string
+  readonly labels: readonly Label[]
+}
+
+export interface DiskIdentity {
+  readonly persistenceId: string
+  readonly source: string
+}
+
+export interface Resource {
+  readonly name: string
+  readonly kind: ResourceKind
+  readonly scalar: number
+  readonly ranges: readonly Range[]
+  readonly items: readonly string[]
+  readonly reservations: readonly Reservation[]
+  readonly disk: DiskIdentity | null
+  readonly revocable: boolean
+  readonly shared: boolean
+  readonly providerId: string
+}
+
+export interface Attribute {
+  readonly name: string
+  readonly kind: AttributeKind
+  readonly text: string
+  readonly number: number
+  readonly ranges: readonly Range[]
+}
+
+export interface Capability {
+  readonly name: string
+  readonly present: boolean
+  readonly detail: string
+}
+
+export interface EnvironmentVariable {
+  readonly name: string
+  readonly value: string
+}
+
+export interface Process {
+  readonly arguments: readonly string[]
+  readonly environment: readonly EnvironmentVariable[]
+  readonly workingDirectory: string
+  readonly user: string
+  readonly terminal: boolean
+  readonly openStdin: boolean
+  readonly rows: number
+  readonly columns: number
+}
+
+export interface Mount {
+  readonly source: string
+  readonly target: string
+  readonly readOnly: boolean
+}
+
+export interface NetworkRequest {
+  readonly mode: NetworkMode
+}
+
+export interface KillPolicy {
+  readonly signal: string
+  readonly graceMs: number
+}
+
+export interface LogBudget {
+  readonly fileBytes: number
+  readonly files: number
+}
+
+export interface TaskDefinition {
+  readonly taskId: string
+  readonly name: string
+  readonly resources: readonly Resource[]
+  readonly image: string
+  readonly process: Process | null
+  readonly mounts: readonly Mount[]
+  readonly network: NetworkRequest | null
+  readonly killPolicy: KillPolicy | null
+  readonly logBudget: LogBudget | null
+  readonly labels: readonly Label[]
+  readonly runtime: string
+  readonly seccomp: string
+}
+
+export interface ExecutorDefinition {
+  readonly executorId: string
+  readonly process: Process | null
+  readonly resources: readonly Resource[]
+  readonly data: Uint8Array
+}
+
+export interface TaskGroup {
+  readonly frameworkId: string
+  readonly role: string
+  readonly tasks: readonly TaskDefinition[]
+  readonly executor: ExecutorDefinition | null
+}
+
+export interface ContainerUsage {
+  readonly cpuUs: number
+  readonly memoryBytes: number
+  readonly diskBytes: number
+}
+
+export interface TaskStatus {
+  readonly frameworkId: string
+  readonly taskId: string
+  readonly attempt: number
+  readonly containerId: string
+  readonly agentId: string
+  readonly state: TaskState
+  readonly reason: Reason
+  readonly message: string
+  readonly exitCode?: number
+  readonly signal?: number
+  readonly atMs: number
+  readonly number: number
+  readonly outOfMemory: boolean
+}
+
+export interface LedgerHead {
+  readonly format: number
+  readonly agentId: string
+  readonly clusterId: string
+  readonly epoch: number
+}
+
+export interface ObjectRow {
+  readonly kind: ObjectKind
+  readonly id: string
+  readonly containerId: string
+  readonly phase: Phase
+  readonly bootId: string
+  readonly facts: Readonly<Record<string, string>>
+}
+
+export interface TaskRow {
+  readonly group: TaskGroup | null
+  readonly attempt: number
+  readonly containerId: string
+  readonly specDigest: string
+  readonly atMs: number
+}
+
+export interface KillRow {
+  readonly containerId: string
+  readonly policy: KillPolicy | null
+}
+
+export interface StatusAcknowledgedRow {
+  readonly number: number
+}
+
+export interface ForgetRow {
+  readonly containerId: string
+}
+
+export interface QuarantineRow {
+  readonly file: string
+  readonly offset: number
+  readonly bytes: number
+  readonly why: string
+}
+
+export interface LedgerRecord {
+  readonly sequence: number
+  readonly head: LedgerHead | null
+  readonly task: TaskRow | null
+  readonly object: ObjectRow | null
+  readonly status: TaskStatus | null
+  readonly acknowledged: StatusAcknowledgedRow | null
+  readonly kill: KillRow | null
+  readonly forget: ForgetRow | null
+  readonly quarantine: QuarantineRow | null
 }
 
 export interface SegmentHead {
@@ -369,197 +560,6 @@ export interface TaskWish {
   readonly ending: TaskStatus | null
 }
 
-export interface Range {
-  readonly begin: number
-  readonly end: number
-}
-
-export interface Label {
-  readonly key: string
-  readonly value: string
-}
-
-export interface Reservation {
-  readonly role: string
-  readonly principal: string
-  readonly labels: readonly Label[]
-}
-
-export interface DiskIdentity {
-  readonly persistenceId: string
-  readonly source: string
-}
-
-export interface Resource {
-  readonly name: string
-  readonly kind: ResourceKind
-  readonly scalar: number
-  readonly ranges: readonly Range[]
-  readonly items: readonly string[]
-  readonly reservations: readonly Reservation[]
-  readonly disk: DiskIdentity | null
-  readonly revocable: boolean
-  readonly shared: boolean
-  readonly providerId: string
-}
-
-export interface Attribute {
-  readonly name: string
-  readonly kind: AttributeKind
-  readonly text: string
-  readonly number: number
-  readonly ranges: readonly Range[]
-}
-
-export interface Capability {
-  readonly name: string
-  readonly present: boolean
-  readonly detail: string
-}
-
-export interface EnvironmentVariable {
-  readonly name: string
-  readonly value: string
-}
-
-export interface Process {
-  readonly arguments: readonly string[]
-  readonly environment: readonly EnvironmentVariable[]
-  readonly workingDirectory: string
-  readonly user: string
-  readonly terminal: boolean
-  readonly openStdin: boolean
-  readonly rows: number
-  readonly columns: number
-}
-
-export interface Mount {
-  readonly source: string
-  readonly target: string
-  readonly readOnly: boolean
-}
-
-export interface NetworkRequest {
-  readonly mode: NetworkMode
-}
-
-export interface KillPolicy {
-  readonly signal: string
-  readonly graceMs: number
-}
-
-export interface LogBudget {
-  readonly fileBytes: number
-  readonly files: number
-}
-
-export interface TaskDefinition {
-  readonly taskId: string
-  readonly name: string
-  readonly resources: readonly Resource[]
-  readonly image: string
-  readonly process: Process | null
-  readonly mounts: readonly Mount[]
-  readonly network: NetworkRequest | null
-  readonly killPolicy: KillPolicy | null
-  readonly logBudget: LogBudget | null
-  readonly labels: readonly Label[]
-  readonly runtime: string
-  readonly seccomp: string
-}
-
-export interface ExecutorDefinition {
-  readonly executorId: string
-  readonly process: Process | null
-  readonly resources: readonly Resource[]
-  readonly data: Uint8Array
-}
-
-export interface TaskGroup {
-  readonly frameworkId: string
-  readonly role: string
-  readonly tasks: readonly TaskDefinition[]
-  readonly executor: ExecutorDefinition | null
-}
-
-export interface ContainerUsage {
-  readonly cpuUs: number
-  readonly memoryBytes: number
-  readonly diskBytes: number
-}
-
-export interface TaskStatus {
-  readonly frameworkId: string
-  readonly taskId: string
-  readonly attempt: number
-  readonly containerId: string
-  readonly agentId: string
-  readonly state: TaskState
-  readonly reason: Reason
-  readonly message: string
-  readonly exitCode?: number
-  readonly signal?: number
-  readonly atMs: number
-  readonly number: number
-  readonly outOfMemory: boolean
-}
-
-export interface LedgerHead {
-  readonly format: number
-  readonly agentId: string
-  readonly clusterId: string
-  readonly epoch: number
-}
-
-export interface ObjectRow {
-  readonly kind: ObjectKind
-  readonly id: string
-  readonly containerId: string
-  readonly phase: Phase
-  readonly bootId: string
-  readonly facts: Readonly<Record<string, string>>
-}
-
-export interface TaskRow {
-  readonly group: TaskGroup | null
-  readonly attempt: number
-  readonly containerId: string
-  readonly specDigest: string
-  readonly atMs: number
-}
-
-export interface KillRow {
-  readonly containerId: string
-  readonly policy: KillPolicy | null
-}
-
-export interface StatusAcknowledgedRow {
-  readonly number: number
-}
-
-export interface ForgetRow {
-  readonly containerId: string
-}
-
-export interface QuarantineRow {
-  readonly file: string
-  readonly offset: number
-  readonly bytes: number
-  readonly why: string
-}
-
-export interface LedgerRecord {
-  readonly sequence: number
-  readonly head: LedgerHead | null
-  readonly task: TaskRow | null
-  readonly object: ObjectRow | null
-  readonly status: TaskStatus | null
-  readonly acknowledged: StatusAcknowledgedRow | null
-  readonly kill: KillRow | null
-  readonly forget: ForgetRow | null
-  readonly quarantine: QuarantineRow | null
-}
-
 export interface Messages {
   readonly Hello: Hello
   readonly Welcome: Welcome
@@ -580,6 +580,32 @@ export interface Messages {
   readonly StreamCredit: StreamCredit
   readonly StreamEnd: StreamEnd
   readonly Goodbye: Goodbye
+  readonly Range: Range
+  readonly Label: Label
+  readonly Reservation: Reservation
+  readonly DiskIdentity: DiskIdentity
+  readonly Resource: Resource
+  readonly Attribute: Attribute
+  readonly Capability: Capability
+  readonly EnvironmentVariable: EnvironmentVariable
+  readonly Process: Process
+  readonly Mount: Mount
+  readonly NetworkRequest: NetworkRequest
+  readonly KillPolicy: KillPolicy
+  readonly LogBudget: LogBudget
+  readonly TaskDefinition: TaskDefinition
+  readonly ExecutorDefinition: ExecutorDefinition
+  readonly TaskGroup: TaskGroup
+  readonly ContainerUsage: ContainerUsage
+  readonly TaskStatus: TaskStatus
+  readonly LedgerHead: LedgerHead
+  readonly ObjectRow: ObjectRow
+  readonly TaskRow: TaskRow
+  readonly KillRow: KillRow
+  readonly StatusAcknowledgedRow: StatusAcknowledgedRow
+  readonly ForgetRow: ForgetRow
+  readonly QuarantineRow: QuarantineRow
+  readonly LedgerRecord: LedgerRecord
   readonly SegmentHead: SegmentHead
   readonly LogRecord: LogRecord
   readonly HardState: HardState
@@ -611,30 +637,4 @@ export interface Messages {
   readonly Acceptance: Acceptance
   readonly Decline: Decline
   readonly TaskWish: TaskWish
-  readonly Range: Range
-  readonly Label: Label
-  readonly Reservation: Reservation
-  readonly DiskIdentity: DiskIdentity
-  readonly Resource: Resource
-  readonly Attribute: Attribute
-  readonly Capability: Capability
-  readonly EnvironmentVariable: EnvironmentVariable
-  readonly Process: Process
-  readonly Mount: Mount
-  readonly NetworkRequest: NetworkRequest
-  readonly KillPolicy: KillPolicy
-  readonly LogBudget: LogBudget
-  readonly TaskDefinition: TaskDefinition
-  readonly ExecutorDefinition: ExecutorDefinition
-  readonly TaskGroup: TaskGroup
-  readonly ContainerUsage: ContainerUsage
-  readonly TaskStatus: TaskStatus
-  readonly LedgerHead: LedgerHead
-  readonly ObjectRow: ObjectRow
-  readonly TaskRow: TaskRow
-  readonly KillRow: KillRow
-  readonly StatusAcknowledgedRow: StatusAcknowledgedRow
-  readonly ForgetRow: ForgetRow
-  readonly QuarantineRow: QuarantineRow
-  readonly LedgerRecord: LedgerRecord
 }

@@ -1,0 +1,167 @@
+import type { Clock } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import type { Random } from '../base/random.ts'
+import type { Service } from '../base/service.ts'
+import type { Offer } from '../proto/gen/messages.ts'
+import { addResources, containsResources, type Resources, subtractResources } from '../proto/resources.ts'
+import type { Agents } from './agents.ts'
+import { allocate, type Claimant, type Refusal } from './allocator/allocate.ts'
+import type { Frameworks } from './frameworks.ts'
+import type { Offers } from './offers.ts'
+
+interface AllocationParts {
+  readonly agents: Agents
+  readonly frameworks: Frameworks
+  readonly offers: Offers
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+}
+
+/** Past this, refusals of one framework and agent replace the oldest. */
+const maxRefusals = 100_000
+const longestRefusalMs = 365 * 24 * 3_600_000
+
+/** Drives the pure allocator: gathers what is free, sends the offers, and takes back what was declined or has expired. */
+export class Allocation implements Service {
+  readonly name = 'allocation'
+  readonly #parts: AllocationParts
+  readonly #batchMs: number
+  readonly #refusals = new Map<string, Refusal>()
+  readonly #closing = new AbortController()
+  #loop: Promise<void> = Promise.resolve()
+  #scheduled = false
+
+  constructor(parts: AllocationParts, config: { readonly batchMs: number }) {
+    this.#parts = parts
+    this.#batchMs = config.batchMs
+  }
+
+  async start(): Promise<void> {
+    const { agents, frameworks, offers } = this.#parts
+    frameworks.onWant(() => this.request())
+    frameworks.onGone((frameworkId) => {
+      offers.rescindFramework(frameworkId)
+      for (const [key, r] of this.#refusals) if (r.frameworkId === frameworkId) this.#refusals.delete(key)
+      this.request()
+    })
+    agents.onChange((agentId) => {
+      if (agents.link(agentId) === undefined) this.rescind(agentId)
+      this.request()
+    })
+    this.#loop = this.#tick()
+  }
+
+  async stop(): Promise<void> {
+    this.#closing.abort()
+    await this.#loop
+  }
+
+  /** Runs soon, once for all that asked in the meantime. */
+  request(): void {
+    if (this.#scheduled || this.#closing.signal.aborted) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      if (!this.#closing.signal.aborted) this.#run()
+    })
+  }
+
+  /** The framework wants these resources of the agent no more for a while. */
+  refuse(frameworkId: string, agentId: string, resources: Resources, refuseMs: number): void {
+    if (refuseMs > 0 && resources.length > 0) {
+      const key = `${frameworkId}/${agentId}`
+      this.#refusals.delete(key)
+      const untilMs = this.#parts.clock.monotonicMs() + Math.min(refuseMs, longestRefusalMs)
+      this.#refusals.set(key, { frameworkId, agentId, resources, untilMs })
+      const oldest = this.#refusals.keys().next()
+      if (this.#refusals.size > maxRefusals && !oldest.done) this.#refusals.delete(oldest.value)
+    }
+    this.request()
+  }
+
+  /** A framework that asks for offers again has changed its mind about everything it refused. */
+  revive(frameworkId: string): void {
+    for (const [key, r] of this.#refusals) if (r.frameworkId === frameworkId) this.#refusals.delete(key)
+    this.#parts.frameworks.revive(frameworkId)
+  }
+
+  rescind(agentId: string): void {
+    this.#tell(this.#parts.offers.rescindAgent(agentId))
+  }
+
+  #tell(gone: readonly Offer[]): void {
+    for (const { frameworkId, offerId } of gone) this.#parts.frameworks.deliver(frameworkId, { kind: 'rescind', offerId })
+  }
+
+  async #tick(): Promise<void> {
+    const { signal } = this.#closing
+    while (!signal.aborted) {
+      await this.#parts.clock.sleep(this.#batchMs, signal).catch(() => undefined) // Only an abort ends the sleep early.
+      const nowMs = this.#parts.clock.monotonicMs()
+      const expired = this.#parts.offers.rescindExpired(nowMs)
+      this.#tell(expired)
+      let lapsed = false
+      for (const [key, r] of this.#refusals) {
+        if (r.untilMs > nowMs) continue
+        this.#refusals.delete(key)
+        lapsed = true
+      }
+      if (lapsed || expired.length > 0) this.request()
+    }
+  }
+
+  #run(): void {
+    const { agents, frameworks, offers, clock } = this.#parts
+    const wanting = frameworks.claimants()
+    if (wanting.length === 0) return
+    const connected = agents.connected()
+    const nowMs = clock.monotonicMs()
+    const grants = allocate({
+      total: connected.reduce<Resources>((sum, id) => addResources(sum, agents.registration(id)?.resources ?? []), []),
+      candidates: this.#shuffled(connected).map((agentId) => ({ agentId, free: this.#unoffered(agentId) })),
+      claimants: wanting.map((c) => ({ ...c, held: this.#held(c) })),
+      refusals: [...this.#refusals.values()],
+      weights: new Map(),
+      nowMs
+    })
+    const made = new Map<string, Offer[]>()
+    for (const grant of grants) {
+      const about = agents.registration(grant.agentId)
+      if (about === undefined) continue
+      const { hostname, attributes, capabilities } = about
+      const offer = offers.make({ ...grant, hostname, attributes, capabilities }, nowMs)
+      made.set(grant.frameworkId, [...(made.get(grant.frameworkId) ?? []), offer])
+    }
+    for (const [frameworkId, list] of made) {
+      this.#parts.log.debug({ frameworkId, offers: list.length }, 'offers.sent')
+      frameworks.deliver(frameworkId, { kind: 'offers', offers: list })
+    }
+  }
+
+  #unoffered(agentId: string): Resources {
+    const free = this.#parts.agents.freeOn(agentId)
+    const offered = this.#parts.offers.offeredOn(agentId)
+    return containsResources(free, offered) ? subtractResources(free, offered) : []
+  }
+
+  #held(claimant: Omit<Claimant, 'held'>): Resources {
+    return this.#parts.agents
+      .tasksOf(claimant.frameworkId)
+      .filter((t) => !t.released && t.role === claimant.role)
+      .reduce<Resources>((sum, t) => addResources(sum, t.resources), [])
+  }
+
+  #shuffled(ids: readonly string[]): readonly string[] {
+    const out = [...ids]
+    for (let i = out.length - 1; i > 0; i -= 1) {
+      const j = this.#parts.random.between(0, i)
+      const [a, b] = [out[i], out[j]]
+      if (a !== undefined && b !== undefined) {
+        out[i] = b
+        out[j] = a
+      }
+    }
+    return out
+  }
+}

@@ -1,0 +1,232 @@
+import { timingSafeEqual } from 'node:crypto'
+import type { Socket } from 'node:net'
+import type { Clock } from '../../base/clock.ts'
+import { Fault, isFault } from '../../base/fault.ts'
+import type { Log } from '../../base/log.ts'
+import type { Init } from '../../proto/codec.ts'
+import { FrameDecoder } from '../../proto/frame.ts'
+import type { Hello, LaunchAnswer, Messages, Register, TaskStatus } from '../../proto/gen/messages.ts'
+import { nodeId } from '../../proto/ids.ts'
+import { agreeProtocol, decodeWire, encodeWire, type WireMessage, type WireName } from '../../proto/wire.ts'
+import type { AgentLink, RelayRequest, RelayResponse } from '../agents.ts'
+import { StreamRelay } from './stream-relay.ts'
+
+/** What stands behind the door that agents come through. */
+export interface AgentDesk {
+  /** Rejects with a Fault for an agent that is refused. On success the link may be used until `left`. */
+  register(link: AgentLink, register: Register, signal: AbortSignal): Promise<void>
+  left(link: AgentLink, why: string): void
+  answered(link: AgentLink, answer: LaunchAnswer): void
+  /** Throws `Fault('exhausted')` where the agent sends more than can be kept; the link is then cut. */
+  status(link: AgentLink, status: TaskStatus): void
+}
+
+export interface SessionParts {
+  readonly desk: AgentDesk
+  readonly clock: Clock
+  readonly log: Log
+  /** Asked at each handshake. */
+  readonly facts: () => { readonly clusterId: string; readonly nodeId: string; readonly epoch: number }
+}
+
+export interface SessionConfig {
+  readonly token: string
+  readonly heartbeatMs: number
+  readonly missedBeats: number
+  readonly handshakeMs: number
+  readonly answerMs: number
+}
+
+/** Before the handshake a peer may have no more than this of an unfinished frame under way. */
+const maxGreetingBytes = 64 * 1024
+/** A peer that does not read is cut off when this much waits for it. */
+const maxUnsentBytes = 32 * 1024 * 1024
+const resumeUnsentBytes = 1024 * 1024
+
+/** One connection of an agent, from its first byte to its last. */
+export class AgentSession implements AgentLink {
+  agentId = ''
+  readonly #socket: Socket
+  readonly #parts: SessionParts
+  readonly #config: SessionConfig
+  readonly #relay: StreamRelay
+  readonly #over = new AbortController()
+  readonly #sinceMs: number
+  #heardMs: number
+  #stage: 'hello' | 'register' | 'serving' = 'hello'
+  #why = 'the agent closed the connection'
+
+  constructor(socket: Socket, parts: SessionParts, config: SessionConfig) {
+    this.#socket = socket
+    this.#parts = parts
+    this.#config = config
+    this.#sinceMs = parts.clock.monotonicMs()
+    this.#heardMs = this.#sinceMs
+    this.#relay = new StreamRelay(
+      {
+        send: (kind, message) => this.send(kind, message),
+        drained: () => this.#drained(),
+        sleep: (ms, signal) => parts.clock.sleep(ms, signal)
+      },
+      { answerMs: config.answerMs }
+    )
+  }
+
+  get isServing(): boolean {
+    return this.#stage === 'serving'
+  }
+
+  /** Resolves when the connection is closed and everybody knows. */
+  async run(): Promise<void> {
+    const decoder = new FrameDecoder()
+    try {
+      // The loop must not close the socket by itself: a refusal is still to go out.
+      for await (const chunk of this.#socket.iterator({ destroyOnReturn: false })) {
+        for (const frame of decoder.push(chunk as Uint8Array)) await this.#take(decodeWire(frame))
+        if (this.#stage === 'hello' && decoder.pending > maxGreetingBytes) {
+          throw new Fault('corrupt', `a greeting of more than ${maxGreetingBytes} bytes is refused`)
+        }
+      }
+    } catch (e) {
+      this.#broken(e)
+    } finally {
+      this.#socket.destroySoon()
+      this.#over.abort(new Fault('unavailable', 'the connection to the node is gone'))
+      this.#relay.fail(new Fault('unavailable', 'the connection to the node is gone'))
+      this.#parts.desk.left(this, this.#why)
+    }
+  }
+
+  /** Closes a connection that has been silent or undecided for too long. */
+  check(nowMs: number): void {
+    const { heartbeatMs, missedBeats, handshakeMs } = this.#config
+    if (this.isServing) {
+      if (nowMs - this.#heardMs > heartbeatMs * missedBeats) this.close(`silent for ${missedBeats} heartbeats`)
+    } else if (nowMs - this.#sinceMs > handshakeMs) {
+      this.#parts.log.warn({ stage: this.#stage, handshakeMs }, 'agent_link.handshake_timed_out')
+      this.close('no handshake in time')
+    }
+  }
+
+  send<K extends WireName>(kind: K, message: Init<Messages[K]>): void {
+    if (this.#socket.destroyed || !this.#socket.writable) return
+    this.#socket.write(encodeWire(kind, message))
+    if (this.#socket.writableLength > maxUnsentBytes) this.close('the agent does not read')
+  }
+
+  open(request: RelayRequest, signal: AbortSignal): Promise<RelayResponse> {
+    if (this.#over.signal.aborted || !this.isServing) {
+      return Promise.reject(new Fault('unavailable', 'the connection to the node is gone'))
+    }
+    return this.#relay.open(request, signal)
+  }
+
+  close(reason: string): void {
+    this.#why = reason
+    this.#socket.destroy()
+  }
+
+  /** Says goodbye first, so that the agent need not wait for silence. */
+  leave(reason: string): void {
+    this.send('Goodbye', { reason })
+    this.#why = reason
+    this.#socket.end()
+  }
+
+  #take(message: WireMessage): Promise<void> | void {
+    this.#heardMs = this.#parts.clock.monotonicMs()
+    if (this.#stage === 'hello') return this.#greet(message)
+    if (this.#stage === 'register') return this.#enrol(message)
+    return this.#serve(message)
+  }
+
+  #greet(message: WireMessage): void {
+    if (message.kind !== 'Hello') throw new Fault('corrupt', `the first frame must be Hello, not ${message.kind}`)
+    const hello = message.message
+    const facts = this.#parts.facts()
+    const protocol = admit(hello, facts.clusterId, this.#config.token)
+    this.agentId = hello.nodeId
+    this.#stage = 'register'
+    this.send('Welcome', { ...facts, protocol, heartbeatMs: this.#config.heartbeatMs })
+  }
+
+  async #enrol(message: WireMessage): Promise<void> {
+    if (message.kind === 'Heartbeat') return
+    if (message.kind !== 'Register') throw new Fault('corrupt', `Register must follow Hello, not ${message.kind}`)
+    await this.#parts.desk.register(this, message.message, this.#over.signal)
+    this.#heardMs = this.#parts.clock.monotonicMs()
+    this.#stage = 'serving'
+  }
+
+  #serve(message: WireMessage): void {
+    switch (message.kind) {
+      case 'Heartbeat':
+        this.send('HeartbeatAnswer', { sequence: message.message.sequence })
+        return
+      case 'TaskStatus':
+        this.#parts.desk.status(this, message.message)
+        return
+      case 'LaunchAnswer':
+        this.#parts.desk.answered(this, message.message)
+        return
+      case 'StreamHead':
+        this.#relay.head(message.message)
+        return
+      case 'StreamData':
+        this.#relay.data(message.message)
+        return
+      case 'StreamCredit':
+        this.#relay.credit(message.message)
+        return
+      case 'StreamEnd':
+        this.#relay.end(message.message)
+        return
+      case 'Goodbye':
+        this.#why = message.message.reason === '' ? this.#why : message.message.reason
+        this.#socket.end()
+        return
+      default:
+        throw new Fault('corrupt', `a registered agent does not send ${message.kind}`)
+    }
+  }
+
+  #broken(e: unknown): void {
+    if (!isFault(e)) {
+      if (e instanceof Error && 'code' in e) return // The socket broke; `left` tells so.
+      throw e
+    }
+    this.#why = e.message
+    this.#parts.log.warn({ agentId: this.agentId, stage: this.#stage, code: e.code, err: e.message }, 'agent_link.refused')
+    if (this.#stage === 'serving' || this.#socket.destroyed) return
+    this.#socket.write(encodeWire('Refusal', { code: e.code, message: e.message }))
+  }
+
+  async #drained(): Promise<void> {
+    while (this.#socket.writableLength > resumeUnsentBytes && !this.#socket.destroyed) {
+      await new Promise<void>((resolve) => {
+        const go = (): void => {
+          this.#socket.off('drain', go)
+          this.#socket.off('close', go)
+          resolve()
+        }
+        this.#socket.once('drain', go)
+        this.#socket.once('close', go)
+      })
+    }
+  }
+}
+
+/** The protocol to speak. Throws the Fault that is the refusal. */
+function admit(hello: Hello, clusterId: string, token: string): number {
+  const given = Buffer.from(hello.token)
+  const wanted = Buffer.from(token)
+  const same = given.length === wanted.length && timingSafeEqual(given, wanted)
+  if (!same) throw new Fault('denied', 'the agent token is wrong: it must be the content of the file agent-token of this cluster')
+  const protocol = agreeProtocol(hello.protocolMin, hello.protocolMax)
+  if (hello.role !== 'agent') throw new Fault('unsupported', `only agents come through this door, not a ${hello.role}`)
+  if (hello.clusterId !== '' && hello.clusterId !== clusterId) {
+    throw new Fault('conflict', `the agent belongs to cluster ${hello.clusterId}, this is ${clusterId}`)
+  }
+  nodeId(hello.nodeId)
+  return protocol
+}

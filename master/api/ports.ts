@@ -1,0 +1,56 @@
+import type { Init } from '../../proto/codec.ts'
+import type { KillPolicy, TaskDefinition, TaskStatus } from '../../proto/gen/messages.ts'
+import type { TaskState } from '../../proto/task-state.ts'
+import type { AgentLink, NodeView } from '../agents.ts'
+
+/** What the operator API needs of the rooms behind it. */
+
+export interface TaskView {
+  readonly taskId: string
+  readonly frameworkId: string
+  readonly role: string
+  readonly definition: TaskDefinition
+  readonly createdAtMs: number
+  readonly removeWhenDone: boolean
+  readonly state: TaskState
+  readonly status: TaskStatus | null
+  readonly message: string
+  readonly startedAtMs: number | null
+  readonly endedAtMs: number | null
+}
+
+export interface TaskOrder {
+  readonly definition: Init<TaskDefinition>
+  readonly role: string
+  readonly removeWhenDone: boolean
+}
+
+export interface TaskService {
+  run(order: TaskOrder): Promise<TaskView>
+  list(): readonly TaskView[]
+  get(taskId: string): TaskView | undefined
+  kill(taskId: string, policy: KillPolicy | undefined): Promise<TaskView>
+  remove(taskId: string, force: boolean, signal: AbortSignal): Promise<void>
+  waitEnded(taskId: string, signal: AbortSignal): Promise<TaskView>
+}
+
+export interface NodeDirectory {
+  nodes(): readonly NodeView[]
+  node(nodeId: string): NodeView | undefined
+  link(nodeId: string): AgentLink | undefined
+}
+
+/** Where a task is, or was. */
+export interface Whereabouts {
+  locate(frameworkId: string, taskId: string, signal: AbortSignal): Promise<string>
+  locateNow(frameworkId: string, taskId: string): string | undefined
+}
+
+export interface ClusterFacts {
+  readonly clusterId: string
+  readonly nodeId: string
+  readonly term: number
+  readonly index: number
+  readonly featureLevel: number
+  readonly epoch: number
+}

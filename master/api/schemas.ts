@@ -1,0 +1,63 @@
+/** JSON Schemas of what comes in. Answers are described in docs/architecture.md. */
+
+const text = (maxLength: number, minLength = 0) => ({ type: 'string', minLength, maxLength, pattern: '^[^\\u0000]*$' })
+const whole = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) => ({ type: 'integer', minimum, maximum })
+const closed = { type: 'object', additionalProperties: false } as const
+
+const killPolicy = {
+  ...closed,
+  properties: { signal: text(32), graceMs: whole(0, 86_400_000) }
+} as const
+
+export const taskRequestSchema = {
+  ...closed,
+  required: ['image'],
+  properties: {
+    name: { type: 'string', minLength: 1, maxLength: 128, pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]*$' },
+    image: text(1024, 1),
+    arguments: { type: 'array', maxItems: 10_000, items: text(131_072) },
+    environment: {
+      type: 'array',
+      maxItems: 10_000,
+      items: {
+        ...closed,
+        required: ['name', 'value'],
+        properties: { name: { ...text(4096, 1), pattern: '^[^=\\u0000]+$' }, value: text(1_048_576) }
+      }
+    },
+    workingDirectory: text(4096),
+    user: text(256),
+    terminal: { type: 'boolean' },
+    openStdin: { type: 'boolean' },
+    rows: whole(0, 65_535),
+    columns: whole(0, 65_535),
+    mounts: {
+      type: 'array',
+      maxItems: 256,
+      items: {
+        ...closed,
+        required: ['source', 'target'],
+        properties: { source: text(4096, 1), target: text(4096, 1), readOnly: { type: 'boolean' } }
+      }
+    },
+    network: { type: 'string', enum: ['host', 'none'] },
+    milliCpu: whole(1),
+    memoryBytes: whole(1),
+    diskBytes: whole(1),
+    labels: { type: 'object', maxProperties: 256, additionalProperties: text(4096) },
+    role: { type: 'string', minLength: 1, maxLength: 255, pattern: '^(\\*|[A-Za-z0-9_.-]+)$' },
+    runtime: { type: 'string', enum: ['runc', 'crun'] },
+    seccomp: text(64),
+    killPolicy,
+    logBudget: { ...closed, properties: { fileBytes: whole(1), files: whole(1, 1000) } },
+    removeWhenDone: { type: 'boolean' }
+  }
+} as const
+
+export const killRequestSchema = killPolicy
+
+export const idParams = (name: string) => ({
+  type: 'object',
+  required: [name],
+  properties: { [name]: { type: 'string', minLength: 1, maxLength: 255 } }
+})

@@ -1,0 +1,83 @@
+import { Fault } from '../../base/fault.ts'
+import type { Init } from '../../proto/codec.ts'
+import type { KillPolicy, Resource } from '../../proto/gen/messages.ts'
+import { describeResources, type Resources, scalar, scalarOf } from '../../proto/resources.ts'
+import type { NodeView } from '../agents.ts'
+import type { TaskOrder } from './ports.ts'
+
+/** The body of `POST /v1/tasks`, as its schema lets it through. */
+export interface TaskRequest {
+  readonly name?: string
+  readonly image: string
+  readonly arguments?: readonly string[]
+  readonly environment?: readonly { readonly name: string; readonly value: string }[]
+  readonly workingDirectory?: string
+  readonly user?: string
+  readonly terminal?: boolean
+  readonly openStdin?: boolean
+  readonly rows?: number
+  readonly columns?: number
+  readonly mounts?: readonly { readonly source: string; readonly target: string; readonly readOnly?: boolean }[]
+  readonly network?: 'host' | 'none'
+  readonly milliCpu?: number
+  readonly memoryBytes?: number
+  readonly diskBytes?: number
+  readonly labels?: Readonly<Record<string, string>>
+  readonly role?: string
+  readonly runtime?: 'runc' | 'crun'
+  readonly seccomp?: string
+  readonly killPolicy?: Init<KillPolicy>
+  readonly logBudget?: { readonly fileBytes?: number; readonly files?: number }
+  readonly removeWhenDone?: boolean
+}
+
+/**
+ * What was asked for becomes a resource of the task: reserved for it and its limit at once. What was not asked for is neither:
+ * there is no default reservation, so that no limit can come out of one.
+ */
+export function orderOf(request: TaskRequest): TaskOrder {
+  const { arguments: args, environment, workingDirectory, user, terminal, openStdin, rows, columns } = request
+  return {
+    role: request.role ?? '*',
+    removeWhenDone: request.removeWhenDone ?? false,
+    definition: {
+      name: request.name,
+      image: request.image,
+      resources: asked(request),
+      process: { arguments: args, environment, workingDirectory, user, terminal, openStdin, rows, columns },
+      mounts: request.mounts,
+      network: { mode: request.network ?? 'host' },
+      killPolicy: request.killPolicy,
+      logBudget: request.logBudget,
+      labels: Object.entries(request.labels ?? {}).map(([key, value]) => ({ key, value })),
+      runtime: request.runtime,
+      seccomp: request.seccomp
+    }
+  }
+}
+
+function asked(request: TaskRequest): readonly Resource[] {
+  const amounts = [
+    ['cpus', request.milliCpu],
+    ['mem', request.memoryBytes],
+    ['disk', request.diskBytes]
+  ] as const
+  return amounts.flatMap(([name, amount]) => (amount === undefined ? [] : [scalar(name, amount)]))
+}
+
+/** Throws `Fault('invalid')` where no node that was ever seen could hold this. With no node at all everything may wait. */
+export function checkCanFit(resources: Resources, nodes: readonly NodeView[]): void {
+  const here = nodes.filter((n) => n.condition !== 'agent_gone')
+  const names = new Set(resources.map((r) => r.name))
+  const couldHold = (n: NodeView): boolean => [...names].every((name) => scalarOf(n.resources, name) >= scalarOf(resources, name))
+  if (here.length === 0 || here.some(couldHold)) return
+  const missed = [...names].find((name) => here.every((n) => scalarOf(n.resources, name) < scalarOf(resources, name)))
+  const measure = missed ?? 'mem'
+  const largest = here.reduce((a, b) => (scalarOf(b.resources, measure) > scalarOf(a.resources, measure) ? b : a))
+  const has = describeResources(largest.resources.filter((r) => names.has(r.name)))
+  throw new Fault(
+    'invalid',
+    `this can never fit: the task asks for ${describeResources(resources)}, and the largest node, ${largest.hostname}, has ${has} in all`,
+    { hostname: largest.hostname }
+  )
+}

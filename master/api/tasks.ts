@@ -1,0 +1,136 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { Fault } from '../../base/fault.ts'
+import type { Resources } from '../../proto/resources.ts'
+import type { NodeDirectory, TaskService, TaskView, Whereabouts } from './ports.ts'
+import { clientSignal, linkTo, relay } from './relay.ts'
+import { idParams, killRequestSchema, taskRequestSchema } from './schemas.ts'
+import { type TaskJson, taskJson } from './task-json.ts'
+import { checkCanFit, orderOf, type TaskRequest } from './task-request.ts'
+
+export interface TaskRouteParts {
+  readonly tasks: TaskService
+  readonly nodes: NodeDirectory
+  readonly whereabouts: Whereabouts
+}
+
+interface TaskParams {
+  readonly id: string
+}
+
+const params = idParams('id')
+
+export function taskRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
+  const { tasks, nodes } = parts
+  const shown = (task: TaskView): TaskJson => taskJson(task, nodes.node(task.status?.agentId ?? '')?.hostname)
+
+  app.post('/v1/tasks', { schema: { summary: 'Run a task', body: taskRequestSchema } }, async (request, reply) => {
+    const order = orderOf(request.body as TaskRequest)
+    checkCanFit((order.definition.resources ?? []) as Resources, nodes.nodes())
+    return reply.code(201).send(shown(await tasks.run(order)))
+  })
+
+  app.get('/v1/tasks', { schema: { summary: 'All tasks' } }, async () => ({ tasks: tasks.list().map(shown) }))
+
+  app.get('/v1/tasks/:id', { schema: { summary: 'One task', params } }, async (request) => shown(taskOf(tasks, request)))
+
+  app.get('/v1/tasks/:id/wait', { schema: { summary: 'The task, once it has ended', params } }, async (request, reply) =>
+    shown(await tasks.waitEnded(taskOf(tasks, request).taskId, clientSignal(reply)))
+  )
+
+  const kill = {
+    schema: { summary: 'End a task', params, body: killRequestSchema },
+    preValidation: async (request: FastifyRequest) => {
+      request.body ??= {} // Everything in it is optional, and so is the body.
+    }
+  }
+  app.post('/v1/tasks/:id/kill', kill, async (request, reply) => {
+    const task = taskOf(tasks, request)
+    const { signal, graceMs } = request.body as { readonly signal?: string; readonly graceMs?: number }
+    const own = task.definition.killPolicy
+    const policy = { signal: signal ?? own?.signal ?? '', graceMs: graceMs ?? own?.graceMs ?? 10_000 }
+    return reply.code(202).send(shown(await tasks.kill(task.taskId, policy)))
+  })
+
+  const force = { type: 'object', additionalProperties: false, properties: { force: { enum: ['true', 'false'] } } }
+  const remove = { schema: { summary: 'Remove an ended task, its log and its files', params, querystring: force } }
+  app.delete('/v1/tasks/:id', remove, async (request, reply) => {
+    const forced = (request.query as { readonly force?: string }).force === 'true'
+    await tasks.remove(taskOf(tasks, request).taskId, forced, clientSignal(reply))
+    return reply.code(204).send()
+  })
+}
+
+/** Routes whose bodies pass through as they are; to be registered where no body is parsed. */
+export function taskStreamRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
+  const route = (
+    method: 'GET' | 'POST' | 'PUT',
+    tail: string,
+    summary: string,
+    waits: (request: FastifyRequest) => boolean
+  ): void => {
+    app.route({
+      method,
+      url: `/v1/tasks/:id/${tail}`,
+      schema: { summary, params },
+      handler: (request, reply) => passOn(parts, tail, waits(request), request, reply)
+    })
+  }
+  const follows = (request: FastifyRequest): boolean => {
+    const { follow } = request.query as { readonly follow?: string }
+    return follow !== undefined && follow !== 'false' && follow !== '0'
+  }
+  route('GET', 'logs', 'What the task wrote, as stream frames', follows)
+  route('POST', 'exec', 'Run a program inside, duplex stream frames', () => false)
+  route('POST', 'attach', 'The task’s terminal or standard streams, duplex stream frames', () => true)
+  route('GET', 'files', 'A folder of the sandbox', () => false)
+  route('GET', 'archive', 'A tar of a file or folder of the sandbox', () => false)
+  route('PUT', 'archive', 'Unpack a tar into the sandbox', () => false)
+}
+
+async function passOn(
+  parts: TaskRouteParts,
+  tail: string,
+  waits: boolean,
+  request: FastifyRequest,
+  reply: FastifyReply
+): Promise<void> {
+  const task = taskOf(parts.tasks, request)
+  const signal = clientSignal(reply)
+  const nodeId = await nodeOf(parts, task, waits, signal)
+  const path = `/v1/tasks/${encodeURIComponent(task.frameworkId)}/${encodeURIComponent(task.taskId)}/${tail}`
+  await relay(linkTo(parts.nodes, nodeId), path, request, reply, signal)
+}
+
+/** Where the task is; a follower waits for its placement, and is told when it ended without one. */
+async function nodeOf(parts: TaskRouteParts, task: TaskView, waits: boolean, signal: AbortSignal): Promise<string> {
+  const { whereabouts, tasks } = parts
+  const { frameworkId, taskId } = task
+  const now = whereabouts.locateNow(frameworkId, taskId)
+  if (now !== undefined) return now
+  const never = new Fault('not-found', `task ${taskId} never ran on a node, so there is nothing of it to show`)
+  if (task.endedAtMs !== null) throw never
+  if (!waits) {
+    const why = task.message === '' ? 'it is being placed' : `it ${task.message}`
+    throw new Fault('unavailable', `task ${taskId} does not run yet: ${why}`)
+  }
+  const settled = new AbortController()
+  const either = AbortSignal.any([signal, settled.signal])
+  try {
+    const found = await Promise.race([
+      whereabouts.locate(frameworkId, taskId, either),
+      tasks.waitEnded(taskId, either).then(() => whereabouts.locateNow(frameworkId, taskId))
+    ])
+    if (found === undefined) throw never
+    return found
+  } finally {
+    settled.abort(new Fault('unavailable', 'no longer waited for'))
+  }
+}
+
+function taskOf(tasks: TaskService, request: FastifyRequest): TaskView {
+  const { id } = request.params as TaskParams
+  const task = tasks.get(id)
+  if (task === undefined)
+    throw new Fault('not-found', `there is no task named ${id}; hearth task list shows them all`, { taskId: id })
+  return task
+}

@@ -1,0 +1,66 @@
+import { isFault } from '../base/fault.ts'
+import type { Log } from '../base/log.ts'
+import type { TaskStatus } from '../proto/gen/messages.ts'
+import type { Agents } from './agents.ts'
+import type { Frameworks } from './frameworks.ts'
+import type { Proposer } from './proposer.ts'
+import type { ClusterState } from './state/cluster.ts'
+
+interface EndingsParts {
+  readonly state: ClusterState
+  readonly agents: Agents
+  readonly frameworks: Frameworks
+  readonly proposer: Proposer
+  readonly log: Log
+}
+
+/** Commits how a task ended, once, before its scheduler hears of it and before the agent's status is acknowledged. */
+export class Endings {
+  readonly #parts: EndingsParts
+  readonly #underWay = new Map<string, Promise<void>>()
+  readonly #watchers = new Set<(status: TaskStatus) => void>()
+
+  constructor(parts: EndingsParts) {
+    this.#parts = parts
+  }
+
+  onEnded(watcher: (status: TaskStatus) => void): void {
+    this.#watchers.add(watcher)
+  }
+
+  /** Resolves once an ending of this attempt is committed, this one or one before it. `released`: the host holds nothing of it. */
+  commit(status: TaskStatus, released: boolean, signal: AbortSignal): Promise<void> {
+    const live = this.#parts.agents.container(status.containerId)
+    if (live !== undefined && released && !live.released) {
+      live.released = true
+      this.#parts.agents.touched(live.agentId)
+    }
+    const row = this.#parts.state.assignmentOf(status.frameworkId, status.taskId)
+    if (row === undefined || row.assignment.containerId !== status.containerId || row.ending !== null) return Promise.resolve()
+    const before = this.#underWay.get(status.containerId)
+    if (before !== undefined) return before
+    const commit = this.#propose(status, signal).finally(() => this.#underWay.delete(status.containerId))
+    this.#underWay.set(status.containerId, commit)
+    return commit
+  }
+
+  async #propose(status: TaskStatus, signal: AbortSignal): Promise<void> {
+    const { frameworkId, taskId, attempt } = status
+    try {
+      await this.#parts.proposer.propose({ endTask: { frameworkId, taskId, attempt, status } }, signal)
+    } catch (e) {
+      // Another ending was committed first, or the record is forgotten: either way there is nothing left to end.
+      if (!isFault(e, 'conflict') && !isFault(e, 'not-found')) throw e
+      this.#parts.log.info({ frameworkId, taskId, attempt, err: e.message }, 'task.ending_superseded')
+      return
+    }
+    const live = this.#parts.agents.container(status.containerId)
+    if (live !== undefined) live.status = status
+    this.#parts.log.info(
+      { frameworkId, taskId, attempt, state: status.state, reason: status.reason, exitCode: status.exitCode },
+      'task.ended'
+    )
+    this.#parts.frameworks.deliver(frameworkId, { kind: 'status', status })
+    for (const watcher of this.#watchers) watcher(status)
+  }
+}

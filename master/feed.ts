@@ -1,0 +1,49 @@
+import type { Service } from '../base/service.ts'
+import type { Agents } from './agents.ts'
+import type { Frameworks } from './frameworks.ts'
+import type { AppliedChange, Replica } from './replica.ts'
+import type { ClusterState } from './state/cluster.ts'
+
+interface FeedParts {
+  readonly replica: Pick<Replica, 'changes'> & { readonly state: ClusterState }
+  readonly frameworks: Frameworks
+  readonly agents: Agents
+}
+
+/** Carries what was committed from the replica to the rooms that live off it, in order. */
+export class Feed implements Service {
+  readonly name = 'feed'
+  readonly #parts: FeedParts
+  readonly #closing = new AbortController()
+  #loop: Promise<void> = Promise.resolve()
+
+  constructor(parts: FeedParts) {
+    this.#parts = parts
+  }
+
+  async start(): Promise<void> {
+    this.#loop = this.#run(this.#parts.replica.state.index + 1)
+  }
+
+  async stop(): Promise<void> {
+    this.#closing.abort()
+    await this.#loop
+  }
+
+  async #run(from: number): Promise<void> {
+    const { signal } = this.#closing
+    try {
+      for await (const change of this.#parts.replica.changes(from, signal)) this.#pass(change)
+    } catch (e) {
+      if (!signal.aborted) throw e
+    }
+  }
+
+  #pass(change: AppliedChange): void {
+    const { frameworks, agents } = this.#parts
+    frameworks.applied(change)
+    const { registerAgent, setAgentCondition } = change.command
+    const agentId = registerAgent?.agentId ?? setAgentCondition?.agentId
+    if (agentId !== undefined && !change.answer.refused) agents.touched(agentId)
+  }
+}

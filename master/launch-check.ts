@@ -1,0 +1,52 @@
+import { isFault } from '../base/fault.ts'
+import { encodeMessage } from '../proto/codec.ts'
+import { maxFrameBytes } from '../proto/frame.ts'
+import type { Reason, TaskGroup, TaskState } from '../proto/gen/messages.ts'
+import { taskId } from '../proto/ids.ts'
+import { addResources, checkResource, containsResources, describeResources, type Resources } from '../proto/resources.ts'
+
+export type Verdict =
+  | { readonly kind: 'fits'; readonly taskId: string; readonly resources: Resources }
+  | { readonly kind: 'refused'; readonly state: TaskState; readonly reason: Reason; readonly message: string }
+
+interface Against {
+  readonly frameworkId: string
+  readonly role: string
+  readonly resources: Resources
+}
+
+/** Room in a frame for what stands around the group. */
+const maxGroupBytes = maxFrameBytes - 64 * 1024
+
+/** Whether a group may be launched out of these resources. Pure. */
+export function checkGroup(group: TaskGroup, against: Against): Verdict {
+  const [task] = group.tasks
+  if (task === undefined || group.tasks.length > 1) {
+    return refused('error', 'unsupported_request', `a group holds exactly one task for now, this one ${group.tasks.length}`)
+  }
+  if (group.executor !== null) return refused('error', 'unsupported_request', 'executors are not supported yet')
+  if (group.frameworkId !== against.frameworkId) {
+    return refused('error', 'task_invalid', `the group belongs to framework ${group.frameworkId}, not to the one that accepts`)
+  }
+  if (group.role !== against.role) {
+    return refused('dropped', 'invalid_offers', `the group is of role ${group.role}, the offer of role ${against.role}`)
+  }
+  try {
+    taskId(task.taskId)
+    for (const r of task.resources) checkResource(r)
+    const resources = addResources([], task.resources)
+    if (encodeMessage('TaskGroup', group).length > maxGroupBytes) {
+      return refused('error', 'task_invalid', `the task's definition is over the limit of ${maxGroupBytes} bytes`)
+    }
+    if (!containsResources(against.resources, resources)) {
+      const [asked, offered] = [describeResources(resources), describeResources(against.resources)]
+      return refused('dropped', 'invalid_offers', `the task asks for ${asked}, the offer holds ${offered}`)
+    }
+    return { kind: 'fits', taskId: task.taskId, resources }
+  } catch (e) {
+    if (!isFault(e)) throw e
+    return refused('error', 'task_invalid', e.message)
+  }
+}
+
+const refused = (state: TaskState, reason: Reason, message: string): Verdict => ({ kind: 'refused', state, reason, message })

@@ -1,0 +1,167 @@
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { systemClock } from '../base/clock.ts'
+import { faultTable, isFault } from '../base/fault.ts'
+import type { Log } from '../base/log.ts'
+import { systemRandom } from '../base/random.ts'
+import { inOrder, type Service } from '../base/service.ts'
+import { hearthVersion } from '../base/version.ts'
+import { TaskBook } from '../schedulers/task/task-book.ts'
+import { TaskScheduler } from '../schedulers/task/task-scheduler.ts'
+import { TaskService } from '../schedulers/task/task-service.ts'
+import { WishStore } from '../schedulers/task/wish-store.ts'
+import { AgentLinkServer } from './api/agent-link.ts'
+import { HttpServer } from './api/http-server.ts'
+import { type MasterConfig, readMasterConfig } from './config.ts'
+import { type CoreConfig, composeCore, coreDefaults } from './core.ts'
+import { feedEvents, snapshotOf } from './event-source.ts'
+import { Events } from './events.ts'
+import { ensureDirectories, ensureIdentity, ensureToken, hearthGroup } from './identity.ts'
+import type { Replica } from './replica.ts'
+import { openSingleReplica } from './single-replica.ts'
+import type { ClusterState } from './state/cluster.ts'
+
+const stopWithinMs = 10_000
+
+/** Runs a master until SIGTERM. Tasks and agents go on without it. Resolves with the exit code. */
+export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
+  let log: Log | undefined
+  try {
+    const config = readMasterConfig(argv, env)
+    log = pino({ level: config.logLevel, base: { room: 'master' } }, pino.destination({ sync: true }))
+    return await run(config, log)
+  } catch (e) {
+    const fault = faultOf(e)
+    if (fault === undefined) throw e
+    if (log === undefined) process.stderr.write(`hearth master: ${fault.message}\n`)
+    else log.error({ code: fault.code, err: fault.message }, 'master.not_started')
+    return faultTable[fault.code].exitCode
+  }
+}
+
+async function run(config: MasterConfig, log: Log): Promise<number> {
+  const asked = stopAsked(log)
+  const { stateDir, runDir } = config
+  await ensureDirectories(stateDir, runDir)
+  const identity = await ensureIdentity(stateDir)
+  const replica = await openSingleReplica({ log, clock: systemClock }, { directory: join(stateDir, 'master'), ...identity })
+  replica.onFatal((failure) => {
+    // Nothing that is said from here on could be kept: end at once and let the supervisor start anew.
+    log.error({ err: failure.message }, 'master.log_failed')
+    process.exit(faultTable.corrupt.exitCode)
+  })
+  const { services } = composeMaster({ replica, log }, config, {
+    ...identity,
+    operatorToken: await ensureToken(join(stateDir, 'token')),
+    agentToken: await ensureToken(join(stateDir, 'agent-token')),
+    socketGroup: await hearthGroup(),
+    core: coreDefaults
+  })
+  const master = inOrder('master', services, () => AbortSignal.timeout(stopWithinMs))
+  try {
+    await master.start()
+    log.info({ ...identity, term: replica.leadership.term, stateDir }, 'master.started')
+    await asked
+    await master.stop(AbortSignal.timeout(stopWithinMs))
+  } finally {
+    await replica.close()
+  }
+  log.info({}, 'master.stopped')
+  return 0
+}
+
+interface MasterParts {
+  readonly replica: Replica & { readonly state: ClusterState }
+  readonly log: Log
+}
+
+interface MasterFacts {
+  readonly clusterId: string
+  readonly nodeId: string
+  readonly operatorToken: string
+  readonly agentToken: string
+  readonly socketGroup: number | undefined
+  readonly core: CoreConfig
+}
+
+/** Everything around the replica, in the order of starting. */
+export function composeMaster({ replica, log }: MasterParts, config: Omit<MasterConfig, 'logLevel'>, facts: MasterFacts) {
+  const clock = systemClock
+  const { clusterId, nodeId } = facts
+  const { heartbeatMs, missedBeats } = facts.core
+  const { state, leadership } = replica
+  const epoch = leadership.term
+  const closing = new AbortController()
+  const core = composeCore({ replica, clock, random: systemRandom, log }, facts.core)
+  const roles = ['*']
+  const book = new TaskBook()
+  const wishes = new WishStore(core.link.store)
+  const scheduler = new TaskScheduler(
+    { link: core.link, wishes, book, clock, log },
+    { roles, keepEnded: 1_000, removeAfterMs: 10_000, retryMs: 1_000 }
+  )
+  wishes.onWished((taskId, wish, version) => scheduler.wished(taskId, wish, version))
+  const tasks = new TaskService({ scheduler, wishes, book, clock }, { roles })
+  const events = new Events(epoch, { window: 10_000 })
+  feedEvents({ events, agents: core.agents, tasks }, closing.signal)
+  const agentLink = new AgentLinkServer(
+    { desk: core.desk, clock, log, facts: () => ({ clusterId, nodeId, epoch: leadership.term }) },
+    {
+      socketPath: join(config.runDir, 'agents.sock'),
+      tcp: config.agentListen,
+      token: facts.agentToken,
+      heartbeatMs,
+      missedBeats,
+      handshakeMs: 5_000,
+      answerMs: 60_000
+    }
+  )
+  const http = new HttpServer(
+    {
+      tasks,
+      nodes: core.agents,
+      whereabouts: core.launches,
+      events,
+      snapshot: (wanted) => snapshotOf({ agents: core.agents, tasks }, wanted),
+      facts: () => ({ clusterId, nodeId, term: epoch, index: state.index, featureLevel: state.featureLevel, epoch }),
+      log,
+      onBroken: (e) => void Promise.reject(e)
+    },
+    {
+      version: hearthVersion,
+      socketPath: join(config.runDir, 'master.sock'),
+      socketGroup: facts.socketGroup,
+      loopback: config.http,
+      addressPath: join(config.runDir, 'http'),
+      token: facts.operatorToken,
+      events: { maxBehind: 1_000, heartbeatMs: 15_000, maxReaders: 1_000 }
+    }
+  )
+  const services: readonly Service[] = [...core.services, scheduler, agentLink, http]
+  return { services, core, tasks, agentLink, http, events }
+}
+
+/** Resolves at the first SIGTERM or SIGINT; the second one ends the process. */
+function stopAsked(log: Log): Promise<void> {
+  process.on('unhandledRejection', (e) => {
+    log.error({ err: e instanceof Error ? (e.stack ?? e.message) : String(e) }, 'master.broken')
+    process.exit(1)
+  })
+  return new Promise((resolve) => {
+    let asked = 0
+    const stop = (signal: NodeJS.Signals): void => {
+      asked += 1
+      if (asked > 1) process.exit(1)
+      log.info({ signal }, 'master.stop_asked')
+      resolve()
+    }
+    process.on('SIGTERM', stop)
+    process.on('SIGINT', stop)
+  })
+}
+
+/** `inOrder` wraps what kept a part from starting. */
+function faultOf(e: unknown) {
+  if (isFault(e)) return e
+  return e instanceof Error && isFault(e.cause) ? e.cause : undefined
+}

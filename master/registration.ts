@@ -1,0 +1,221 @@
+import type { Clock } from '../base/clock.ts'
+import { Fault } from '../base/fault.ts'
+import type { Log } from '../base/log.ts'
+import type { Service } from '../base/service.ts'
+import type { Reason, Register, RegisterAgent, TaskReport, TaskState } from '../proto/gen/messages.ts'
+import { nodeId } from '../proto/ids.ts'
+import { checkResource } from '../proto/resources.ts'
+import { canMove, isTerminal } from '../proto/task-state.ts'
+import type { AgentLink, Agents, LiveTask } from './agents.ts'
+import type { Background } from './background.ts'
+import type { Endings } from './endings.ts'
+import { type Frameworks, masterStatus } from './frameworks.ts'
+import type { Launches } from './launches.ts'
+import type { Proposer } from './proposer.ts'
+import { reconcile, type Step } from './reconciliation.ts'
+import type { Leadership } from './replica.ts'
+import type { ClusterState } from './state/cluster.ts'
+import type { Statuses } from './statuses.ts'
+
+interface RegistrationParts {
+  readonly state: ClusterState
+  readonly agents: Agents
+  readonly frameworks: Frameworks
+  readonly launches: Launches
+  readonly statuses: Statuses
+  readonly endings: Endings
+  readonly proposer: Proposer
+  readonly leadership: Pick<Leadership, 'term'>
+  readonly background: Background
+  readonly clock: Clock
+  readonly log: Log
+}
+
+interface RegistrationConfig {
+  /** An agent that is away for longer is committed as unreachable. */
+  readonly silenceMs: number
+  /** What agents get to come back after the master's own start. */
+  readonly returnMs: number
+}
+
+/** Agents that come, come back and stay away. */
+export class Registration implements Service {
+  readonly name = 'registration'
+  readonly #parts: RegistrationParts
+  readonly #config: RegistrationConfig
+  readonly #registering = new Set<string>()
+
+  constructor(parts: RegistrationParts, config: RegistrationConfig) {
+    this.#parts = parts
+    this.#config = config
+  }
+
+  async start(): Promise<void> {
+    const { state, agents, clock } = this.#parts
+    for (const { assignment, ending } of state.assignments.values()) {
+      if (ending !== null) continue
+      const status = masterStatus(assignment, 'staging', 'reconciliation', 'waits for its node to report', clock.wallMs())
+      agents.put({ ...assignment, status, lastNumber: 0, delivered: false, released: false })
+    }
+    for (const agentId of state.agents.keys()) this.#expect(agentId, this.#config.returnMs)
+  }
+
+  async stop(): Promise<void> {
+    await this.#parts.background.stop()
+  }
+
+  /** Throws `Fault('conflict')` while another live agent has the same id, `invalid` for one that makes no sense. */
+  async register(link: AgentLink, register: Register, signal: AbortSignal): Promise<void> {
+    const { agents, log, leadership } = this.#parts
+    const { agentId } = link
+    const row = checkRegister(agentId, register)
+    if (agents.link(agentId) !== undefined || this.#registering.has(agentId)) {
+      throw new Fault('conflict', `an agent with the id ${agentId} is connected already; is its directory in use twice?`)
+    }
+    this.#registering.add(agentId)
+    try {
+      await this.#commit(row, signal)
+    } finally {
+      this.#registering.delete(agentId)
+    }
+    signal.throwIfAborted()
+    const steps = this.#compare(agentId, register.tasks)
+    for (const step of steps) this.#count(agentId, step)
+    agents.attach(link, row)
+    link.send('Registered', { agentId, epoch: leadership.term })
+    for (const step of steps) this.#take(link, step)
+    log.info({ agentId, hostname: row.hostname, tasks: register.tasks.length }, 'agent.registered')
+  }
+
+  left(link: AgentLink, why: string): void {
+    if (!this.#parts.agents.detach(link)) return
+    this.#parts.log.warn({ agentId: link.agentId, why }, 'agent.disconnected')
+    this.#expect(link.agentId, this.#config.silenceMs)
+  }
+
+  async #commit(row: RegisterAgent, signal: AbortSignal): Promise<void> {
+    const { state, proposer } = this.#parts
+    const before = state.agents.get(row.agentId)
+    if (before === undefined || JSON.stringify(before.agent) !== JSON.stringify(row)) {
+      await proposer.propose({ registerAgent: row }, signal)
+    }
+    if (state.agents.get(row.agentId)?.condition !== 'active') {
+      await proposer.propose({ setAgentCondition: { agentId: row.agentId, condition: 'active' } }, signal)
+    }
+  }
+
+  #compare(agentId: string, reports: readonly TaskReport[]): readonly Step[] {
+    const { state, agents, launches } = this.#parts
+    const expected = [...state.assignments.values()]
+      .filter((row) => row.assignment.agentId === agentId)
+      .map(({ assignment, ending }) => ({
+        ...assignment,
+        ended: ending !== null,
+        delivered: agents.container(assignment.containerId)?.delivered ?? false,
+        held: launches.holdsBody(assignment.containerId)
+      }))
+    return reconcile(expected, reports, (f, t) => state.assignmentOf(f, t) !== undefined)
+  }
+
+  /** Before anything of this agent is offered: what runs there is not free. */
+  #count(agentId: string, step: Step): void {
+    if (step.kind !== 'adopt' && step.kind !== 'kill') return
+    const { agents } = this.#parts
+    const { report } = step
+    if (agents.container(report.containerId) !== undefined) return
+    const task = { ...report, agentId }
+    const status = masterStatus(task, report.state, 'reconciliation', '', this.#parts.clock.wallMs())
+    agents.put({ ...task, status, lastNumber: 0, delivered: true, released: false })
+  }
+
+  #take(link: AgentLink, step: Step): void {
+    const { agents, launches, leadership } = this.#parts
+    const epoch = leadership.term
+    switch (step.kind) {
+      case 'keep':
+        return
+      case 'adopt':
+        this.#adopt(link, step.report)
+        return
+      case 'kill': {
+        const { frameworkId, taskId, attempt } = step.report
+        link.send('Kill', { epoch, frameworkId, taskId, attempt, policy: { signal: 'SIGTERM', graceMs: 3_000 } })
+        return
+      }
+      case 'forget':
+        link.send('Forget', { epoch, frameworkId: step.report.frameworkId, taskId: step.report.taskId })
+        return
+      case 'resend': {
+        const task = agents.container(step.containerId)
+        if (task === undefined) return
+        launches.send(task)
+        launches.watch(task)
+        return
+      }
+      case 'drop':
+        this.#end(step.containerId, 'dropped', 'reconciliation', 'the launch never reached the node')
+        return
+      case 'gone':
+        this.#end(step.containerId, 'gone', 'agent_unknown', 'the node no longer knows the task')
+        return
+    }
+  }
+
+  #adopt(link: AgentLink, report: TaskReport): void {
+    const { agents, frameworks, launches, statuses, background, clock } = this.#parts
+    const task = agents.container(report.containerId)
+    if (task === undefined || report.state === 'unspecified_state') return
+    const status = report.latest ?? masterStatus(task, report.state, 'reconciliation', '', clock.wallMs())
+    const known = { ...status, state: report.state, agentId: link.agentId }
+    if (isTerminal(report.state)) {
+      background.run('task.ending_not_committed', (signal) => statuses.ended(known, signal))
+      return
+    }
+    task.lastNumber = Math.max(task.lastNumber, known.number)
+    const { state: from } = task.status
+    if (from === report.state || from === 'unspecified_state' || canMove(from, report.state)) task.status = known
+    frameworks.deliver(task.frameworkId, { kind: 'status', status: task.status })
+    launches.delivered(task)
+  }
+
+  #end(containerId: string, state: TaskState, reason: Reason, message: string): void {
+    const { agents, endings, background, clock } = this.#parts
+    const task = agents.container(containerId)
+    if (task === undefined) return
+    const status = masterStatus(task, state, reason, message, clock.wallMs())
+    background.run('task.ending_not_committed', (signal) => endings.commit(status, true, signal))
+  }
+
+  #expect(agentId: string, withinMs: number): void {
+    const { agents, clock, background, proposer, state, log } = this.#parts
+    background.run('agent.condition_not_committed', async (signal) => {
+      await clock.sleep(withinMs, signal)
+      if (agents.link(agentId) !== undefined) return
+      if (state.agents.get(agentId)?.condition === 'active') {
+        await proposer.propose({ setAgentCondition: { agentId, condition: 'agent_unreachable' } }, signal)
+        log.warn({ agentId, silentMs: withinMs }, 'agent.unreachable')
+      }
+      if (agents.link(agentId) === undefined) for (const task of agents.tasksOn(agentId)) this.#unreachable(task)
+      agents.touched(agentId)
+    })
+  }
+
+  #unreachable(task: LiveTask): void {
+    const { state } = task.status
+    if (task.released || state === 'unspecified_state' || !canMove(state, 'unreachable')) return
+    task.status = {
+      ...masterStatus(task, 'unreachable', 'agent_disconnected', 'its node is out of reach', this.#parts.clock.wallMs()),
+      number: 0
+    }
+    this.#parts.frameworks.deliver(task.frameworkId, { kind: 'status', status: task.status })
+  }
+}
+
+function checkRegister(agentId: string, register: Register): RegisterAgent {
+  if (register.agentId !== agentId) throw new Fault('invalid', 'the agent registers under another id than it greeted with')
+  nodeId(agentId)
+  for (const r of register.resources) checkResource(r)
+  if (register.hostname === '') throw new Fault('invalid', 'an agent needs a host name')
+  const { hostname, resources, attributes, capabilities, version, bootId } = register
+  return { agentId, hostname, resources, attributes, capabilities, version, bootId }
+}

@@ -1,0 +1,72 @@
+import type {
+  AgentRow as AgentRowMessage,
+  Answer,
+  AssignmentRow as AssignmentRowMessage,
+  AssignTask,
+  FrameworkDefinition,
+  RegisterAgent
+} from '../../proto/gen/messages.ts'
+import { OrderedRows } from './ordered-rows.ts'
+
+export interface AgentRow extends AgentRowMessage {
+  readonly agent: RegisterAgent
+}
+
+export interface AssignmentRow extends AssignmentRowMessage {
+  readonly assignment: AssignTask
+}
+
+export interface SessionState {
+  readonly seq: number
+  readonly answer: Answer
+  /** Index of the last command that came under this session. */
+  readonly usedIndex: number
+}
+
+/** The highest feature level this build can apply. */
+export const highestFeatureLevel = 1
+
+/** At each limit a command is recorded as refused with `exhausted`; the sessions' oldest-used one goes instead. */
+export const clusterLimits = {
+  agents: 100_000,
+  frameworks: 1_000,
+  assignments: 1_000_000,
+  sessions: 10_000,
+  storeBytes: 64 * 1024 * 1024,
+  storeKeyBytes: 1024,
+  storeValueBytes: 1024 * 1024
+} as const
+
+export type ClusterLimits = { readonly [K in keyof typeof clusterLimits]: number }
+
+/**
+ * What the log says. Changed by `apply` alone; rows are replaced, never changed, so whoever holds one may keep it. The keys
+ * of the maps are agent ids, framework ids, `assignmentKey` and session names.
+ */
+export class ClusterState {
+  clusterId = ''
+  /** 0 until the cluster is initialised. */
+  featureLevel = 0
+  /** Of the last applied entry. */
+  index = 0
+  /** The leader's wall clock at the last command; never decreases. */
+  atMs = 0
+  readonly agents = new Map<string, AgentRow>()
+  readonly frameworks = new Map<string, FrameworkDefinition>()
+  readonly assignments = new Map<string, AssignmentRow>()
+  readonly stores = new Map<string, OrderedRows>()
+  /** Oldest used first. */
+  readonly sessions = new Map<string, SessionState>()
+
+  /** The rows of a framework's store; empty for one that has none. */
+  storeOf(frameworkId: string): OrderedRows {
+    return this.stores.get(frameworkId) ?? new OrderedRows()
+  }
+
+  assignmentOf(frameworkId: string, taskId: string): AssignmentRow | undefined {
+    return this.assignments.get(assignmentKey(frameworkId, taskId))
+  }
+}
+
+/** Neither id can hold a slash, so no two pairs share a key. */
+export const assignmentKey = (frameworkId: string, taskId: string): string => `${frameworkId}/${taskId}`

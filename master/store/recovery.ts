@@ -1,0 +1,264 @@
+import { join } from 'node:path'
+import { Fault, isFault } from '../../base/fault.ts'
+import {
+  type ChainedRecord,
+  encodeRecord,
+  findRecordHead,
+  readRecord,
+  recordHeadBytes,
+  storedCrc
+} from '../../base/record-chain.ts'
+import { decodeMessage } from '../../proto/codec.ts'
+import type { HardState, LogEntry, LogRecord, SegmentHead } from '../../proto/gen/messages.ts'
+import type { Disk } from './disk.ts'
+import { type LogIdentity, type SegmentInfo, segmentNumber, walFormat } from './segment.ts'
+
+export interface RecoveredLog {
+  /** Those with an index above what the caller holds already. */
+  readonly entries: readonly LogEntry[]
+  readonly firstIndex: number
+  readonly lastIndex: number
+  readonly lastTerm: number
+  readonly hardState: HardState
+  readonly segments: readonly SegmentInfo[]
+  readonly tail: LogTail
+}
+
+/** Where the last segment goes on. */
+export interface LogTail {
+  readonly offset: number
+  readonly crc: number
+  readonly capacity: number
+  /**
+   * What must be written again, in place, before the log goes on: records that no finished fdatasync vouches for (after a
+   * failed one the page cache may show what the disk does not hold), then zeros over the torn rest. None of it was acknowledged.
+   */
+  readonly rewriteAt: number
+  readonly rewrite: Uint8Array
+  /** Bytes of a torn write that were set aside. */
+  readonly tornBytes: number
+}
+
+/**
+ * Reads the whole log, oldest segment first; undefined where there is none. A bad record is a torn tail only in the last segment, with no valid record
+ * after it, and where no later hint says that it was acknowledged. Anything else is `Fault('corrupt')` with file and offset,
+ * and the log stays as it is: cutting an acknowledged record and then voting is how committed data is lost.
+ */
+export async function recoverLog(
+  disk: Pick<Disk, 'list' | 'readAll'>,
+  directory: string,
+  identity: LogIdentity,
+  keepAfter: number
+): Promise<RecoveredLog | undefined> {
+  const names = (await disk.list(directory)).filter((name) => segmentNumber(name) !== undefined)
+  const reader = new LogReader(identity, keepAfter)
+  for (const [i, name] of names.entries()) {
+    const path = join(directory, name)
+    reader.readSegment(path, segmentNumber(name) ?? 0, await disk.readAll(path), i === names.length - 1)
+  }
+  return reader.finish()
+}
+
+class LogReader {
+  readonly #identity: LogIdentity
+  readonly #keepAfter: number
+  readonly #segments: SegmentInfo[] = []
+  #entries: LogEntry[] = []
+  #firstIndex = 0
+  #lastIndex = 0
+  #lastTerm = 0
+  #acknowledged = 0
+  #hardState: HardState = { term: 0, votedFor: '', commit: 0 }
+  #crc = 0
+  /** Ends of the entry records of the segment at hand, by index. */
+  #ends: { readonly index: number; readonly end: number }[] = []
+  #tail: LogTail | undefined
+
+  constructor(identity: LogIdentity, keepAfter: number) {
+    this.#identity = identity
+    this.#keepAfter = keepAfter
+  }
+
+  readSegment(path: string, number: number, bytes: Buffer, isLast: boolean): void {
+    const before = this.#segments.at(-1)
+    if (before !== undefined && number !== before.number + 1) {
+      throw corrupt(path, 0, `segment ${before.number + 1} is missing before it`)
+    }
+    const first = readRecord(bytes, 0, 0)
+    if (first.kind !== 'record') throw corrupt(path, 0, 'it does not begin with a sound segment head')
+    this.#takeHead(path, number, bytes.length, decodeRecord(path, first.record).head, before === undefined)
+    this.#crc = first.record.crc
+    this.#ends = []
+    let highestIndex = 0
+    let offset = first.record.end
+    for (;;) {
+      const read = readRecord(bytes, offset, this.#crc)
+      if (read.kind !== 'record') {
+        this.#endSegment(path, bytes, offset, read.kind === 'broken' ? read.why : undefined, isLast)
+        break
+      }
+      this.#take(path, read.record)
+      highestIndex = Math.max(highestIndex, this.#lastIndex)
+      offset = read.record.end
+      this.#crc = read.record.crc
+    }
+    this.#segments.push({ number, path, highestIndex: Math.max(highestIndex, before?.highestIndex ?? 0) })
+    if (isLast) this.#tail = this.#makeTail(bytes, first.record.end, offset)
+  }
+
+  finish(): RecoveredLog | undefined {
+    if (this.#tail === undefined) return undefined
+    return {
+      entries: this.#entries,
+      firstIndex: this.#firstIndex,
+      lastIndex: this.#lastIndex,
+      lastTerm: this.#lastTerm,
+      hardState: this.#hardState,
+      segments: this.#segments,
+      tail: this.#tail
+    }
+  }
+
+  #takeHead(path: string, number: number, size: number, head: SegmentHead | null, isFirst: boolean): void {
+    if (head === null) throw corrupt(path, 0, 'its first record is no segment head')
+    if (head.format !== walFormat) {
+      throw new Fault('unsupported', `${path} has format ${head.format}; this build reads format ${walFormat}: upgrade it`)
+    }
+    const { clusterId, nodeId } = this.#identity
+    if (head.clusterId !== clusterId || head.nodeId !== nodeId) {
+      const owner = `cluster ${head.clusterId}, node ${head.nodeId}`
+      throw new Fault('conflict', `${path} is the log of ${owner}, not of cluster ${clusterId}, node ${nodeId}`, { path })
+    }
+    if (head.segment !== number) throw corrupt(path, 0, `it says that it is segment ${head.segment}`)
+    if (head.bytes !== size) throw corrupt(path, Math.min(size, head.bytes), `it has ${size} bytes instead of ${head.bytes}`)
+    if (isFirst) {
+      this.#firstIndex = head.firstIndex
+      this.#lastIndex = head.firstIndex - 1
+      return
+    }
+    if (head.previousCrc !== this.#crc) throw corrupt(path, 0, 'it does not continue the segment before it')
+    if (head.firstIndex !== this.#lastIndex + 1)
+      throw corrupt(path, 0, `it starts at ${head.firstIndex}, after ${this.#lastIndex}`)
+  }
+
+  #take(path: string, record: ChainedRecord): void {
+    const { entry, hardState, truncate, head, acknowledgedIndex } = decodeRecord(path, record)
+    if (head !== null) throw corrupt(path, record.offset, 'a segment head stands in the middle')
+    if (acknowledgedIndex > this.#lastIndex) {
+      throw corrupt(path, record.offset, `entry ${acknowledgedIndex} was acknowledged and is not there`)
+    }
+    this.#acknowledged = Math.max(this.#acknowledged, acknowledgedIndex)
+    if (hardState !== null) this.#hardState = hardState
+    if (truncate !== null) this.#truncate(truncate.fromIndex)
+    if (entry !== null) this.#append(path, record, entry)
+  }
+
+  #append(path: string, record: ChainedRecord, entry: LogEntry): void {
+    if (entry.index !== this.#lastIndex + 1 || entry.term < this.#lastTerm) {
+      const seen = `entry ${entry.index} of term ${entry.term}`
+      throw corrupt(path, record.offset, `${seen} cannot follow entry ${this.#lastIndex} of term ${this.#lastTerm}`)
+    }
+    this.#lastIndex = entry.index
+    this.#lastTerm = entry.term
+    // A copy: the data is a window onto the whole segment.
+    if (entry.index > this.#keepAfter) this.#entries.push({ ...entry, data: new Uint8Array(entry.data) })
+    this.#ends.push({ index: entry.index, end: record.end })
+  }
+
+  #truncate(fromIndex: number): void {
+    this.#entries = this.#entries.filter((e) => e.index < fromIndex)
+    this.#ends = this.#ends.filter((e) => e.index < fromIndex)
+    this.#lastIndex = Math.min(this.#lastIndex, fromIndex - 1)
+    this.#firstIndex = Math.min(this.#firstIndex, fromIndex)
+    this.#acknowledged = Math.min(this.#acknowledged, fromIndex - 1)
+    this.#lastTerm = this.#entries.at(-1)?.term ?? 0
+  }
+
+  #endSegment(path: string, bytes: Buffer, offset: number, why: string | undefined, isLast: boolean): void {
+    if (!isLast) {
+      // A stretch of zeros in the middle shows when the next segment does not continue what was read.
+      if (why !== undefined) throw corrupt(path, offset, why)
+      return
+    }
+    const later = laterRecord(bytes, offset, this.#crc, this.#lastIndex)
+    if (later >= 0) throw corrupt(path, offset, `${why ?? 'a record is missing'}, and a sound one follows at ${later}`)
+  }
+
+  #makeTail(bytes: Buffer, headEnd: number, offset: number): LogTail {
+    const certain = this.#ends.findLast((e) => e.index <= this.#acknowledged)?.end ?? headEnd
+    const usedEnd = Math.max(offset, lastUsed(bytes))
+    const rewrite = Buffer.alloc(usedEnd - certain)
+    bytes.copy(rewrite, 0, certain, offset)
+    return { offset, crc: this.#crc, capacity: bytes.length, rewriteAt: certain, rewrite, tornBytes: usedEnd - offset }
+  }
+}
+
+function decodeRecord(path: string, record: ChainedRecord): LogRecord {
+  try {
+    return decodeMessage('LogRecord', record.body)
+  } catch (cause) {
+    if (!isFault(cause)) throw cause
+    throw corrupt(path, record.offset, 'a record with a sound checksum is no log record', cause)
+  }
+}
+
+/**
+ * Where a sound record stands after the bad place at `at`, or -1. The chain's seed is lost there, so a record counts as sound
+ * when it continues what the bad record carries, or carries what its own successor continues. After a hole of zeros one
+ * record alone is enough when it says that entries after `lastIndex` were acknowledged.
+ */
+function laterRecord(bytes: Buffer, at: number, previousCrc: number, lastIndex: number): number {
+  const seeds = seedsAfter(bytes, at, previousCrc)
+  for (let head = findRecordHead(bytes, at + 1); head >= 0; head = findRecordHead(bytes, head + 1)) {
+    if (seeds.some((seed) => readRecord(bytes, head, seed).kind === 'record')) return head
+    const end = endOf(bytes, head)
+    if (end === undefined) continue
+    if (readRecord(bytes, end, storedCrc(bytes, head)).kind === 'record') return head
+    if (saysAcknowledged(bytes.subarray(head + recordHeadBytes, end), lastIndex)) return head
+  }
+  return -1
+}
+
+function seedsAfter(bytes: Buffer, at: number, previousCrc: number): number[] {
+  const end = endOf(bytes, at)
+  const seeds = at + recordHeadBytes <= bytes.length ? [storedCrc(bytes, at)] : []
+  if (end !== undefined) seeds.push(encodeRecord(bytes.subarray(at + recordHeadBytes, end), previousCrc).crc)
+  return seeds
+}
+
+function endOf(bytes: Buffer, at: number): number | undefined {
+  if (at + recordHeadBytes > bytes.length) return undefined
+  const end = at + recordHeadBytes + bytes.readUInt32LE(at + 4)
+  return end <= bytes.length ? end : undefined
+}
+
+function saysAcknowledged(body: Uint8Array, lastIndex: number): boolean {
+  try {
+    return decodeMessage('LogRecord', body).acknowledgedIndex > lastIndex
+  } catch (e) {
+    if (isFault(e)) return false
+    throw e
+  }
+}
+
+const blank = Buffer.alloc(64 * 1024)
+
+/** The offset after the last byte that is not zero. */
+function lastUsed(bytes: Buffer): number {
+  let end = bytes.length
+  while (end > 0) {
+    const start = Math.max(0, end - blank.length)
+    if (!bytes.subarray(start, end).equals(blank.subarray(0, end - start))) break
+    end = start
+  }
+  while (end > 0 && bytes[end - 1] === 0) end -= 1
+  return end
+}
+
+const corrupt = (path: string, offset: number, why: string, cause?: unknown): Fault =>
+  new Fault(
+    'corrupt',
+    `${path} is damaged at byte ${offset}: ${why}. Nothing was changed; restore it from a copy, or remove this master and let it join anew`,
+    { path, offset },
+    cause
+  )

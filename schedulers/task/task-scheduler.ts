@@ -1,0 +1,312 @@
+import type { Clock } from '../../base/clock.ts'
+import { isFault } from '../../base/fault.ts'
+import type { Log } from '../../base/log.ts'
+import type { Service } from '../../base/service.ts'
+import { decodeMessage } from '../../proto/codec.ts'
+import type { FrameworkDefinition, Offer, StoreRow, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
+import { isTerminal } from '../../proto/task-state.ts'
+import type { SchedulerEvent, SchedulerLink } from '../../sdk/scheduler-link.ts'
+import { place, type Wanted, whyItWaits } from '../placement.ts'
+import { decide, surplus } from './decide.ts'
+import type { TaskBook } from './task-book.ts'
+import { defaultKillPolicy, endingOf, frameworkOfTasks, type TaskRecord } from './task-view.ts'
+import { keyPrefix, type WishStore } from './wish-store.ts'
+
+interface TaskSchedulerParts {
+  readonly link: SchedulerLink
+  readonly wishes: WishStore
+  readonly book: TaskBook
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface TaskSchedulerConfig {
+  readonly roles: readonly string[]
+  /** Ended tasks that are kept; the oldest beyond them are forgotten. */
+  readonly keepEnded: number
+  /** From the end of a task that removes itself to its removal, so that its log can still be read. */
+  readonly removeAfterMs: number
+  /** Pause before a launch that was dropped on its way is tried again. */
+  readonly retryMs: number
+}
+
+/** How long an offer that no wish wanted is not to come back unless it grows. */
+const refuseMs = 5_000
+
+/** Turns wishes into launches and kills. It holds nothing that its store and the statuses would not tell it again. */
+export class TaskScheduler implements Service {
+  readonly name = 'task-scheduler'
+  readonly #parts: TaskSchedulerParts
+  readonly #config: TaskSchedulerConfig
+  readonly #closing = new AbortController()
+  readonly #early = new Map<string, TaskStatus>()
+  readonly #killed = new Set<string>()
+  readonly #leaving = new Map<string, Promise<void>>()
+  readonly #working = new Set<Promise<void>>()
+  #synced = false
+  #suppressed = false
+  #loop: Promise<void> = Promise.resolve()
+
+  constructor(parts: TaskSchedulerParts, config: TaskSchedulerConfig) {
+    this.#parts = parts
+    this.#config = config
+  }
+
+  /** Resolves once every stored wish and its status is known. */
+  start(): Promise<void> {
+    return new Promise((ready, failed) => {
+      this.#loop = this.#run(ready).catch((e: unknown) => {
+        failed(e)
+        // Before the first sync the caller hears of it; later nobody waits, and a scheduler that is cut off must not live on.
+        if (this.#synced && !this.#closing.signal.aborted) throw e
+      })
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.#closing.abort()
+    await this.#loop
+    await Promise.allSettled(this.#working)
+  }
+
+  /** Takes over a wish that the store accepted, from its writer or from the store's own event, whichever comes first. */
+  wished(taskId: string, wish: TaskWish, version: number): void {
+    const before = this.#parts.book.get(taskId)
+    if (before !== undefined && before.version >= version) return
+    const definition = wish.group?.tasks[0]
+    if (definition === undefined) {
+      this.#parts.log.error({ taskId }, 'task.wish_unreadable')
+      return
+    }
+    const status = before?.status ?? null
+    this.#update({
+      taskId,
+      definition,
+      role: wish.group?.role ?? '*',
+      wish,
+      version,
+      status,
+      startedAtMs: before?.startedAtMs ?? startOf(status),
+      launching: before?.launching ?? false,
+      waits: before?.waits ?? 'waits for a node'
+    })
+  }
+
+  /** Removes an ended task, its log and its sandbox; repeated calls share one removal. */
+  remove(taskId: string): Promise<void> {
+    const under = this.#leaving.get(taskId)
+    if (under !== undefined) return under
+    const leaving = this.#remove(taskId).finally(() => this.#leaving.delete(taskId))
+    this.#leaving.set(taskId, leaving)
+    return leaving
+  }
+
+  /** Resolves at once unless the task is just being removed. */
+  async gone(taskId: string): Promise<void> {
+    await this.#leaving.get(taskId)?.catch(() => undefined) // Whoever asked for the removal hears of its failure.
+  }
+
+  /** A new end was asked for: a kill that went out before does not count. */
+  killAgain(taskId: string): void {
+    this.#killed.delete(taskId)
+  }
+
+  async #run(ready: () => void): Promise<void> {
+    const { signal } = this.#closing
+    const definition: FrameworkDefinition = {
+      frameworkId: frameworkOfTasks,
+      name: 'hearth task',
+      roles: this.#config.roles,
+      failoverTimeoutMs: 0
+    }
+    for await (const event of this.#parts.link.subscribe(definition, signal)) {
+      this.#take(event)
+      if (event.kind === 'store') ready()
+    }
+  }
+
+  #take(event: SchedulerEvent): void {
+    switch (event.kind) {
+      case 'subscribed':
+        this.#parts.log.info({ epoch: event.epoch }, 'task_scheduler.subscribed')
+        return
+      case 'status':
+        this.#status(event.status)
+        return
+      case 'store':
+        this.#stored(event.rows, event.removed)
+        return
+      case 'offers':
+        this.#offered(event.offers)
+        return
+      case 'rescind':
+        return // Offers are answered at once: there is none in hand.
+    }
+  }
+
+  #stored(rows: readonly StoreRow[], removed: readonly string[]): void {
+    for (const row of rows) {
+      if (row.key.startsWith(keyPrefix)) {
+        this.wished(row.key.slice(keyPrefix.length), decodeMessage('TaskWish', row.value), row.version)
+      }
+    }
+    for (const key of removed) this.#parts.book.remove(key.slice(keyPrefix.length))
+    if (this.#synced) return
+    this.#synced = true
+    for (const status of this.#early.values()) this.#status(status)
+    this.#early.clear()
+    for (const record of [...this.#parts.book.records()]) this.#act(record)
+  }
+
+  #status(status: TaskStatus): void {
+    const { taskId } = status
+    if (!this.#synced) {
+      this.#early.set(taskId, status)
+      return
+    }
+    const { book, log } = this.#parts
+    const record = book.get(taskId)
+    if (record === undefined) {
+      if (!this.#leaving.has(taskId)) this.#orphan(status)
+      return
+    }
+    // A status that comes a second time, or one that the master made: the agent registered anew and may not know of the kill.
+    if (status.number === 0 || status.number === record.status?.number) this.#killed.delete(taskId)
+    const startedAtMs = status.attempt === record.status?.attempt ? record.startedAtMs : null
+    const next = { ...record, status, startedAtMs: startedAtMs ?? startOf(status), launching: false }
+    if (status.state === 'dropped' && endingOf(next) === null) {
+      log.warn({ taskId, attempt: status.attempt, err: status.message }, 'task.dropped')
+      this.#update({ ...next, launching: true, waits: status.message })
+      this.#later(this.#config.retryMs, taskId, (again) => this.#update({ ...again, launching: false }))
+    } else this.#update(next)
+    if (status.containerId === '' && status.state === 'error') this.#work(this.#parts.wishes.end(taskId, status))
+  }
+
+  /** A task without a wish: its removal was cut short by a crash. */
+  #orphan(status: TaskStatus): void {
+    const { link } = this.#parts
+    const { taskId } = status
+    this.#parts.log.warn({ taskId, state: status.state }, 'task.orphan_found')
+    const ended = status.state !== 'unspecified_state' && isTerminal(status.state)
+    this.#work(ended ? link.forget(frameworkOfTasks, taskId) : link.kill(frameworkOfTasks, taskId, defaultKillPolicy))
+  }
+
+  #update(record: TaskRecord): void {
+    this.#parts.book.put(record)
+    if (this.#synced) this.#act(record)
+  }
+
+  #act(record: TaskRecord): void {
+    const { taskId, wish } = record
+    const step = decide(record)
+    switch (step.kind) {
+      case 'none':
+        break
+      case 'launch':
+        this.#suppressed = false
+        this.#work(this.#parts.link.revive(frameworkOfTasks))
+        break
+      case 'kill':
+        if (this.#killed.has(taskId)) break
+        this.#killed.add(taskId)
+        this.#work(this.#parts.link.kill(frameworkOfTasks, taskId, wish.kill ?? defaultKillPolicy))
+        break
+      case 'end-unlaunched':
+        this.#work(this.#parts.wishes.end(taskId, this.#killedUnlaunched(taskId)))
+        break
+      case 'remove-later':
+        this.#later(this.#config.removeAfterMs, taskId, () => this.#work(this.remove(taskId)))
+        break
+    }
+    if (endingOf(record) === null) return
+    this.#killed.delete(taskId)
+    if (this.#parts.book.size > this.#config.keepEnded) {
+      for (const old of surplus(this.#parts.book.records(), this.#config.keepEnded)) this.#work(this.remove(old))
+    }
+  }
+
+  #killedUnlaunched(taskId: string): TaskStatus {
+    return {
+      frameworkId: frameworkOfTasks,
+      taskId,
+      attempt: 0,
+      containerId: '',
+      agentId: '',
+      state: 'killed',
+      reason: 'killed_during_launch',
+      message: 'killed before it was placed on a node',
+      atMs: this.#parts.clock.wallMs(),
+      number: 0,
+      outOfMemory: false
+    }
+  }
+
+  #offered(offers: readonly Offer[]): void {
+    const { book, link } = this.#parts
+    const waiting = [...book.records()].filter((r) => decide(r).kind === 'launch')
+    const wanted = waiting.map((r): Wanted => ({ key: r.taskId, role: r.role, resources: r.definition.resources }))
+    const { taken, left } = place(wanted, offers)
+    for (const wish of left) {
+      const record = book.get(wish.key)
+      const waits = whyItWaits(wish, offers)
+      if (record !== undefined && record.waits !== waits) book.put({ ...record, waits })
+    }
+    for (const [offerId, taskIds] of taken) this.#accept(offerId, taskIds)
+    const unwanted = offers.map((o) => o.offerId).filter((id) => !taken.has(id))
+    if (unwanted.length > 0) this.#work(link.decline({ frameworkId: frameworkOfTasks, offerIds: unwanted, refuseMs }))
+    if (left.length > 0 || this.#suppressed) return
+    this.#suppressed = true
+    this.#work(link.suppress(frameworkOfTasks))
+  }
+
+  #accept(offerId: string, taskIds: readonly string[]): void {
+    const { book, link } = this.#parts
+    const records = taskIds.map((id) => book.get(id)).filter((r) => r !== undefined)
+    for (const r of records) book.put({ ...r, launching: true })
+    const groups = records.map((r) => r.wish.group).filter((g) => g !== null)
+    const accept = link.accept({ frameworkId: frameworkOfTasks, offerIds: [offerId], groups, refuseMs: 0 })
+    this.#work(
+      accept.catch((e: unknown) => {
+        if (!isFault(e)) throw e
+        this.#parts.log.info({ offerId, err: e.message }, 'task_scheduler.offer_lost')
+        for (const id of taskIds) {
+          const record = book.get(id)
+          if (record?.launching) this.#update({ ...record, launching: false })
+        }
+      })
+    )
+  }
+
+  /** The wish first: without it nothing can launch again, and what is left behind by a crash is found as an orphan. */
+  async #remove(taskId: string): Promise<void> {
+    const { wishes, link, book } = this.#parts
+    await wishes.remove(taskId)
+    book.remove(taskId)
+    await link.forget(frameworkOfTasks, taskId)
+  }
+
+  #later(ms: number, taskId: string, then: (record: TaskRecord) => void): void {
+    const { signal } = this.#closing
+    const wait = async (): Promise<void> => {
+      await this.#parts.clock.sleep(ms, signal)
+      const record = this.#parts.book.get(taskId)
+      if (record !== undefined) then(record)
+    }
+    this.#work(wait())
+  }
+
+  /** Work beside the event loop: a Fault is logged and the next status or start tries again; anything else ends the process. */
+  #work(work: Promise<unknown>): void {
+    const running: Promise<void> = work
+      .then(() => undefined)
+      .catch((e: unknown) => {
+        if (this.#closing.signal.aborted) return
+        if (!isFault(e)) throw e
+        this.#parts.log.warn({ code: e.code, err: e.message }, 'task_scheduler.step_failed')
+      })
+      .finally(() => this.#working.delete(running))
+    this.#working.add(running)
+  }
+}
+
+const startOf = (status: TaskStatus | null): number | null => (status?.state === 'running' ? status.atMs : null)

@@ -1,0 +1,118 @@
+import type { Clock } from '../../base/clock.ts'
+import { Fault } from '../../base/fault.ts'
+import { randomId } from '../../base/random.ts'
+import { completeMessage, type Init } from '../../proto/codec.ts'
+import type { KillPolicy, TaskDefinition } from '../../proto/gen/messages.ts'
+import { taskId as parseTaskId } from '../../proto/ids.ts'
+import type { TaskBook } from './task-book.ts'
+import type { TaskScheduler } from './task-scheduler.ts'
+import { endingOf, frameworkOfTasks, type TaskRecord, type TaskView, viewOf } from './task-view.ts'
+import type { WishStore } from './wish-store.ts'
+
+export interface TaskOrder {
+  /** Its `name` becomes the task's id; empty: one is made up. */
+  readonly definition: Init<TaskDefinition>
+  readonly role: string
+  readonly removeWhenDone: boolean
+}
+
+interface TaskServiceParts {
+  readonly scheduler: TaskScheduler
+  readonly wishes: WishStore
+  readonly book: TaskBook
+  readonly clock: Clock
+}
+
+/** What people ask of tasks; the operator API speaks to it. */
+export class TaskService {
+  readonly #parts: TaskServiceParts
+  readonly #roles: readonly string[]
+
+  constructor(parts: TaskServiceParts, config: { readonly roles: readonly string[] }) {
+    this.#parts = parts
+    this.#roles = config.roles
+  }
+
+  /** Resolves once the wish is committed. Rejects with `Fault('conflict')` where the name is in use. */
+  async run(order: TaskOrder): Promise<TaskView> {
+    if (!this.#roles.includes(order.role)) {
+      throw new Fault('unsupported', `the role ${order.role} gets no offers yet; leave it out, or use ${this.#roles.join(', ')}`)
+    }
+    const name = order.definition.name ?? ''
+    const taskId = parseTaskId(name === '' ? inventName(order.definition.image ?? '') : name)
+    const { scheduler, wishes, clock } = this.#parts
+    await scheduler.gone(taskId)
+    const definition = completeMessage('TaskDefinition', { ...order.definition, taskId, name: taskId })
+    await wishes.create(taskId, {
+      group: { frameworkId: frameworkOfTasks, role: order.role, tasks: [definition] },
+      createdAtMs: clock.wallMs(),
+      removeWhenDone: order.removeWhenDone
+    })
+    return viewOf(this.#find(taskId))
+  }
+
+  list(): readonly TaskView[] {
+    return [...this.#parts.book.records()].map(viewOf)
+  }
+
+  get(taskId: string): TaskView | undefined {
+    const record = this.#parts.book.get(taskId)
+    return record === undefined ? undefined : viewOf(record)
+  }
+
+  /** Resolves once the wish for its end is committed; of an ended task nothing changes. Without a policy, the task's own counts. */
+  async kill(taskId: string, policy: KillPolicy | undefined): Promise<TaskView> {
+    const record = this.#find(taskId)
+    if (endingOf(record) === null) {
+      const own = record.definition.killPolicy
+      this.#parts.scheduler.killAgain(taskId)
+      await this.#parts.wishes.kill(taskId, policy ?? own ?? { signal: '', graceMs: 10_000 })
+    }
+    return viewOf(this.#parts.book.get(taskId) ?? record)
+  }
+
+  /** Rejects with `Fault('conflict')` for one that has not ended, unless forced: then it is killed first. */
+  async remove(taskId: string, force: boolean, signal: AbortSignal): Promise<void> {
+    const record = this.#find(taskId)
+    if (endingOf(record) === null) {
+      const { state } = viewOf(record)
+      if (!force) {
+        throw new Fault(
+          'conflict',
+          `task ${taskId} is ${state}; kill it first with hearth task kill ${taskId}, or force its removal`
+        )
+      }
+      await this.kill(taskId, { signal: 'SIGKILL', graceMs: 0 })
+      if (state === 'unreachable') {
+        throw new Fault('unavailable', `the node of task ${taskId} is out of reach; the task is killed when it is back`, { taskId })
+      }
+      await this.waitEnded(taskId, signal)
+    }
+    await this.#parts.scheduler.remove(taskId)
+  }
+
+  async waitEnded(taskId: string, signal: AbortSignal): Promise<TaskView> {
+    const record = this.#find(taskId)
+    return endingOf(record) === null ? await this.#parts.book.ended(taskId, signal) : viewOf(record)
+  }
+
+  watch(onChange: (task: TaskView, removed: boolean) => void, signal: AbortSignal): void {
+    this.#parts.book.watch(onChange, signal)
+  }
+
+  #find(taskId: string): TaskRecord {
+    const record = this.#parts.book.get(taskId)
+    if (record === undefined) throw new Fault('not-found', `there is no task named ${taskId}`, { taskId })
+    return record
+  }
+}
+
+/** `redis-1f0c93aa` for the image `docker.io/library/redis:7`. */
+function inventName(image: string): string {
+  const last = image.split('@')[0]?.split('/').at(-1)?.split(':')[0] ?? ''
+  const word = last
+    .toLowerCase()
+    .replace(/[^a-z0-9-]/g, '')
+    .slice(0, 40)
+  return `${word === '' ? 'task' : word}-${randomId().slice(0, 8)}`
+}

@@ -1,0 +1,74 @@
+import type { KillPolicy, TaskDefinition, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
+import { isTerminal, type TaskState } from '../../proto/task-state.ts'
+
+/** One task as people see it. */
+export interface TaskView {
+  readonly taskId: string
+  readonly frameworkId: string
+  readonly role: string
+  readonly definition: TaskDefinition
+  readonly createdAtMs: number
+  readonly removeWhenDone: boolean
+  readonly state: TaskState
+  /** The status that says so; null before the master knew of the task. */
+  readonly status: TaskStatus | null
+  readonly message: string
+  readonly startedAtMs: number | null
+  readonly endedAtMs: number | null
+}
+
+/** What the scheduler knows of one wish. */
+export interface TaskRecord {
+  readonly taskId: string
+  readonly definition: TaskDefinition
+  readonly role: string
+  readonly wish: TaskWish
+  /** Of its row in the store. */
+  readonly version: number
+  readonly status: TaskStatus | null
+  readonly startedAtMs: number | null
+  /** An acceptance is under way whose outcome is not known yet. */
+  readonly launching: boolean
+  /** Why it still waits. */
+  readonly waits: string
+}
+
+export const frameworkOfTasks = 'hearth-tasks'
+
+/** Launches that never reached a node are tried again with the next attempt, this often. */
+export const maxAttempts = 3
+
+/** How the task ended, if it did. One that was dropped before any node had it is still to be launched. */
+export function endingOf(record: TaskRecord): TaskStatus | null {
+  const { wish, status } = record
+  if (wish.ending !== null) return wish.ending
+  if (status === null || status.state === 'unspecified_state' || !isTerminal(status.state)) return null
+  return isDroppedOnTheWay(record) ? null : status
+}
+
+/** It never ran, so launching it again cannot double it. */
+function isDroppedOnTheWay({ status, wish }: TaskRecord): boolean {
+  return status?.state === 'dropped' && wish.kill === null && status.attempt < maxAttempts
+}
+
+export function viewOf(record: TaskRecord): TaskView {
+  const { taskId, definition, role, wish } = record
+  const ending = endingOf(record)
+  const status = ending ?? (isDroppedOnTheWay(record) ? null : record.status)
+  const state = status === null || status.state === 'unspecified_state' ? 'staging' : status.state
+  return {
+    taskId,
+    frameworkId: frameworkOfTasks,
+    role,
+    definition,
+    createdAtMs: wish.createdAtMs,
+    removeWhenDone: wish.removeWhenDone,
+    state,
+    status,
+    message: status === null ? record.waits : status.message,
+    startedAtMs: record.startedAtMs,
+    endedAtMs: ending === null ? null : ending.atMs
+  }
+}
+
+export const defaultKillPolicy: KillPolicy = { signal: '', graceMs: 10_000 }
