@@ -41,7 +41,8 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
   let log: Log | undefined
   try {
     const config = readAgentConfig(argv, env)
-    log = pino({ level: config.logLevel, base: { room: 'agent' } }, pino.destination({ sync: true }))
+    const serializers = { error: pino.stdSerializers.err }
+    log = pino({ level: config.logLevel, base: { room: 'agent' }, serializers }, pino.destination({ sync: true }))
     return await run(config, log)
   } catch (e) {
     if (!isFault(e)) throw e
@@ -63,7 +64,7 @@ async function run(config: AgentConfig, log: Log): Promise<number> {
   }
   const agent = await compose(config, facts, ledger, log, end)
   await agent.runtime.start()
-  await reattach({ ledger, runtime: agent.runtime, tasks: agent.tasks, log }, facts.bootId)
+  await reattach({ ledger, runtime: agent.runtime, tasks: agent.tasks, log }, { runDir: config.runDir, bootId: facts.bootId })
   if (config.stopWorkloads) {
     await agent.tasks.stopAll(AbortSignal.timeout(stopWorkloadsWithinMs))
     await agent.tasks.idle()
@@ -74,7 +75,7 @@ async function run(config: AgentConfig, log: Log): Promise<number> {
     await end.asked
     await services.stop(AbortSignal.timeout(stopWithinMs))
   }
-  agent.runtime.stop()
+  await agent.runtime.stop()
   await ledger.close()
   log.info({ code: end.code }, 'agent.stopped')
   return end.code
@@ -179,7 +180,7 @@ class Ending {
 
   /** A dead ledger or a broken invariant: end at once, the supervisor starts a new agent, the ledger brings it back. */
   broken(error: unknown): void {
-    this.#log.error({ err: error }, 'agent.broken')
+    this.#log.error({ error }, 'agent.broken')
     process.exit(isFault(error) ? faultTable[error.code].exitCode : 1)
   }
 

@@ -165,7 +165,8 @@ export class Registration implements Service {
       case 'Launch': {
         this.#parts.log.debug({ receivedNs: String(receivedNs), containerId: message.message.containerId }, 'launch.received')
         if (this.#isStale(message.message.epoch)) return
-        return connection.send('LaunchAnswer', await tasks.launch(message.message))
+        const answer = await tasks.launch(message.message)
+        return answer === undefined ? undefined : connection.send('LaunchAnswer', answer)
       }
       case 'Kill':
         return this.#isStale(message.message.epoch) ? undefined : tasks.kill(message.message)

@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import { type BackOff, backOffMs } from '../base/retry.ts'
+import type { Service } from '../base/service.ts'
 import { completeMessage, type Init } from '../proto/codec.ts'
 import type { TaskStatus } from '../proto/gen/messages.ts'
 import { isTerminal } from '../proto/task-state.ts'
@@ -32,7 +33,8 @@ interface Flight {
  * Statuses on their way to the master: numbered, on the disk before anybody hears of them, per task in order with one in
  * flight, repeated until acknowledged. The queues are the ledger's view, so a restart finds them as they were.
  */
-export class StatusOutbox {
+export class StatusOutbox implements Service {
+  readonly name = 'status-outbox'
   readonly #parts: StatusOutboxParts
   readonly #config: StatusOutboxConfig
   readonly #flights = new Map<string, Flight>()
@@ -46,6 +48,8 @@ export class StatusOutbox {
     this.#parts = parts
     this.#config = config
   }
+
+  async start(): Promise<void> {}
 
   /** Resolves with the numbered status once it is on the disk; it is sent as soon as it is the first of its task. */
   async report(status: Init<TaskStatus>): Promise<TaskStatus> {
@@ -92,7 +96,7 @@ export class StatusOutbox {
   }
 
   /** Disconnects and waits for the repeats to end. */
-  async close(): Promise<void> {
+  async stop(): Promise<void> {
     this.disconnect()
     await Promise.all(this.#loops)
   }

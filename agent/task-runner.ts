@@ -143,6 +143,16 @@ export class TaskRunner {
     await this.#end(endingOf(await this.#untilExit(), this.#decided))
   }
 
+  /** For a task that ended before the agent's restart; `unclean` where something of its container is left. */
+  async settle(unclean = false): Promise<void> {
+    this.#container = moveContainer(moveContainer(this.#container, 'creating'), 'exited')
+    this.#launched.abort()
+    this.#ended.abort()
+    if (unclean) return this.remove()
+    this.#container = moveContainer(moveContainer(this.#container, 'removing'), 'removed')
+    this.#removed.abort()
+  }
+
   /** For a container that ended, or vanished, while no agent watched. */
   async endUnseen(exit: ContainerExit | Ending): Promise<void> {
     this.#container = moveContainer(moveContainer(this.#container, 'creating'), 'lost')
@@ -262,6 +272,7 @@ export class TaskRunner {
     if (this.#container === 'running' || this.#container === 'stopping')
       this.#container = moveContainer(this.#container, 'exited')
     await this.#report(ending.state, statusFacts(ending))
+    this.#launched.abort()
     this.#ended.abort()
     this.#log.info({ state: ending.state, reason: ending.reason, exitCode: ending.exitCode ?? -1 }, 'task.ended')
     await this.remove()
@@ -276,19 +287,22 @@ export class TaskRunner {
     await this.#end(ending)
   }
 
-  /** Takes down what is left of the container; repeatable. */
   async remove(): Promise<void> {
     this.#container = moveContainer(this.#container, 'removing')
+    await this.clear()
+    this.#container = moveContainer(this.#container, 'removed')
+    this.#removed.abort()
+  }
+
+  /** Takes down what is left of the container; repeatable. */
+  async clear(): Promise<void> {
     await this.#parts.runtime.kill(this.containerId)
     await this.#parts.runtime.remove(this.containerId, new AbortController().signal)
     const clean = await cleanUpAll([...this.#parts.isolators].reverse(), this.#bare(), this.#log)
     const objects = this.#parts.ledger.view.tasks.get(this.containerId)?.objects ?? new Map()
-    if (clean)
-      await Promise.all(
-        [...objects.values()].map((o) => this.#parts.ledger.append({ object: { ...o, phase: 'released' } }, 'kernel'))
-      )
-    this.#container = moveContainer(this.#container, 'removed')
-    this.#removed.abort()
+    if (!clean) return
+    const released = [...objects.values()].map((o) => ({ object: { ...o, phase: 'released' as const } }))
+    await Promise.all(released.map((record) => this.#parts.ledger.append(record, 'kernel')))
   }
 
   async #report(state: TaskState, more: Partial<TaskStatus>): Promise<void> {

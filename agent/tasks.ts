@@ -26,6 +26,7 @@ export class Tasks implements LocalTasks {
   readonly #onBroken: (error: unknown) => void
   readonly #waiting: (() => void)[] = []
   #launching = 0
+  #stopping = false
 
   /** `onBroken` hears of a life that ended with a broken invariant or a dead ledger: the agent must then stop. */
   constructor(parts: TaskRunnerParts, config: TasksConfig, onBroken: (error: unknown) => void) {
@@ -50,8 +51,12 @@ export class Tasks implements LocalTasks {
     return this.list().filter((r) => !r.ended.aborted).length
   }
 
-  /** Repeats of the same attempt get the same answer. The row is on the disk before the answer. */
-  async launch(launch: Launch): Promise<Init<LaunchAnswer>> {
+  /**
+   * Repeats of the same attempt get the same answer. The row is on the disk before the answer. While the workloads are stopped
+   * there is none: the master asks again when an agent registers anew.
+   */
+  async launch(launch: Launch): Promise<Init<LaunchAnswer> | undefined> {
+    if (this.#stopping) return undefined
     const row: Init<TaskRow> = {
       group: launch.group,
       attempt: launch.attempt,
@@ -109,6 +114,7 @@ export class Tasks implements LocalTasks {
   }
 
   async stopAll(signal: AbortSignal): Promise<void> {
+    this.#stopping = true
     const live = this.list().filter((r) => !r.removed.aborted)
     await Promise.all(live.map((r) => r.kill({ signal: '', graceMs: 3_000 })))
     await Promise.race([Promise.all(live.map((r) => aborted(r.removed))), aborted(signal)])

@@ -21,6 +21,11 @@ export interface Runtime {
   signal(containerId: string, signal: number): Promise<void>
   /** Ends every process of the container at once. */
   kill(containerId: string): Promise<void>
+  /**
+   * Stops a launch that its agent left half done. Afterwards nothing of it can start any more; the answer tells whether the
+   * program may have run.
+   */
+  endLaunch(containerId: string): Promise<'never-ran' | 'may-have-run'>
   /** Removes everything of an ended container but its sandbox and log. */
   remove(containerId: string, signal: AbortSignal): Promise<void>
   /** The command line that runs a program inside; the caller spawns it. */

@@ -2,15 +2,15 @@ import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Fault } from '../../../base/fault.ts'
-import { type CgroupLayout, unifiedDirectory } from '../../cgroup2/layout.ts'
+import { type CgroupLayout, cgroupDirectories, unifiedDirectory } from '../../cgroup2/layout.ts'
 import { readOomKills } from '../../cgroup2/limits.ts'
-import { isPopulated, joinCgroup, killCgroup, makeCgroup } from '../../cgroup2/tree.ts'
+import { isPopulated, joinCgroup, killCgroup, makeCgroup, removeEmpty } from '../../cgroup2/tree.ts'
 import type { OciMount } from '../../isolator.ts'
 import type { ContainerExit, ExecRequest, LaunchRequest, Observed, RunningContainer, Runtime } from '../runtime.ts'
 import { type PlaceMonitor, startConmon } from './conmon.ts'
 import { ExitFiles } from './exits.ts'
 import { launchFault } from './failure.ts'
-import { isInCgroup, isSameProcess, readProcess } from './process-table.ts'
+import { findByArgument, isInCgroup, isSameProcess, killGroup, readProcess } from './process-table.ts'
 import { type OciRuntimeName, writeShims } from './shim.ts'
 
 interface OciParts {
@@ -28,6 +28,8 @@ export interface OciConfig {
 
 /** How often the monitor of a running container is looked at: only a conmon that was killed needs it. */
 const monitorCheckMs = 2_000
+/** Cgroup of the conmons on v2 hosts. */
+const monitorsName = 'monitors'
 
 /** conmon over runc or crun: conmon holds stdio, log and exit code while the agent is down. */
 export class OciRuntime implements Runtime {
@@ -53,8 +55,11 @@ export class OciRuntime implements Runtime {
     this.#exits.start()
   }
 
-  stop(): void {
+  /** Containers go on; the cgroup that holds them goes too where none is left. */
+  async stop(): Promise<void> {
     this.#exits.stop()
+    const own = cgroupDirectories(this.#parts.layout, this.#config.cgroupParent)
+    await removeEmpty([...own.map((directory) => join(directory, monitorsName)), ...own])
   }
 
   async launch(request: LaunchRequest, signal: AbortSignal): Promise<RunningContainer> {
@@ -133,6 +138,17 @@ export class OciRuntime implements Runtime {
   }
 
   /**
+   * conmon that has not written its pid yet is found by its arguments. The runtime writes the container's pid before it lets
+   * the program begin, so without that file the program never ran.
+   */
+  async endLaunch(containerId: string): Promise<'never-ran' | 'may-have-run'> {
+    for (const pid of findByArgument(containerId)) killGroup(pid)
+    await this.kill(containerId)
+    for (const pid of findByArgument(containerId)) killGroup(pid)
+    return existsSync(join(this.#bundleOf(containerId), 'pid')) ? 'may-have-run' : 'never-ran'
+  }
+
+  /**
    * In-process, because `runc delete` costs 10 ms even for what is dead (facts on launch, 9): nothing of the container runs any
    * more, no hooks were asked for, so its state directory and bundle are all there is. The cgroup belongs to the isolator.
    */
@@ -180,7 +196,7 @@ export class OciRuntime implements Runtime {
   }
 
   async #placeMonitor(pid: number): Promise<void> {
-    const path = join(this.#config.cgroupParent, 'monitors')
+    const path = join(this.#config.cgroupParent, monitorsName)
     const unified = this.#parts.layout.unified
     if (unified === undefined) throw new Fault('unavailable', 'the cgroup v2 tree is not mounted')
     await makeCgroup(unified, path, [])

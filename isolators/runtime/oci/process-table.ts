@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 
 export interface ProcessFacts {
   readonly pid: number
@@ -31,5 +31,30 @@ export function isInCgroup(pid: number, name: string): boolean {
       .some((line) => line.split('/').includes(name))
   } catch {
     return false // no such process
+  }
+}
+
+/** Pids of processes that have `argument` as one of theirs. Reads all of /proc: for recovery, not for every day. */
+export function findByArgument(argument: string): readonly number[] {
+  const has = (pid: string): boolean => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(argument)
+    } catch {
+      return false // it has ended
+    }
+  }
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && has(name))
+    .map(Number)
+}
+
+/** Ends a process with its group, or alone where it leads none. One that has ended is no error. */
+export function killGroup(pid: number): void {
+  for (const target of [-pid, pid]) {
+    try {
+      process.kill(target, 'SIGKILL')
+    } catch {
+      // No such group or process.
+    }
   }
 }

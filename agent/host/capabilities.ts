@@ -1,0 +1,69 @@
+import { access, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Exec } from '../../base/exec.ts'
+import { isFault } from '../../base/fault.ts'
+import type { Capability } from '../../proto/gen/messages.ts'
+import type { CgroupView, HostRoots } from './cgroups.ts'
+
+interface Parts {
+  readonly exec: Exec
+  readonly roots: HostRoots
+}
+
+/** What tasks may ask of this node, each row with how it is done here or why it is missing. */
+export async function readCapabilities(parts: Parts, cgroups: CgroupView, signal: AbortSignal): Promise<Capability[]> {
+  const programs = await Promise.all(['runc', 'crun', 'conmon'].map((name) => programRow(parts.exec, name, signal)))
+  return [
+    ...programs.map((row) => (row.name === 'runtime.crun' ? crunRow(row, cgroups) : row)),
+    limitRow('cpu', cgroups),
+    limitRow('memory', cgroups),
+    limitRow('pids', cgroups),
+    present('limit.disk', 'measured every 15 s; a task over its limit is ended'),
+    present('network.host', 'the interfaces and addresses of the host'),
+    present('network.none', 'a network namespace with the loopback interface alone'),
+    absent('network.address', 'this version gives no address of its own to a container'),
+    await seccompRow(parts.roots)
+  ]
+}
+
+const present = (name: string, detail: string): Capability => ({ name, present: true, detail })
+const absent = (name: string, detail: string): Capability => ({ name, present: false, detail })
+
+async function programRow(exec: Exec, program: string, signal: AbortSignal): Promise<Capability> {
+  const name = `runtime.${program}`
+  try {
+    const { code, stdout, stderr } = await exec.run(program, ['--version'], { timeoutMs: 10_000 }, signal)
+    if (code !== 0) return absent(name, `${program} --version ended with ${code}: ${firstLine(stderr)}`)
+    return present(name, firstLine(stdout))
+  } catch (e) {
+    if (isFault(e)) return absent(name, e.message)
+    throw e
+  }
+}
+
+const firstLine = (text: string): string => text.trim().split('\n', 1)[0] ?? ''
+
+function crunRow(row: Capability, cgroups: CgroupView): Capability {
+  if (!row.present || cgroups.mode === 'v2') return row
+  return present(row.name, `${row.detail}, in a private mount namespace: crun refuses a host with cgroup v1 and v2 side by side`)
+}
+
+function limitRow(controller: 'cpu' | 'memory' | 'pids', cgroups: CgroupView): Capability {
+  const name = `limit.${controller}`
+  const place = cgroups.controllers[controller]
+  if (place === undefined) return absent(name, `the kernel offers no ${controller} controller in any cgroup tree`)
+  const how = place.version === 2 ? 'cgroup v2' : `cgroup v1 (${cgroups.mode} host), through the runtime`
+  return present(name, `${how}, ${place.mount}`)
+}
+
+async function seccompRow(roots: HostRoots): Promise<Capability> {
+  const name = 'seccomp.default'
+  const actions = await readFile(join(roots.proc, 'sys/kernel/seccomp/actions_avail'), 'utf8').catch(() => '')
+  if (!actions.includes('errno')) return absent(name, 'the kernel has no seccomp filters')
+  const profile = join(roots.share, 'containers/seccomp.json')
+  const found = await access(profile).then(
+    () => true,
+    () => false
+  )
+  return present(name, found ? profile : 'the built-in profile')
+}

@@ -1,0 +1,278 @@
+import { createHash } from 'node:crypto'
+import * as fs from 'node:fs'
+import { join } from 'node:path'
+import { Fault } from '../../base/fault.ts'
+import { ArchiveSpool, holdsBlobs } from './archive-spool.ts'
+import { ByteSource } from './byte-source.ts'
+import { plainTar } from './compression.ts'
+import { LayerWriter, type Spent } from './layer-writer.ts'
+import {
+  checkPlatform,
+  chooseDockerRow,
+  chooseRow,
+  type Descriptor,
+  type ImageConfig,
+  isIndex,
+  makeConfig,
+  makeManifest,
+  parseConfig,
+  parseDockerManifest,
+  parseIndex,
+  parseManifest,
+  sha256Of
+} from './manifest.ts'
+import { newImageName } from './reference.ts'
+import { type TarEntry, TarReader } from './tar-reader.ts'
+import type { ImportProgress, UnpackedImage, UnpackedLayer, UnpackRequest } from './unpack-message.ts'
+
+type Chunks = AsyncIterable<Uint8Array>
+
+const maxIndexDepth = 4
+const maxStartEntries = 8
+
+/** One import, from the archive's bytes to finished layers and documents in the request's draft folder. Runs in the child. */
+export class Unpacking {
+  readonly #request: UnpackRequest
+  readonly #report: (progress: ImportProgress) => void
+  readonly #spent: Spent = { bytes: 0, entries: 0 }
+  readonly #done = new Map<string, UnpackedLayer>()
+  #archiveBytes = 0
+  #layer = 0
+  #layers = 0
+
+  constructor(request: UnpackRequest, report: (progress: ImportProgress) => void) {
+    this.#request = request
+    this.#report = report
+  }
+
+  async run(archive: Chunks): Promise<UnpackedImage> {
+    for (const folder of ['layers', 'blobs', 'spool']) fs.mkdirSync(join(this.#request.draft, folder), { mode: 0o700 })
+    const hash = createHash('sha256')
+    const plain = this.#hashed(await plainTar(this.#received(archive), this.#request.limits, 'the archive'), hash)
+    const source = new ByteSource(plain)
+    const reader = new TarReader(source, this.#request.limits, 'needed')
+    const start: TarEntry[] = []
+    const spools = await this.#isSpooled(reader, start)
+    if (!spools) return this.#rootfs(reader, start, source, hash)
+    const spool = await this.#spool(reader, start, source)
+    const image = this.#isOci(spool) ? await this.#oci(spool) : await this.#docker(spool)
+    fs.rmSync(join(this.#request.draft, 'spool'), { recursive: true })
+    return image
+  }
+
+  /** Reads on until the kind is clear; only folders without content are held back for that. */
+  async #isSpooled(reader: TarReader, start: TarEntry[]): Promise<boolean> {
+    if (this.#request.kind !== 'auto') return this.#request.kind !== 'rootfs'
+    for (;;) {
+      const entry = await reader.next()
+      if (entry === undefined) throw new Fault('invalid', 'the archive is empty: it holds no file')
+      start.push(entry)
+      const answer = holdsBlobs(entry.name)
+      if (answer !== undefined || start.length > maxStartEntries) return answer === true
+    }
+  }
+
+  async #rootfs(reader: TarReader, start: readonly TarEntry[], source: ByteSource, hash: Hash): Promise<UnpackedImage> {
+    const name = this.#named(undefined)
+    this.#layer = 1
+    this.#layers = 1
+    const folder = join(this.#request.draft, 'layers', 'rootfs')
+    const facts = await this.#write(folder, reader, start, source, false)
+    const diffId = `sha256:${hash.digest('hex')}`
+    if (facts.entries === 0) throw new Fault('invalid', 'the archive is empty: it holds no file')
+    const layer = this.#settle(folder, diffId, facts)
+    const config = makeConfig(this.#request.platform, [diffId])
+    return this.#image('rootfs', name, makeManifest(config, [layer]), config, [layer])
+  }
+
+  #isOci(spool: ArchiveSpool): boolean {
+    const { kind } = this.#request
+    if (kind === 'docker-archive') {
+      if (!spool.has('manifest.json')) throw new Fault('invalid', 'this is no docker-archive: it has no manifest.json')
+      return false
+    }
+    if (spool.has('oci-layout') && spool.has('index.json')) return true
+    if (kind === 'oci' || !spool.has('manifest.json')) {
+      throw new Fault('invalid', 'this is no image archive: it has neither oci-layout with index.json, nor manifest.json')
+    }
+    return false
+  }
+
+  async #spool(reader: TarReader, start: readonly TarEntry[], source: ByteSource): Promise<ArchiveSpool> {
+    const spool = new ArchiveSpool(join(this.#request.draft, 'spool'), this.#request.limits)
+    for await (const entry of entriesOf(reader, start)) await spool.add(entry, reader)
+    for await (const _ of source.rest());
+    return spool
+  }
+
+  async #oci(spool: ArchiveSpool): Promise<UnpackedImage> {
+    const { platform, name } = this.#request
+    const tags = name === '' ? [] : [name, name.slice(name.lastIndexOf(':') + 1), name.replace(/:latest$/, '')]
+    const top = chooseRow(parseIndex(spool.document('index.json'), 'index.json'), platform, tags, false)
+    const ownName = this.#named(top.imageName)
+    let row: Descriptor = top
+    for (let depth = 0; isIndex(row); depth += 1) {
+      if (depth === maxIndexDepth) throw new Fault('invalid', `the image index is nested more than ${maxIndexDepth} deep`)
+      row = chooseRow(parseIndex(spool.documentOf(row), row.digest), platform, tags, true)
+    }
+    const manifestBytes = spool.documentOf(row)
+    const manifest = parseManifest(manifestBytes, row.digest)
+    const configBytes = spool.documentOf(manifest.config)
+    const config = this.#checkedConfig(configBytes, manifest.layers.length)
+    const layers: UnpackedLayer[] = []
+    for (const [at, descriptor] of manifest.layers.entries()) {
+      if (descriptor.mediaType.endsWith('+encrypted')) throw new Fault('unsupported', 'the layers of the image are encrypted')
+      layers.push(await this.#stackedLayer(config.diffIds[at] ?? '', () => spool.chunksOf(descriptor)))
+    }
+    return this.#image('oci', ownName, manifestBytes, configBytes, layers)
+  }
+
+  async #docker(spool: ArchiveSpool): Promise<UnpackedImage> {
+    const { name } = this.#request
+    const row = chooseDockerRow(parseDockerManifest(spool.document('manifest.json')), [name])
+    const ownName = this.#named(row.names[0])
+    const configBytes = spool.document(row.config)
+    const declared = /([0-9a-f]{64})(\.json)?$/.exec(row.config)?.[1]
+    if (declared !== undefined && declared !== sha256Of(configBytes)) {
+      throw new Fault('corrupt', `the archive is damaged: the configuration ${row.config} has another digest than its name says`)
+    }
+    const config = this.#checkedConfig(configBytes, row.layers.length)
+    const layers: UnpackedLayer[] = []
+    for (const [at, path] of row.layers.entries()) {
+      layers.push(await this.#stackedLayer(config.diffIds[at] ?? '', () => spool.member(path).chunks()))
+    }
+    return this.#image('docker-archive', ownName, makeManifest(configBytes, layers), configBytes, layers)
+  }
+
+  #checkedConfig(bytes: Buffer, layers: number): ImageConfig {
+    const config = parseConfig(bytes, 'the configuration of the image')
+    checkPlatform(config, this.#request.platform)
+    if (config.diffIds.length !== layers) {
+      throw new Fault(
+        'corrupt',
+        `the archive is damaged: the image has ${layers} layers, its configuration names ${config.diffIds.length}`
+      )
+    }
+    if (layers === 0) throw new Fault('unsupported', 'the image has no layers: there is nothing to run in it')
+    if (layers > this.#request.limits.layers) {
+      throw new Fault('unsupported', `the image has ${layers} layers, more than ${this.#request.limits.layers}: squash it first`)
+    }
+    this.#layers = layers
+    return config
+  }
+
+  async #stackedLayer(diffId: string, chunks: () => Chunks): Promise<UnpackedLayer> {
+    this.#layer += 1
+    const known = this.#done.get(diffId) ?? this.#finishedLayer(diffId)
+    if (known !== undefined) return known
+    const folder = join(this.#request.draft, 'layers', 'stacked')
+    const hash = createHash('sha256')
+    const what = `layer ${this.#layer} of the image`
+    const source = new ByteSource(this.#hashed(await plainTar(chunks(), this.#request.limits, what), hash))
+    const facts = await this.#write(folder, new TarReader(source, this.#request.limits, 'optional'), [], source, true)
+    const found = `sha256:${hash.digest('hex')}`
+    if (found !== diffId)
+      throw new Fault('corrupt', `the archive is damaged: ${what} has the digest ${found} instead of ${diffId}`)
+    return this.#settle(folder, diffId, facts)
+  }
+
+  async #write(folder: string, reader: TarReader, start: readonly TarEntry[], source: ByteSource, whiteouts: boolean) {
+    fs.mkdirSync(folder, { mode: 0o755 })
+    const writer = new LayerWriter(folder, this.#request.limits, this.#spent, whiteouts)
+    try {
+      for await (const entry of entriesOf(reader, start)) {
+        await writer.add(entry, reader)
+        this.#tell('unpacking')
+      }
+      for await (const _ of source.rest());
+      return await writer.finish()
+    } catch (e) {
+      await writer.abandon()
+      throw e
+    }
+  }
+
+  #settle(folder: string, diffId: string, facts: Awaited<ReturnType<LayerWriter['finish']>>): UnpackedLayer {
+    const final = join(this.#request.draft, 'layers', hexOf(diffId))
+    const layer = { diffId, ...facts }
+    fs.writeFileSync(`${final}.json`, JSON.stringify(layer), { mode: 0o600 })
+    fs.renameSync(folder, final)
+    const { opaque: _, ...shown } = layer
+    this.#done.set(diffId, shown)
+    return shown
+  }
+
+  #finishedLayer(diffId: string): UnpackedLayer | undefined {
+    const path = join(this.#request.finished, hexOf(diffId))
+    if (!fs.existsSync(path)) return undefined
+    const { opaque: _, ...layer } = JSON.parse(fs.readFileSync(`${path}.json`, 'utf8')) as UnpackedLayer & { opaque: unknown }
+    this.#done.set(diffId, layer)
+    return layer
+  }
+
+  /** The name asked for, or else the archive's own. */
+  #named(own: string | undefined): string {
+    if (this.#request.name !== '') return this.#request.name
+    if (own === undefined || own === '') throw new Fault('invalid', 'the archive does not name its image: give it a name')
+    return newImageName(own)
+  }
+
+  #image(
+    kind: UnpackedImage['kind'],
+    name: string,
+    manifest: Buffer,
+    config: Buffer,
+    layers: readonly UnpackedLayer[]
+  ): UnpackedImage {
+    for (const bytes of [manifest, config])
+      fs.writeFileSync(join(this.#request.draft, 'blobs', sha256Of(bytes)), bytes, { mode: 0o600 })
+    return {
+      kind,
+      name,
+      digest: `sha256:${sha256Of(manifest)}`,
+      configDigest: `sha256:${sha256Of(config)}`,
+      config: parseConfig(config, 'the configuration of the image'),
+      layers,
+      archiveBytes: this.#archiveBytes
+    }
+  }
+
+  async *#received(archive: Chunks): AsyncGenerator<Uint8Array> {
+    const most = this.#request.limits.archiveBytes
+    for await (const chunk of archive) {
+      this.#archiveBytes += chunk.length
+      if (this.#archiveBytes > most)
+        throw new Fault('exhausted', `the archive is larger than ${most} bytes, which is the limit of this node`)
+      this.#tell('reading')
+      yield chunk
+    }
+  }
+
+  async *#hashed(chunks: Chunks, hash: Hash): AsyncGenerator<Uint8Array> {
+    for await (const chunk of chunks) {
+      hash.update(chunk)
+      yield chunk
+    }
+  }
+
+  #tell(phase: ImportProgress['phase']): void {
+    this.#report({
+      phase: this.#layer > 0 ? 'unpacking' : phase,
+      archiveBytes: this.#archiveBytes,
+      unpackedBytes: this.#spent.bytes,
+      entries: this.#spent.entries,
+      layer: this.#layer,
+      layers: this.#layers
+    })
+  }
+}
+
+type Hash = ReturnType<typeof createHash>
+
+/** Those already read, then the rest; the content belongs to the last one given out. */
+async function* entriesOf(reader: TarReader, start: readonly TarEntry[]): AsyncGenerator<TarEntry> {
+  yield* start
+  for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) yield entry
+}
+
+const hexOf = (digest: string): string => digest.slice('sha256:'.length)

@@ -1,0 +1,161 @@
+import { Fault, isFault } from '../../base/fault.ts'
+import type { Log } from '../../base/log.ts'
+import type { TaskStatus } from '../../proto/gen/messages.ts'
+import { frameworkId, taskId } from '../../proto/ids.ts'
+import { channels, encodeStreamFrame, encodeStreamJson, streamContentType } from '../../proto/stream-frame.ts'
+import type { LocalResponse } from '../ports.ts'
+import { errorBody } from './responses.ts'
+import type { RouteCall } from './router.ts'
+
+/** A task, alive or dead, as the local API needs to know it. */
+export interface LocalTask {
+  readonly frameworkId: string
+  readonly taskId: string
+  readonly containerId: string
+  /** Of the container: `proto/container-state.ts`. */
+  readonly state: string
+  readonly logPath: string
+  readonly sandboxDir: string
+  readonly bundleDir: string
+  readonly terminal: boolean
+  readonly openStdin: boolean
+  /** The newest status; the final one as soon as `ended` is aborted. */
+  readonly latest: () => TaskStatus | null
+  /** Aborts when the launch is over: there is a log, or there never will be one. */
+  readonly launched: AbortSignal
+  /** Aborts when the container has ended and its log is complete. */
+  readonly ended: AbortSignal
+}
+
+export interface LocalTasks {
+  list(): readonly LocalTask[]
+  find(frameworkId: string, taskId: string): LocalTask | undefined
+  /** Ends every container; resolves when the last one is removed. */
+  stopAll(signal: AbortSignal): Promise<void>
+}
+
+export interface LogRequest {
+  readonly path: string
+  readonly follow: boolean
+  readonly tailLines?: number
+  readonly stream?: 'stdout' | 'stderr'
+  readonly sinceMs?: number
+}
+
+export interface LogPiece {
+  readonly stream: 'stdout' | 'stderr'
+  readonly atMs: number
+  readonly data: Uint8Array
+}
+
+/** agent/logs/reader.ts; when following, it ends once `ended` is aborted and everything is read. */
+export type LogSource = (request: LogRequest, ended: AbortSignal, signal: AbortSignal) => AsyncIterable<LogPiece>
+
+/** Duplex streams into a container; `agent/local-api/task-streams.ts`. */
+export interface TaskStreams {
+  exec(task: LocalTask, body: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<LocalResponse>
+  attach(task: LocalTask, body: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<LocalResponse>
+}
+
+export function taskOf(tasks: LocalTasks, call: RouteCall): LocalTask {
+  const framework = frameworkId(call.params['framework'] ?? '')
+  const id = taskId(call.params['task'] ?? '')
+  const task = tasks.find(framework, id)
+  if (task !== undefined) return task
+  throw new Fault('not-found', `this agent has no task ${id} of framework ${framework}`, { frameworkId: framework, taskId: id })
+}
+
+export const taskRow = (task: LocalTask) => ({
+  frameworkId: task.frameworkId,
+  taskId: task.taskId,
+  containerId: task.containerId,
+  state: task.state,
+  terminal: task.terminal,
+  openStdin: task.openStdin,
+  latest: task.latest()
+})
+
+/** `?follow&tail=N&stream=stdout|stderr&sinceMs=N`: stream frames, at the end `{status}` or `{error}`. */
+export async function logRoute(
+  parts: { readonly tasks: LocalTasks; readonly readLog: LogSource; readonly log: Log },
+  call: RouteCall
+): Promise<LocalResponse> {
+  const task = taskOf(parts.tasks, call)
+  const request = logRequest(task.logPath, call.query)
+  const pieces = parts.readLog(request, task.ended, call.signal)[Symbol.asyncIterator]()
+  // A following reader has its head at once and waits for the launch; without follow the first piece may still turn into a
+  // plain HTTP error.
+  const first = request.follow ? undefined : await pieces.next()
+  return {
+    status: 200,
+    contentType: streamContentType,
+    body: logFrames(parts.log, task, pieces, first, request.follow, call.signal)
+  }
+}
+
+async function* logFrames(
+  log: Log,
+  task: LocalTask,
+  pieces: AsyncIterator<LogPiece>,
+  first: IteratorResult<LogPiece> | undefined,
+  follow: boolean,
+  signal: AbortSignal
+): AsyncGenerator<Uint8Array> {
+  try {
+    if (follow) await aborted(task.launched, signal)
+    for (let next = first ?? (await pieces.next()); next.done !== true; next = await pieces.next()) {
+      yield encodeStreamFrame(channels[next.value.stream], next.value.data)
+    }
+    yield encodeStreamJson(channels.end, { status: follow && task.ended.aborted ? task.latest() : null })
+  } catch (e) {
+    if (!isFault(e)) throw e
+    if (follow && task.ended.aborted && e.code === 'not-found') {
+      // It ended before it ran, so there is nothing to read: its status says why.
+      yield encodeStreamJson(channels.end, { status: task.latest() })
+      return
+    }
+    log.warn({ containerId: task.containerId, code: e.code, fault: e.message }, 'local_api.log_failed')
+    yield encodeStreamJson(channels.end, errorBody(e))
+  } finally {
+    await pieces.return?.()
+  }
+}
+
+function aborted(event: AbortSignal, signal: AbortSignal): Promise<void> {
+  if (event.aborted) return Promise.resolve()
+  return new Promise((resolve, reject) => {
+    event.addEventListener('abort', () => resolve(), { once: true, signal })
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+  })
+}
+
+function logRequest(path: string, query: URLSearchParams): LogRequest {
+  const tailLines = count(query, 'tail')
+  const sinceMs = count(query, 'sinceMs')
+  const stream = query.get('stream')
+  if (stream !== null && stream !== 'stdout' && stream !== 'stderr') {
+    throw new Fault('invalid', 'stream is stdout or stderr; leave it out for both')
+  }
+  return {
+    path,
+    follow: flag(query, 'follow'),
+    ...(tailLines === undefined ? {} : { tailLines }),
+    ...(sinceMs === undefined ? {} : { sinceMs }),
+    ...(stream === null ? {} : { stream })
+  }
+}
+
+function flag(query: URLSearchParams, name: string): boolean {
+  const text = query.get(name)
+  if (text === null || text === 'false' || text === '0') return false
+  if (text === '' || text === 'true' || text === '1') return true
+  throw new Fault('invalid', `${name} is true or false`)
+}
+
+function count(query: URLSearchParams, name: string): number | undefined {
+  const text = query.get(name)
+  if (text === null) return undefined
+  const number = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN
+  if (!Number.isSafeInteger(number)) throw new Fault('invalid', `${name} is a whole number`)
+  return number
+}

@@ -1,0 +1,69 @@
+/**
+ * conmon's k8s-file format: `TIME stdout|stderr F|P TEXT\n`, the text being any bytes but a newline. `F` ends a line of the
+ * output, `P` is a piece of one without its newline: a long line, or a last one that was never ended.
+ */
+export interface LogEntry {
+  readonly stream: 'stdout' | 'stderr'
+  readonly atMs: number
+  readonly partial: boolean
+  /** Exactly the bytes that the program wrote: those of all entries of a stream, one after the other, are its output. */
+  readonly data: Uint8Array
+}
+
+/** conmon reads 8 KiB at a time, so no record of its own is longer than that and its head. */
+export const maxLogLineBytes = 64 * 1024
+
+const newline = 0x0a
+const space = 0x20
+const afterTime = 'stdout F '.length
+const longestTime = 48
+
+/** Takes a log file in pieces of any size, one file after the other. What is no record of conmon's is left out and counted. */
+export class LogParser {
+  #held: Buffer = Buffer.alloc(0)
+  #skipping = false
+  damagedLines = 0
+
+  /** The data of the entries points into `bytes`, which must not be changed afterwards. */
+  push(bytes: Uint8Array): LogEntry[] {
+    const entries: LogEntry[] = []
+    let rest = this.#held.length === 0 ? asBuffer(bytes) : Buffer.concat([this.#held, bytes])
+    let from = this.#held.length
+    for (;;) {
+      const end = rest.indexOf(newline, from)
+      if (end < 0) break
+      const entry = this.#skipping ? undefined : parseLogLine(rest.subarray(0, end + 1))
+      if (entry !== undefined) entries.push(entry)
+      else this.damagedLines += 1
+      this.#skipping = false
+      rest = rest.subarray(end + 1)
+      from = 0
+    }
+    if (rest.length > maxLogLineBytes) this.#skipping = true
+    this.#held = this.#skipping ? Buffer.alloc(0) : rest
+    return entries
+  }
+
+  /** The file is at its end: half a record that stands there, from a full disk, is given up. */
+  endFile(): void {
+    if (this.#held.length > 0 || this.#skipping) this.damagedLines += 1
+    this.#held = Buffer.alloc(0)
+    this.#skipping = false
+  }
+}
+
+/** The entry of one line with its newline, or undefined where the line is no record. */
+export function parseLogLine(line: Buffer): LogEntry | undefined {
+  const at = line.indexOf(space) + 1
+  const text = at + afterTime
+  if (at <= 1 || at > longestTime || line.length <= text) return undefined
+  const word = line.toString('latin1', at, text)
+  const stream = word.startsWith('stdout ') ? 'stdout' : word.startsWith('stderr ') ? 'stderr' : undefined
+  const tag = word.slice(7)
+  const atMs = Date.parse(line.toString('latin1', 0, at - 1))
+  if (stream === undefined || (tag !== 'F ' && tag !== 'P ') || Number.isNaN(atMs)) return undefined
+  const partial = tag === 'P '
+  return { stream, atMs, partial, data: line.subarray(text, partial ? line.length - 1 : line.length) }
+}
+
+const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

@@ -1,0 +1,124 @@
+import type { ContainerExit, Observed, RunningContainer } from '../isolators/runtime/runtime.ts'
+import type { KillPolicy } from '../proto/gen/messages.ts'
+import { isTerminal } from '../proto/task-state.ts'
+import type { LedgerTask, LedgerView } from './ports.ts'
+
+export interface RecoveryFacts {
+  readonly bootId: string
+  /** What the kernel shows, by container id: of every container of the ledger, and of those that it does not know. */
+  readonly observed: ReadonlyMap<string, Observed>
+}
+
+export type RecoveryAction =
+  /** It runs: watch it again; where `running` was never reported, report it now. */
+  | { readonly kind: 'reattach'; readonly containerId: string; readonly container: RunningContainer }
+  /** It runs, and its end was asked for before the restart: watch it again and end it. */
+  | {
+      readonly kind: 'kill'
+      readonly containerId: string
+      readonly container: RunningContainer
+      readonly policy: KillPolicy | null
+    }
+  /** It ended while no agent watched, and its exit was kept. */
+  | {
+      readonly kind: 'report-ended'
+      readonly containerId: string
+      readonly exit: ContainerExit
+      readonly killRequested: boolean
+    }
+  /** It is gone, or its monitor was, and nobody saw how it ended. */
+  | {
+      readonly kind: 'report-lost'
+      readonly containerId: string
+      readonly reason: 'exit_unknown' | 'node_rebooted'
+      readonly message: string
+      readonly killRequested: boolean
+    }
+  /** Its end was asked for and it never ran. */
+  | { readonly kind: 'report-killed'; readonly containerId: string }
+  /** End, if anything still runs, and remove whatever is left of it. Comes after the report and before the relaunch. */
+  | { readonly kind: 'clean-up'; readonly containerId: string }
+  /** Recorded and never started: start it now, the assignment stands. */
+  | { readonly kind: 'relaunch'; readonly containerId: string }
+  /** Nobody knows what it is for: it is told and left alone. */
+  | { readonly kind: 'unowned'; readonly containerId: string; readonly observed: Observed['kind'] }
+
+const order: readonly RecoveryAction['kind'][] = [
+  'reattach',
+  'kill',
+  'report-ended',
+  'report-lost',
+  'report-killed',
+  'clean-up',
+  'relaunch',
+  'unowned'
+]
+
+/**
+ * What to do after the agent's start: every task of the ledger against what the kernel shows. Pure.
+ *
+ * A task is started again only where it is proven that it never ran: its monitor was never recorded as done, no status says that
+ * it ran, the boot is the same and no record of it was lost. Everything else that is gone is reported as lost.
+ */
+export function recover(view: LedgerView, facts: RecoveryFacts): readonly RecoveryAction[] {
+  const actions: RecoveryAction[] = []
+  for (const [containerId, task] of view.tasks) {
+    actions.push(...recoverTask(containerId, task, facts.observed.get(containerId) ?? { kind: 'absent' }, facts.bootId))
+  }
+  for (const [containerId, { kind }] of facts.observed) {
+    if (!view.tasks.has(containerId) && kind !== 'absent') actions.push({ kind: 'unowned', containerId, observed: kind })
+  }
+  return actions.sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind))
+}
+
+function recoverTask(containerId: string, task: LedgerTask, observed: Observed, bootId: string): RecoveryAction[] {
+  if (hasEnded(task)) {
+    const isClean = observed.kind === 'absent' && task.objects.size === 0
+    return isClean ? [] : [{ kind: 'clean-up', containerId }]
+  }
+  if (task.row.group === null) return [{ kind: 'unowned', containerId, observed: observed.kind }]
+  const killRequested = task.kill !== null
+  switch (observed.kind) {
+    case 'running':
+      return task.kill === null
+        ? [{ kind: 'reattach', containerId, container: observed.container }]
+        : [{ kind: 'kill', containerId, container: observed.container, policy: task.kill.policy }]
+    case 'exited':
+      return [
+        { kind: 'report-ended', containerId, exit: observed.exit, killRequested },
+        { kind: 'clean-up', containerId }
+      ]
+    case 'remains':
+    case 'absent':
+      return recoverGone(containerId, task, bootId)
+  }
+}
+
+function recoverGone(containerId: string, task: LedgerTask, bootId: string): RecoveryAction[] {
+  const killRequested = task.kill !== null
+  const cleanUp = { kind: 'clean-up', containerId } as const
+  if (isOfAnotherBoot(task, bootId)) {
+    const message = 'the node restarted while the task was on it'
+    return [{ kind: 'report-lost', containerId, reason: 'node_rebooted', message, killRequested }, cleanUp]
+  }
+  if (hasRun(task) || task.doubtful) {
+    const message = task.doubtful
+      ? 'the container is gone, and the records that could tell how it ended were damaged'
+      : 'the container ended while no agent watched, and its exit code was not kept'
+    return [{ kind: 'report-lost', containerId, reason: 'exit_unknown', message, killRequested }, cleanUp]
+  }
+  if (killRequested) return [{ kind: 'report-killed', containerId }, cleanUp]
+  return [cleanUp, { kind: 'relaunch', containerId }]
+}
+
+const hasEnded = ({ latest }: LedgerTask): boolean =>
+  latest !== null && latest.state !== 'unspecified_state' && isTerminal(latest.state)
+
+/** Boot-bound objects carry the boot they were made in. */
+const isOfAnotherBoot = ({ objects }: LedgerTask, bootId: string): boolean =>
+  [...objects.values()].some((object) => object.bootId !== '' && object.bootId !== bootId)
+
+function hasRun({ latest, objects }: LedgerTask): boolean {
+  if (latest?.state === 'running' || latest?.state === 'killing') return true
+  return [...objects.values()].some(({ kind, phase }) => (kind === 'conmon' || kind === 'runtime_state') && phase === 'done')
+}
