@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { rmdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { systemClock } from '../../base/clock.ts'
 import { builtinIsolators } from '../../isolators/builtin.ts'
-import { cgroupDirectories, readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
+import { readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import type { BundlePart, Isolator, IsolatorRequest } from '../../isolators/isolator.ts'
 import { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
 import { buildSpec } from '../../isolators/runtime/oci/spec.ts'
@@ -54,8 +53,7 @@ export async function containerHost(t: Test): Promise<ContainerHost> {
   }
   t.teardown(async () => {
     for (const request of made.values()) await remove(request)
-    runtime.stop()
-    for (const path of cgroupDirectories(layout, cgroupParent)) await rmdir(path).catch(() => undefined) // a controller without it
+    await runtime.stop()
     rmSync(directory, { recursive: true, force: true })
   })
 

@@ -1,0 +1,107 @@
+import { parseCount, parseDuration, showDuration } from '../amounts.ts'
+import { type CommonOptions, type Context, wantsColour, widthOf, writeOut } from '../context.ts'
+import { paintWith } from '../output/colour.ts'
+import { showResources } from '../output/resources.ts'
+import { renderFacts, renderTable } from '../output/table.ts'
+import { hasEnded, paintState, shortId, showSignal, showState } from '../output/task.ts'
+
+interface ListOptions extends CommonOptions {
+  readonly all?: boolean
+  readonly quiet?: boolean
+}
+
+export async function listTasks(context: Context, options: ListOptions): Promise<number> {
+  const all = await context.client(options).tasks.list({}, context.signal)
+  const tasks = options.all === true || options.json === true ? all : all.filter((task) => !hasEnded(task))
+  const { stdout, stderr } = context.streams
+  if (options.json === true) await writeOut(stdout, `${JSON.stringify(tasks, null, 2)}\n`)
+  else if (options.quiet === true) await writeOut(stdout, tasks.map((task) => `${task.taskId}\n`).join(''))
+  else {
+    const nowMs = Date.now()
+    const paint = paintWith(wantsColour(stdout, context.env))
+    const table = renderTable(
+      [
+        { title: 'TASK', value: (task) => shortId(task.taskId) },
+        { title: 'NAME', value: (task) => task.name, shrinks: true },
+        { title: 'STATE', value: (task) => showState(task, nowMs), colour: (text, task) => paintState(paint, text, task) },
+        { title: 'IMAGE', value: (task) => task.image, shrinks: true },
+        { title: 'NODE', value: (task) => task.hostname ?? '', shrinks: true },
+        { title: 'COMMAND', value: (task) => task.arguments.join(' '), shrinks: true }
+      ],
+      tasks,
+      widthOf(stdout)
+    )
+    await writeOut(stdout, table)
+    const hidden = all.length - tasks.length
+    if (hidden > 0 && stderr.isTTY === true) stderr.write(`${hidden} ended (hearth task list --all)\n`)
+  }
+  return 0
+}
+
+export async function showTask(context: Context, id: string, options: CommonOptions): Promise<number> {
+  const task = await context.client(options).tasks.show(id, context.signal)
+  const { stdout } = context.streams
+  if (options.json === true) {
+    await writeOut(stdout, `${JSON.stringify(task, null, 2)}\n`)
+    return 0
+  }
+  const time = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString())
+  const ran = task.startedAtMs === null ? null : showDuration((task.endedAtMs ?? Date.now()) - task.startedAtMs)
+  await writeOut(
+    stdout,
+    renderFacts([
+      ['Task', task.taskId],
+      ['Name', task.name],
+      ['State', task.state],
+      ['Reason', task.reason === 'unspecified_reason' ? null : task.reason],
+      ['Message', task.message],
+      ['Exit code', task.exitCode === null ? null : String(task.exitCode)],
+      ['Signal', task.signal === null || task.signal === 0 ? null : showSignal(task.signal)],
+      ['Image', task.image],
+      ['Command', task.arguments.map(quoted).join(' ')],
+      ['Resources', showResources(task.resources)],
+      [
+        'Labels',
+        Object.entries(task.labels ?? {})
+          .map(([k, v]) => `${k}=${v}`)
+          .join(', ')
+      ],
+      ['Node', task.hostname === null ? task.nodeId : `${task.hostname} (${shortId(task.nodeId ?? '')})`],
+      ['Container', task.containerId],
+      ['Attempt', String(task.attempt)],
+      ['Framework', `${task.frameworkId}, role ${task.role}`],
+      ['Created', time(task.createdAtMs)],
+      ['Started', time(task.startedAtMs)],
+      ['Ended', time(task.endedAtMs)],
+      ['Ran', ran]
+    ])
+  )
+  return 0
+}
+
+const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+
+interface LogCommandOptions extends CommonOptions {
+  readonly follow?: boolean
+  readonly tail?: string
+  readonly since?: string
+  readonly stream?: 'stdout' | 'stderr'
+}
+
+export async function printLogs(context: Context, id: string, options: LogCommandOptions): Promise<number> {
+  const { stdout, stderr } = context.streams
+  const parts = await context.client(options).tasks.logs(
+    id,
+    {
+      ...(options.follow === true ? { follow: true } : {}),
+      ...(options.tail === undefined ? {} : { tail: parseCount('--tail', options.tail) }),
+      ...(options.since === undefined ? {} : { sinceMs: Date.now() - parseDuration('--since', options.since) }),
+      ...(options.stream === undefined ? {} : { stream: options.stream })
+    },
+    context.signal
+  )
+  for await (const part of parts) {
+    if (part.kind === 'stdout' || part.kind === 'stderr') await writeOut(part.kind === 'stdout' ? stdout : stderr, part.data)
+  }
+  return 0
+}

@@ -1,0 +1,90 @@
+import { isFault } from '../../base/fault.ts'
+import type { OperatorClient } from '../../sdk/operator-client.ts'
+import type { Task } from '../../sdk/operator-messages.ts'
+import type { StreamEnding, StreamPart } from '../../sdk/stream.ts'
+import { type Context, writeOut } from '../context.ts'
+import { type Ending, outcomeOf } from '../exit-code.ts'
+import { onInterrupts } from '../interrupts.ts'
+import { buildTaskRequest, type RunOptions } from '../task-request.ts'
+
+/** Foreground: the program's output is ours byte for byte, and its exit code too. */
+export async function runTask(context: Context, image: string, command: readonly string[], options: RunOptions): Promise<number> {
+  const client = context.client(options)
+  const { stdin, stdout } = context.streams
+  const attached = options.detach !== true && (options.interactive === true || options.tty === true)
+  const request = {
+    ...buildTaskRequest(image, command, options, context.env),
+    ...(options.tty === true ? { rows: stdout.rows ?? 24, columns: stdout.columns ?? 80 } : {})
+  }
+  if (attached && options.tty === true && stdin.isTTY !== true) {
+    const { usage } = await import('../failure.ts')
+    throw usage('-t needs a terminal on standard input; use -i alone for a pipe')
+  }
+  const task = await client.tasks.run(request, context.signal)
+  if (options.detach === true) {
+    stdout.write(`${task.taskId}\n`)
+    return 0
+  }
+  return attached ? runAttached(context, client, task, options) : runWatched(context, client, task)
+}
+
+async function runAttached(context: Context, client: OperatorClient, task: Task, options: RunOptions): Promise<number> {
+  const { holdSession, windowSize } = await import('../session.ts')
+  const ending = await holdSession(context, {
+    open: windowSize(context, options.tty === true),
+    terminal: options.tty === true,
+    withInput: options.interactive === true,
+    detachHint: detachHint(task),
+    connect: (input, signal) => client.tasks.duplex(task.taskId, 'attach', input, signal)
+  })
+  return ending === 'detached' ? 0 : conclude(context, client, task, ending)
+}
+
+async function runWatched(context: Context, client: OperatorClient, task: Task): Promise<number> {
+  const detach = new AbortController()
+  const release = onInterrupts({
+    first: (signal) => void client.tasks.kill(task.taskId, { signal }, context.signal).catch(() => undefined), // it has ended
+    second: () => detach.abort()
+  })
+  try {
+    const parts = await client.tasks.logs(task.taskId, { follow: true }, AbortSignal.any([context.signal, detach.signal]))
+    return await conclude(context, client, task, await copyOutput(context, parts))
+  } catch (e) {
+    if (!detach.signal.aborted) throw e
+    context.streams.stderr.write(`hearth: ${detachHint(task)}\n`)
+    return 130
+  } finally {
+    release()
+  }
+}
+
+/** Resolves with the last frame. */
+export async function copyOutput(context: Context, parts: AsyncIterable<StreamPart>): Promise<StreamEnding> {
+  for await (const part of parts) {
+    if (part.kind === 'stdout') await writeOut(context.streams.stdout, part.data)
+    else if (part.kind === 'stderr') await writeOut(context.streams.stderr, part.data)
+    else if (part.kind === 'end') return part.ending
+  }
+  return {}
+}
+
+/** The stream's last frame tells how the task ended; where it does not, the master knows. */
+async function conclude(context: Context, client: OperatorClient, task: Task, ending: StreamEnding): Promise<number> {
+  const end: Ending = ending.status ?? (await client.tasks.wait(task.taskId, context.signal))
+  const { code, sentence } = outcomeOf(end)
+  if (sentence !== undefined && sentence !== '') context.streams.stderr.write(`hearth: ${sentence}\n`)
+  if (task.removeWhenDone) await removeQuietly(client, task, context.signal)
+  return code
+}
+
+/** `--rm` is the master's business too, so the task may be gone already. */
+async function removeQuietly(client: OperatorClient, task: Task, signal: AbortSignal): Promise<void> {
+  try {
+    await client.tasks.remove(task.taskId, true, signal)
+  } catch (e) {
+    if (!isFault(e, 'not-found') && !isFault(e, 'conflict')) throw e
+  }
+}
+
+const detachHint = (task: Task): string =>
+  `detached; the task runs on: hearth task attach ${task.name || task.taskId}, hearth task kill ${task.name || task.taskId}`

@@ -1,0 +1,46 @@
+import { Command } from 'commander'
+import { hearthVersion } from '../base/version.ts'
+import type { Context } from './context.ts'
+import { addImageCommands } from './tree/image.ts'
+import { addNodeCommands } from './tree/node.ts'
+import type { Shell } from './tree/shell.ts'
+import { addTaskCommands } from './tree/task.ts'
+import { addTopCommands } from './tree/top.ts'
+
+/** The tree of commands. Each action loads its own file, so that a command pays only for itself. */
+export function buildProgram(context: Context, setExitCode: (code: number) => void): Command {
+  const program = new Command('hearth')
+  const shell: Shell = {
+    async run(command) {
+      setExitCode(await command(context))
+    }
+  }
+  program
+    .description('Many Linux machines, used as one computer.')
+    .version(hearthVersion, '-V, --version', 'print the version')
+    .helpCommand('help [command]', 'show help for a command')
+    .enablePositionalOptions()
+    .showSuggestionAfterError()
+  addTopCommands(program, shell)
+  addTaskCommands(program, shell)
+  addNodeCommands(program, shell)
+  addImageCommands(program, shell)
+  for (const command of allCommands(program)) settle(command, context)
+  return program
+}
+
+export const allCommands = (command: Command): readonly Command[] => [command, ...command.commands.flatMap(allCommands)]
+
+function settle(command: Command, context: Context): void {
+  command.exitOverride().configureOutput({
+    writeOut: (text) => context.streams.stdout.write(text),
+    writeErr: (text) => context.streams.stderr.write(text),
+    getOutHelpWidth: () => context.streams.stdout.columns ?? 80,
+    getErrHelpWidth: () => context.streams.stderr.columns ?? 80,
+    outputError: (text, write) => write(`${text.replace(/^error: /, 'hearth: ').trimEnd()} (see: ${pathOf(command)} --help)\n`)
+  })
+}
+
+function pathOf(command: Command): string {
+  return command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`
+}

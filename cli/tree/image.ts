@@ -1,0 +1,34 @@
+import { type Command, Option } from 'commander'
+import { jsonOption, leaf, type Shell } from './shell.ts'
+
+export function addImageCommands(program: Command, shell: Shell): void {
+  const image = program.command('image').description('the images on a node').enablePositionalOptions()
+  const nodeOption = (): Option => new Option('--node <node>', 'the node that holds the image; needed where there are many')
+  const commands = () => import('../commands/image.ts')
+
+  const load = leaf(image, 'import', 'import a root file system (tar), an OCI image layout or a docker archive')
+  load.argument('<path>', 'a tar file, a folder with an OCI layout, or - for standard input')
+  load.addOption(nodeOption()).addOption(jsonOption())
+  load.option('--name <name>', 'the name to run it by; needed where the archive holds none')
+  load.addOption(
+    new Option('--kind <kind>', 'what the archive is').choices(['auto', 'rootfs', 'oci', 'docker-archive']).default('auto')
+  )
+  load.action((path: string, options) => shell.run(async (c) => (await commands()).importImage(c, path, options)))
+
+  const list = leaf(image, 'list', 'list images').alias('ls').addOption(nodeOption()).addOption(jsonOption())
+  list.action((options) => shell.run(async (c) => (await commands()).listImages(c, options)))
+
+  const show = leaf(image, 'show', 'show one image').addOption(nodeOption()).addOption(jsonOption())
+  show.argument('<image>', 'name or digest')
+  show.action((name: string, options) => shell.run(async (c) => (await commands()).showImage(c, name, options)))
+
+  const rm = leaf(image, 'rm', 'remove images').addOption(nodeOption())
+  rm.argument('<image...>', 'names or digests')
+  rm.action((names: string[], options) => shell.run(async (c) => (await commands()).removeImages(c, names, options)))
+
+  const gc = leaf(image, 'collect', 'remove layers that no image uses')
+    .alias('gc')
+    .addOption(nodeOption())
+    .addOption(jsonOption())
+  gc.action((options) => shell.run(async (c) => (await commands()).collectImages(c, options)))
+}

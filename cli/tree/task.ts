@@ -1,0 +1,109 @@
+import { type Command, Option } from 'commander'
+import { collect, jsonOption, leaf, type Shell } from './shell.ts'
+
+export function addTaskCommands(program: Command, shell: Shell): void {
+  const task = program.command('task').description('programs in containers').enablePositionalOptions()
+  addRun(task, shell)
+  addReaders(task, shell)
+  addMovers(task, shell)
+  addFiles(task, shell)
+}
+
+function addRun(task: Command, shell: Shell): void {
+  const run = leaf(task, 'run', 'run a program in a new container')
+    .usage('[options] IMAGE [--] [COMMAND...]')
+    .argument('<image>', 'an imported image, or host for the programs of the host itself')
+    .argument('[command...]', 'what to run instead of the image’s own command')
+    .passThroughOptions()
+  run
+    .option('-i, --interactive', 'keep standard input open')
+    .option('-t, --tty', 'give the program a terminal')
+    .option('--rm', 'remove the task, its log and its files when it has ended')
+    .option('-d, --detach', 'print the task’s id and return at once')
+    .option('-e, --env <name=value>', 'set an environment variable; without a value, the one of this shell', collect)
+    .option('--env-file <file>', 'read environment variables from a file', collect)
+    .option('-w, --workdir <folder>', 'the program’s working directory')
+    .option('-u, --user <user>', 'name or uid, with :group where wanted')
+    .option('-v, --volume <src:dst[:ro]>', 'mount a folder of the host, where the operator allows it', collect)
+    .option('-l, --label <name=value>', 'label the task', collect)
+    .option('-m, --memory <size>', 'memory limit, such as 64m')
+    .option('--cpus <number>', 'CPU limit, such as 0.5')
+    .option('--disk <size>', 'how much the task may write, such as 1g')
+    .option('--name <name>', 'a name that no other living task has')
+    .addOption(new Option('--network <mode>', 'whose network it sees').choices(['host', 'none']))
+    .addOption(new Option('--runtime <name>', 'what starts the container').choices(['runc', 'crun']))
+    .option('--role <role>', 'whose share of the cluster it uses')
+    .option('--stop-signal <signal>', 'the signal that asks the program to end')
+    .option('--stop-timeout <time>', 'how long it may take before it is killed, such as 10s')
+    .option('-p, --publish <port>', 'not yet: addresses per container come in a later version', collect)
+  run.action((image: string, command: string[], options) =>
+    shell.run(async (c) => (await import('../commands/task-run.ts')).runTask(c, image, command, options))
+  )
+}
+
+function addReaders(task: Command, shell: Shell): void {
+  const commands = () => import('../commands/task-read.ts')
+  const list = leaf(task, 'list', 'list tasks').alias('ls').addOption(jsonOption())
+  list.option('-a, --all', 'ended tasks too').option('-q, --quiet', 'ids only')
+  list.action((options) => shell.run(async (c) => (await commands()).listTasks(c, options)))
+
+  const show = leaf(task, 'show', 'show one task').addOption(jsonOption()).argument('<task>', 'id, start of an id, or name')
+  show.action((id: string, options) => shell.run(async (c) => (await commands()).showTask(c, id, options)))
+
+  const logs = leaf(task, 'logs', 'print what a task wrote').argument('<task>', 'id, start of an id, or name')
+  logs
+    .option('-f, --follow', 'go on until the task has ended')
+    .option('-n, --tail <lines>', 'only the last lines')
+    .option('--since <time>', 'only what is not older, such as 10m')
+    .addOption(new Option('--stream <name>', 'one of its two outputs').choices(['stdout', 'stderr']))
+  logs.action((id: string, options) => shell.run(async (c) => (await commands()).printLogs(c, id, options)))
+}
+
+function addMovers(task: Command, shell: Shell): void {
+  const commands = () => import('../commands/task-move.ts')
+  const exec = leaf(task, 'exec', 'run a program in a running container')
+    .usage('[options] TASK [--] COMMAND...')
+    .argument('<task>', 'id, start of an id, or name')
+    .argument('<command...>', 'what to run')
+    .passThroughOptions()
+  exec
+    .option('-i, --interactive', 'keep standard input open')
+    .option('-t, --tty', 'give the program a terminal')
+    .option('-e, --env <name=value>', 'set an environment variable', collect)
+    .option('-w, --workdir <folder>', 'the program’s working directory')
+    .option('-u, --user <uid[:gid]>', 'the user, by number')
+  exec.action((id: string, command: string[], options) =>
+    shell.run(async (c) => (await import('../commands/task-exec.ts')).execInTask(c, id, command, options))
+  )
+
+  const attach = leaf(task, 'attach', 'connect to the input and output of a running task').argument('<task>', 'id or name')
+  attach.option('--no-stdin', 'output only')
+  attach.action((id: string, options) =>
+    shell.run(async (c) => (await import('../commands/task-exec.ts')).attachToTask(c, id, options))
+  )
+
+  const kill = leaf(task, 'kill', 'end tasks').argument('<task...>', 'ids or names')
+  kill
+    .option('-s, --signal <signal>', 'the signal that asks the program to end')
+    .option('--grace <time>', 'how long it may take before it is killed, such as 10s')
+    .option('--no-wait', 'return before the tasks have ended')
+  kill.action((ids: string[], options) => shell.run(async (c) => (await commands()).killTasks(c, ids, options)))
+
+  const rm = leaf(task, 'rm', 'remove ended tasks with their logs and files').argument('<task...>', 'ids or names')
+  rm.option('-f, --force', 'end running ones first')
+  rm.action((ids: string[], options) => shell.run(async (c) => (await commands()).removeTasks(c, ids, options)))
+
+  const wait = leaf(task, 'wait', 'wait until tasks have ended and print their exit codes').argument('<task...>', 'ids or names')
+  wait.action((ids: string[], options) => shell.run(async (c) => (await commands()).waitForTasks(c, ids, options)))
+}
+
+function addFiles(task: Command, shell: Shell): void {
+  const commands = () => import('../commands/task-files.ts')
+  const files = leaf(task, 'files', 'list the files of a task, running or ended').addOption(jsonOption())
+  files.argument('<task>', 'id, start of an id, or name').argument('[path]', 'a folder in its sandbox', '/')
+  files.action((id: string, path: string, options) => shell.run(async (c) => (await commands()).listFiles(c, id, path, options)))
+
+  const cp = leaf(task, 'cp', 'copy between a task’s files and this host').usage('[options] TASK:PATH LOCAL | LOCAL TASK:PATH')
+  cp.argument('<from>', 'where from').argument('<to>', 'where to; - is standard output or input as a tar')
+  cp.action((from: string, to: string, options) => shell.run(async (c) => (await commands()).copyFiles(c, from, to, options)))
+}

@@ -1,0 +1,65 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { errnoOf, Fault } from '../base/fault.ts'
+
+export const defaultStateDir = '/var/lib/hearth'
+
+export type Endpoint =
+  | { readonly kind: 'socket'; readonly path: string }
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly token: string }
+
+export interface EndpointSettings {
+  readonly stateDir: string
+  /** `http://127.0.0.1:5050`, `127.0.0.1:5050` or `unix:/path`; empty: the socket in the state directory. */
+  readonly address: string
+  readonly token: string
+  readonly tokenFile: string
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** Flag over environment over default; every mistake is told when the endpoint is used. */
+export const endpointSettings = (env: Environment, stateDir: string | undefined): EndpointSettings => ({
+  stateDir: stateDir ?? nonEmpty(env['HEARTH_STATE_DIR']) ?? defaultStateDir,
+  address: stateDir === undefined ? (env['HEARTH_ADDR'] ?? '') : '',
+  token: env['HEARTH_TOKEN'] ?? '',
+  tokenFile: env['HEARTH_TOKEN_FILE'] ?? ''
+})
+
+const nonEmpty = (text: string | undefined): string | undefined => (text === '' ? undefined : text)
+
+/** Throws `Fault('invalid')` for an address that is none and `denied` for a token that cannot be read. */
+export function findEndpoint(settings: EndpointSettings): Endpoint {
+  const { address } = settings
+  if (address === '') return { kind: 'socket', path: join(settings.stateDir, 'run/master.sock') }
+  if (address.startsWith('unix:')) return { kind: 'socket', path: address.slice('unix:'.length) }
+  const found = /^(?:http:\/\/)?(\[[0-9a-fA-F:]+\]|[^:/[\]]+):(\d{1,5})\/?$/.exec(address)
+  const [, host = '', port = ''] = found ?? []
+  if (found === null || Number(port) > 65_535) {
+    throw new Fault('invalid', `HEARTH_ADDR must look like http://127.0.0.1:5050 or unix:/path, not ${JSON.stringify(address)}`)
+  }
+  return { kind: 'tcp', host: host.replace(/^\[|\]$/g, ''), port: Number(port), token: readToken(settings) }
+}
+
+function readToken(settings: EndpointSettings): string {
+  if (settings.token !== '') return settings.token
+  const path = settings.tokenFile === '' ? join(settings.stateDir, 'token') : settings.tokenFile
+  try {
+    return readFileSync(path, 'utf8').trim()
+  } catch (cause) {
+    const seen = errnoOf(cause) ?? 'unreadable'
+    throw new Fault('denied', `no token: ${path} (${seen}); set HEARTH_TOKEN or HEARTH_TOKEN_FILE`, { path }, cause)
+  }
+}
+
+/** What a person should do when nobody answers there, by the error that was seen. */
+export function connectFault(endpoint: Endpoint, cause: unknown): Fault {
+  const where = endpoint.kind === 'socket' ? endpoint.path : `http://${endpoint.host}:${endpoint.port}`
+  const errno = errnoOf(cause) ?? ''
+  if (errno === 'EACCES' || errno === 'EPERM') {
+    return new Fault('denied', `${where} is open to root and group hearth only; use sudo or join that group`, { where }, cause)
+  }
+  const seen = errno === 'ENOENT' ? 'is not there' : errno === 'ECONNREFUSED' ? 'refuses the connection' : `failed (${errno})`
+  const next = 'start it with `sudo hearth up` or `npm start`, or name another with --state-dir or HEARTH_ADDR'
+  return new Fault('unavailable', `no master: ${where} ${seen}; ${next}`, { where }, cause)
+}

@@ -1,0 +1,88 @@
+import { type IncomingMessage, request } from 'node:http'
+import { pipeline } from 'node:stream'
+import { Fault, type FaultDetail, isFaultCode } from '../base/fault.ts'
+import { connectFault, type Endpoint } from './endpoint.ts'
+
+/** An answer larger than this is refused; lists of this size want filters. */
+const maxAnswerBytes = 64 * 1024 * 1024
+const maxErrorBytes = 1024 * 1024
+
+export interface HttpRequest {
+  readonly method: string
+  readonly path: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: Uint8Array | AsyncIterable<Uint8Array>
+}
+
+/**
+ * Resolves with the response once its head is there; the body may still be coming and the request's body still going. Rejects
+ * with the Fault that the other side sent, `unavailable` where nobody answers, or the signal's reason.
+ */
+export async function sendRequest(endpoint: Endpoint, what: HttpRequest, signal: AbortSignal): Promise<IncomingMessage> {
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const outgoing = request({
+      ...target(endpoint),
+      method: what.method,
+      path: what.path,
+      headers: headersOf(endpoint, what),
+      signal
+    })
+    // Once the response is there it tells the outcome: a server that refuses an upload closes while we still write.
+    outgoing.on('error', (e) => reject(signal.aborted ? signal.reason : connectFault(endpoint, e)))
+    outgoing.on('response', resolve)
+    if (what.body === undefined || what.body instanceof Uint8Array) outgoing.end(what.body)
+    else {
+      outgoing.flushHeaders()
+      pipeline(what.body, outgoing, (e) => {
+        if (e) outgoing.destroy(e)
+      })
+    }
+  })
+  if ((response.statusCode ?? 500) < 400) return response
+  throw await faultOf(response)
+}
+
+export async function readJson(response: IncomingMessage): Promise<unknown> {
+  const text = await readAll(response, maxAnswerBytes)
+  if (text === '') return null
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new Fault('corrupt', 'the master answered something that is not JSON', { status: response.statusCode ?? 0 }, cause)
+  }
+}
+
+const target = (endpoint: Endpoint) =>
+  endpoint.kind === 'socket' ? { socketPath: endpoint.path } : { host: endpoint.host, port: endpoint.port }
+
+function headersOf(endpoint: Endpoint, what: HttpRequest): Record<string, string> {
+  const headers: Record<string, string> = { connection: 'close', ...what.headers }
+  if (endpoint.kind === 'tcp') headers['authorization'] = `Bearer ${endpoint.token}`
+  if (endpoint.kind === 'socket') headers['host'] = 'localhost'
+  if (what.body instanceof Uint8Array) headers['content-length'] = String(what.body.length)
+  return headers
+}
+
+async function faultOf(response: IncomingMessage): Promise<Fault> {
+  const status = response.statusCode ?? 0
+  const text = await readAll(response, maxErrorBytes).catch(() => '') // the status alone still tells the outcome
+  try {
+    const { error } = JSON.parse(text) as { error: { code: string; message: string; detail?: FaultDetail } }
+    if (isFaultCode(error.code)) return new Fault(error.code, String(error.message), error.detail ?? {})
+  } catch {
+    // not our error format: fall through to what the status says
+  }
+  const code = status === 401 ? 'denied' : status === 404 ? 'not-found' : 'unavailable'
+  return new Fault(code, `the master answered ${status} ${response.statusMessage ?? ''}`.trim(), { status })
+}
+
+async function readAll(response: IncomingMessage, limit: number): Promise<string> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > limit) throw new Fault('exhausted', `the answer is over the limit of ${limit} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString()
+}

@@ -1,0 +1,182 @@
+import type { IncomingMessage } from 'node:http'
+import { systemClock } from '../base/clock.ts'
+import { systemRandom } from '../base/random.ts'
+import { streamContentType } from '../proto/stream-frame.ts'
+import type { Endpoint } from './endpoint.ts'
+import { followEvents, type ServerEvent } from './events.ts'
+import { type HttpRequest, readJson, sendRequest } from './http.ts'
+import type {
+  ClusterFacts,
+  Collected,
+  FileEntry,
+  Image,
+  ImageDetails,
+  Node,
+  Task,
+  TaskRequest,
+  VersionFacts
+} from './operator-messages.ts'
+import { readStream, type StreamPart } from './stream.ts'
+
+export interface LogOptions {
+  readonly follow?: boolean
+  readonly tail?: number
+  readonly stream?: 'stdout' | 'stderr'
+  readonly sinceMs?: number
+}
+
+type Query = Readonly<Record<string, string | number | boolean | undefined>>
+type Bytes = AsyncIterable<Uint8Array>
+
+/** The operator API, call by call. Every call rejects with the Fault that the master sent. */
+export class OperatorClient {
+  readonly tasks: TaskCalls
+  readonly nodes: NodeCalls
+  readonly #endpoint: Endpoint
+
+  constructor(endpoint: Endpoint) {
+    this.#endpoint = endpoint
+    const send: Send = (request, signal) => sendRequest(endpoint, request, signal)
+    this.tasks = new TaskCalls(send)
+    this.nodes = new NodeCalls(send)
+  }
+
+  version(signal: AbortSignal): Promise<VersionFacts> {
+    return this.#get('/v1/version', signal)
+  }
+
+  cluster(signal: AbortSignal): Promise<ClusterFacts> {
+    return this.#get('/v1/cluster', signal)
+  }
+
+  /** Resumes by itself; a `reset` event means that the snapshot after it replaces everything known so far. */
+  events(filters: Query, lastEventId: string, signal: AbortSignal): AsyncGenerator<ServerEvent> {
+    const open = (last: string, stop: AbortSignal): Promise<IncomingMessage> => {
+      const headers = { accept: 'text/event-stream', ...(last === '' ? {} : { 'last-event-id': last }) }
+      return sendRequest(this.#endpoint, { method: 'GET', path: withQuery('/v1/events', filters), headers }, stop)
+    }
+    return followEvents({ clock: systemClock, random: systemRandom, open }, lastEventId, 5, signal)
+  }
+
+  async #get<T>(path: string, signal: AbortSignal): Promise<T> {
+    return (await readJson(await sendRequest(this.#endpoint, { method: 'GET', path }, signal))) as T
+  }
+}
+
+type Send = (request: HttpRequest, signal: AbortSignal) => Promise<IncomingMessage>
+
+class TaskCalls {
+  readonly #send: Send
+
+  constructor(send: Send) {
+    this.#send = send
+  }
+
+  run(request: TaskRequest, signal: AbortSignal): Promise<Task> {
+    return json(this.#send, 'POST', '/v1/tasks', request, signal)
+  }
+
+  async list(query: Query, signal: AbortSignal): Promise<readonly Task[]> {
+    const { tasks } = await json<{ tasks: readonly Task[] }>(this.#send, 'GET', withQuery('/v1/tasks', query), undefined, signal)
+    return tasks
+  }
+
+  show(id: string, signal: AbortSignal): Promise<Task> {
+    return json(this.#send, 'GET', taskPath(id), undefined, signal)
+  }
+
+  wait(id: string, signal: AbortSignal): Promise<Task> {
+    return json(this.#send, 'GET', `${taskPath(id)}/wait`, undefined, signal)
+  }
+
+  kill(id: string, policy: { readonly signal?: string; readonly graceMs?: number }, signal: AbortSignal): Promise<Task> {
+    return json(this.#send, 'POST', `${taskPath(id)}/kill`, policy, signal)
+  }
+
+  async remove(id: string, force: boolean, signal: AbortSignal): Promise<void> {
+    await json(this.#send, 'DELETE', withQuery(taskPath(id), { force: force || undefined }), undefined, signal)
+  }
+
+  async logs(id: string, options: LogOptions, signal: AbortSignal): Promise<AsyncGenerator<StreamPart>> {
+    const path = withQuery(`${taskPath(id)}/logs`, { ...options })
+    return readStream(await this.#send({ method: 'GET', path, headers: { accept: streamContentType } }, signal))
+  }
+
+  /** `input` are encoded stream frames, the first one `open`. */
+  async duplex(id: string, what: 'exec' | 'attach', input: Bytes, signal: AbortSignal): Promise<AsyncGenerator<StreamPart>> {
+    const headers = { 'content-type': streamContentType, accept: streamContentType }
+    return readStream(await this.#send({ method: 'POST', path: `${taskPath(id)}/${what}`, headers, body: input }, signal))
+  }
+
+  async files(id: string, path: string, signal: AbortSignal): Promise<readonly FileEntry[]> {
+    const from = withQuery(`${taskPath(id)}/files`, { path })
+    const { entries } = await json<{ entries: readonly FileEntry[] }>(this.#send, 'GET', from, undefined, signal)
+    return entries
+  }
+
+  /** A tar of one file or folder of the sandbox. */
+  readArchive(id: string, path: string, signal: AbortSignal): Promise<Bytes> {
+    return this.#send({ method: 'GET', path: withQuery(`${taskPath(id)}/archive`, { path }) }, signal)
+  }
+
+  async writeArchive(id: string, path: string, tar: Bytes, signal: AbortSignal): Promise<void> {
+    const headers = { 'content-type': 'application/x-tar' }
+    await readJson(
+      await this.#send({ method: 'PUT', path: withQuery(`${taskPath(id)}/archive`, { path }), headers, body: tar }, signal)
+    )
+  }
+}
+
+class NodeCalls {
+  readonly #send: Send
+
+  constructor(send: Send) {
+    this.#send = send
+  }
+
+  async list(signal: AbortSignal): Promise<readonly Node[]> {
+    return (await json<{ nodes: readonly Node[] }>(this.#send, 'GET', '/v1/nodes', undefined, signal)).nodes
+  }
+
+  show(id: string, signal: AbortSignal): Promise<Node> {
+    return json(this.#send, 'GET', nodePath(id), undefined, signal)
+  }
+
+  async images(id: string, signal: AbortSignal): Promise<readonly Image[]> {
+    return (await json<{ images: readonly Image[] }>(this.#send, 'GET', `${nodePath(id)}/images`, undefined, signal)).images
+  }
+
+  image(id: string, name: string, signal: AbortSignal): Promise<ImageDetails> {
+    return json(this.#send, 'GET', imagePath(id, name), undefined, signal)
+  }
+
+  async importImage(id: string, query: Query, archive: Bytes, signal: AbortSignal): Promise<AsyncGenerator<StreamPart>> {
+    const headers = { 'content-type': 'application/octet-stream', accept: streamContentType }
+    const path = withQuery(`${nodePath(id)}/images`, query)
+    return readStream(await this.#send({ method: 'POST', path, headers, body: archive }, signal))
+  }
+
+  async removeImage(id: string, name: string, signal: AbortSignal): Promise<void> {
+    await json(this.#send, 'DELETE', imagePath(id, name), undefined, signal)
+  }
+
+  collectImages(id: string, signal: AbortSignal): Promise<{ readonly collected: Collected }> {
+    return json(this.#send, 'POST', `${nodePath(id)}/images/collect`, {}, signal)
+  }
+}
+
+const taskPath = (id: string): string => `/v1/tasks/${encodeURIComponent(id)}`
+const nodePath = (id: string): string => `/v1/nodes/${encodeURIComponent(id)}`
+const imagePath = (id: string, name: string): string => `${nodePath(id)}/images/${encodeURIComponent(name)}`
+
+function withQuery(path: string, query: Query): string {
+  const pairs = Object.entries(query).flatMap(([k, v]) => (v === undefined ? [] : [`${k}=${encodeURIComponent(String(v))}`]))
+  return pairs.length === 0 ? path : `${path}?${pairs.join('&')}`
+}
+
+async function json<T>(send: Send, method: string, path: string, body: unknown, signal: AbortSignal): Promise<T> {
+  const headers: Record<string, string> = { accept: 'application/json' }
+  if (body === undefined) return (await readJson(await send({ method, path, headers }, signal))) as T
+  headers['content-type'] = 'application/json'
+  return (await readJson(await send({ method, path, headers, body: Buffer.from(JSON.stringify(body)) }, signal))) as T
+}

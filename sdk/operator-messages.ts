@@ -1,0 +1,124 @@
+import type { Reason, Resource, TaskState } from '../proto/gen/messages.ts'
+
+/** What the operator API takes and gives (docs/architecture.md, "Operator API"). */
+export interface TaskRequest {
+  readonly name?: string
+  readonly image: string
+  readonly arguments: readonly string[]
+  readonly environment: readonly { readonly name: string; readonly value: string }[]
+  readonly workingDirectory?: string
+  readonly user?: string
+  readonly terminal?: boolean
+  readonly openStdin?: boolean
+  readonly rows?: number
+  readonly columns?: number
+  readonly mounts?: readonly { readonly source: string; readonly target: string; readonly readOnly: boolean }[]
+  readonly network?: 'host' | 'none'
+  readonly milliCpu?: number
+  readonly memoryBytes?: number
+  readonly diskBytes?: number
+  readonly labels?: Readonly<Record<string, string>>
+  readonly role?: string
+  readonly runtime?: 'runc' | 'crun'
+  readonly seccomp?: string
+  readonly killPolicy?: { readonly signal: string; readonly graceMs: number }
+  readonly logBudget?: { readonly fileBytes: number; readonly files: number }
+  readonly removeWhenDone?: boolean
+}
+
+export interface Task {
+  readonly taskId: string
+  readonly frameworkId: string
+  readonly name: string
+  readonly role: string
+  readonly image: string
+  readonly arguments: readonly string[]
+  readonly state: TaskState
+  readonly reason: Reason | null
+  readonly message: string | null
+  readonly exitCode: number | null
+  readonly signal: number | null
+  readonly attempt: number
+  readonly nodeId: string | null
+  readonly hostname: string | null
+  readonly containerId: string | null
+  readonly labels: Readonly<Record<string, string>>
+  readonly resources: readonly Resource[]
+  readonly createdAtMs: number
+  readonly startedAtMs: number | null
+  readonly endedAtMs: number | null
+  readonly removeWhenDone: boolean
+}
+
+export interface Node {
+  readonly nodeId: string
+  readonly hostname: string
+  readonly condition: string
+  readonly version: string
+  readonly bootId: string
+  readonly resources: readonly Resource[]
+  readonly used: readonly Resource[]
+  readonly attributes: readonly {
+    readonly name: string
+    readonly kind: string
+    readonly text: string
+    readonly number: number
+    readonly ranges: readonly { readonly begin: number; readonly end: number }[]
+  }[]
+  readonly capabilities: readonly { readonly name: string; readonly present: boolean; readonly detail: string }[]
+  readonly registeredAtMs: number
+  readonly connected: boolean
+  readonly tasks: number | readonly unknown[]
+}
+
+export interface Image {
+  readonly name: string
+  readonly digest: string
+  readonly kind: string
+  /** 0 for the built-in image. */
+  readonly importedAtMs: number
+  readonly archiveBytes: number
+  readonly unpackedBytes: number
+  readonly entries: number
+  readonly layers: number
+  readonly skippedDevices: number
+  readonly skippedAttributes: number
+}
+
+export interface ImageDetails extends Image {
+  readonly layerDigests: readonly string[]
+  readonly entrypoint: readonly string[]
+  readonly command: readonly string[]
+  readonly environment: readonly string[]
+  readonly workingDirectory: string
+  readonly user: string
+  readonly stopSignal: string
+}
+
+export interface Collected {
+  readonly layers: number
+  readonly blobs: number
+  readonly bytes: number
+}
+
+export interface FileEntry {
+  readonly name: string
+  readonly kind: string
+  readonly bytes: number
+  readonly mode: number
+  readonly modifiedMs: number
+}
+
+export interface ClusterFacts {
+  readonly clusterId: string
+  readonly nodeId: string
+  readonly term: number
+  readonly index: number
+  readonly featureLevel: number
+  readonly epoch: number
+}
+
+export interface VersionFacts {
+  readonly version: string
+  readonly protocol: { readonly min: number; readonly max: number }
+}

@@ -1,0 +1,104 @@
+// Bundles every program to one CommonJS file in dist/; native add-ons lie beside them. `--partial` goes on
+// without rooms that are not there.
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { bootstrap, giveUp, root } from './bootstrap.mjs'
+
+const programs = [
+  { name: 'hearth', source: 'cli/main.ts' },
+  { name: 'supervise', source: 'cli/supervise-main.ts' },
+  { name: 'master', source: 'master/main.ts' },
+  { name: 'agent', source: 'agent/main.ts' },
+  { name: 'unpack', source: 'agent/images/unpack-main.ts' },
+  { name: 'terminal', source: 'agent/host/terminal-main.ts' }
+]
+
+/** Loaded by terminal.cjs alone, a short-lived child. koffi looks for `linux_x64/koffi.node` beside the program itself. */
+const addons = [
+  { from: 'node_modules/@koromix/koffi-linux-x64/linux_x64/koffi.node', to: 'linux_x64/koffi.node' },
+  { from: 'node_modules/@lydell/node-pty-linux-x64/pty.node', to: 'pty.node' }
+]
+
+/** The one place that turns a room's `main` into a process. */
+const entry = (source) => `
+import { main } from './${source}'
+main(process.argv.slice(2), process.env).then(
+  (code) => { if (typeof code === 'number') process.exitCode = code },
+  (e) => { console.error(e); process.exit(70) }
+)`
+
+/** node-pty looks its add-on up in node_modules; ours lies beside the program. */
+const ptyBesideProgram = {
+  name: 'pty-beside-program',
+  setup(build) {
+    build.onLoad({ filter: /@lydell[/\\]node-pty[/\\]requireBinary\.js$/ }, () => ({
+      contents: "exports.requireBinary = (file) => require(require('node:path').join(__dirname, file))",
+      loader: 'js'
+    }))
+  }
+}
+
+async function bundle(program, version) {
+  const { build } = await import('esbuild')
+  const result = await build({
+    stdin: { contents: entry(program.source), resolveDir: root, loader: 'ts' },
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20',
+    outfile: join(root, 'dist', `${program.name}.cjs`),
+    minifyWhitespace: true,
+    minifySyntax: true,
+    legalComments: 'none',
+    logLevel: 'warning',
+    write: false,
+    banner: { js: '#!/usr/bin/env node\nconst importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
+    define: { 'import.meta.url': 'importMetaUrl', HEARTH_VERSION: JSON.stringify(version) },
+    plugins: [ptyBesideProgram]
+  })
+  return result.outputFiles[0].contents
+}
+
+/** Replaces the file by rename, and only where it differs: a running supervisor may read it at any moment. */
+function put(path, bytes, mode) {
+  if (existsSync(path) && readFileSync(path).equals(Buffer.from(bytes))) return false
+  mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(`${path}.draft`, bytes)
+  chmodSync(`${path}.draft`, mode)
+  renameSync(`${path}.draft`, path)
+  return true
+}
+
+/** The files of proto/gen that no longer say what proto/*.proto say. */
+export async function staleProto() {
+  const { generated } = await import('../proto/generate.mjs')
+  return Object.entries(generated)
+    .filter(([name, text]) => readFileSync(join(root, 'proto/gen', name), 'utf8') !== text)
+    .map(([name]) => `proto/gen/${name}`)
+}
+
+export async function build({ partial = false } = {}) {
+  const stale = await staleProto()
+  const staleText = `${stale.join(', ')} is older than proto/*.proto: run node proto/generate.mjs`
+  if (stale.length > 0 && !partial) giveUp(staleText)
+  if (stale.length > 0) console.log(`hearth: ${staleText}`)
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const absent = programs.filter((p) => !existsSync(join(root, p.source)))
+  if (absent.length > 0 && !partial) giveUp(`${absent.map((p) => p.source).join(', ')} must exist`)
+  for (const p of absent) console.log(`hearth: left out ${p.name}: no ${p.source}`)
+  const changed = []
+  for (const p of programs.filter((p) => !absent.includes(p))) {
+    if (put(join(root, 'dist', `${p.name}.cjs`), await bundle(p, version), 0o755)) changed.push(p.name)
+  }
+  for (const a of addons) {
+    if (existsSync(join(root, a.from))) put(join(root, 'dist', a.to), readFileSync(join(root, a.from)), 0o644)
+  }
+  return changed
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  bootstrap()
+  const changed = await build({ partial: process.argv.includes('--partial') })
+  console.log(changed.length === 0 ? 'hearth: dist/ is up to date' : `hearth: built ${changed.join(', ')}`)
+}

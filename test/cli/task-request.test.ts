@@ -1,0 +1,106 @@
+import { join } from 'node:path'
+import t from 'tap'
+import { buildTaskRequest, parseMount, parseSignal, type RunOptions } from '../../cli/task-request.ts'
+
+const build = (options: RunOptions, command: readonly string[] = [], env = {}) => buildTaskRequest('host', command, options, env)
+
+t.test('what is not given is not sent', async (t) => {
+  t.strictSame(build({}, ['uname', '-a']), { image: 'host', arguments: ['uname', '-a'], environment: [] })
+})
+
+t.test('one -- before the command is dropped, a second belongs to the command', async (t) => {
+  t.strictSame(build({}, ['--', 'ls', '--', 'x']).arguments, ['ls', '--', 'x'])
+  t.strictSame(build({}, ['--', '--']).arguments, ['--'])
+})
+
+t.test('every option finds its place', async (t) => {
+  const request = build({
+    interactive: true,
+    tty: true,
+    rm: true,
+    workdir: '/w',
+    user: '1:2',
+    volume: ['/a:/b', '/c:/d:ro'],
+    label: ['k=v=w', 'flag'],
+    memory: '64m',
+    cpus: '0.5',
+    disk: '1g',
+    name: 'n',
+    network: 'none',
+    runtime: 'crun',
+    role: 'r',
+    stopSignal: 'int',
+    stopTimeout: '3s'
+  })
+  t.strictSame(request, {
+    image: 'host',
+    arguments: [],
+    environment: [],
+    name: 'n',
+    workingDirectory: '/w',
+    user: '1:2',
+    network: 'none',
+    runtime: 'crun',
+    role: 'r',
+    memoryBytes: 64 * 1024 ** 2,
+    diskBytes: 1024 ** 3,
+    milliCpu: 500,
+    mounts: [
+      { source: '/a', target: '/b', readOnly: false },
+      { source: '/c', target: '/d', readOnly: true }
+    ],
+    labels: { k: 'v=w', flag: '' },
+    terminal: true,
+    openStdin: true,
+    removeWhenDone: true,
+    killPolicy: { signal: 'SIGINT', graceMs: 3000 }
+  })
+})
+
+t.test('variables come from files, then from -e, and a bare name from this shell', async (t) => {
+  const file = join(t.testdir({ env: '# a comment\nA=file\n\nB=file # kept\r\n  C=x\nHOME_OF\n' }), 'env')
+  const request = build({ envFile: [file], env: ['A=flag', 'SHELL_HAS', 'SHELL_LACKS', 'EMPTY=', 'EQ=a=b'] }, [], {
+    SHELL_HAS: 'yes',
+    HOME_OF: '/root'
+  })
+  t.strictSame(Object.fromEntries(request.environment.map((v) => [v.name, v.value])), {
+    A: 'flag',
+    B: 'file # kept',
+    C: 'x',
+    HOME_OF: '/root',
+    SHELL_HAS: 'yes',
+    EMPTY: '',
+    EQ: 'a=b'
+  })
+})
+
+const mistakes: readonly (readonly [RunOptions, RegExp])[] = [
+  [{ publish: ['80:80'] }, /-p needs an address per container, which comes in a later version/],
+  [{ env: ['=x'] }, /-e must be NAME=VALUE/],
+  [{ env: ['A B=x'] }, /-e must be NAME=VALUE/],
+  [{ label: ['=x'] }, /--label must be/],
+  [{ volume: ['/a'] }, /-v must be SRC:DST/],
+  [{ volume: ['/a:b'] }, /with DST absolute/],
+  [{ volume: ['/a:/b:rx'] }, /-v must be SRC:DST/],
+  [{ volume: ['/a:/b:ro:z'] }, /-v must be SRC:DST/],
+  [{ volume: ['data:/b'] }, /named volumes come in a later version/],
+  [{ memory: 'lots' }, /--memory must be a size/],
+  [{ cpus: '0' }, /--cpus must be a number/],
+  [{ disk: '-1' }, /--disk must be a size/],
+  [{ stopSignal: 'now!' }, /--stop-signal must be a signal/],
+  [{ stopTimeout: 'soon' }, /--stop-timeout must be a time/]
+]
+
+t.test('each mistake is named with the form that is wanted', async (t) => {
+  for (const [options, message] of mistakes) t.throws(() => build(options), { code: 'invalid', message }, JSON.stringify(options))
+  t.throws(() => build({ envFile: ['/nonexistent'] }), { code: 'not-found', message: /cannot be read \(ENOENT\)/ })
+})
+
+t.test('a source that begins with a dot is taken from the working folder', async (t) => {
+  t.equal(parseMount('.:/b').source, process.cwd())
+  t.equal(parseMount('./x:/b').source, join(process.cwd(), 'x'))
+})
+
+t.test('signals are taken with and without SIG, in any case', async (t) => {
+  for (const text of ['TERM', 'SIGTERM', 'sigterm', 'term']) t.equal(parseSignal('-s', text), 'SIGTERM')
+})

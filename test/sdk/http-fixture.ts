@@ -1,0 +1,30 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer, type RequestListener } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import type { Endpoint } from '../../sdk/endpoint.ts'
+
+/** A server on a unix socket of its own for the time of the test. */
+export async function serveOnSocket(t: Test, listener: RequestListener): Promise<Endpoint> {
+  const folder = await mkdtemp(join(tmpdir(), 'hearth-sdk-'))
+  const path = join(folder, 's')
+  const server = createServer(listener)
+  await new Promise<void>((resolve) => server.listen(path, resolve))
+  t.teardown(async () => {
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+    await rm(folder, { recursive: true })
+  })
+  return { kind: 'socket', path }
+}
+
+/** The same on loopback, for what only exists there. */
+export async function serveOnLoopback(t: Test, token: string, listener: RequestListener): Promise<Endpoint> {
+  const server = createServer(listener)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => new Promise((resolve) => server.close(resolve)))
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return { kind: 'tcp', host: '127.0.0.1', port: address.port, token }
+}

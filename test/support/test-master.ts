@@ -1,0 +1,110 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { silentLog } from '../../base/log.ts'
+import { inOrder } from '../../base/service.ts'
+import { type CoreConfig, coreDefaults } from '../../master/core.ts'
+import { composeMaster } from '../../master/main.ts'
+import { newClusterId, newNodeId } from '../../proto/ids.ts'
+import { MemoryReplica } from './memory-replica.ts'
+
+export interface Answer {
+  readonly status: number
+  // biome-ignore lint/suspicious/noExplicitAny: the shape of each answer is what its test is about
+  readonly body: any
+}
+
+export interface TestMaster {
+  readonly dir: string
+  readonly agents: string
+  readonly socket: string
+  readonly token: string
+  readonly replica: MemoryReplica
+  readonly master: ReturnType<typeof composeMaster>
+  call(method: string, path: string, body?: unknown): Promise<Answer>
+  open(method: string, path: string, body?: AsyncIterable<Uint8Array>, headers?: Record<string, string>): Promise<IncomingMessage>
+  stop(): Promise<void>
+}
+
+export const agentToken = 'agent-token-of-the-test'
+export const operatorToken = 'operator-token-of-the-test'
+
+/** A whole master around a replica in memory, in a folder of its own. */
+export async function startTestMaster(core: Partial<CoreConfig> = {}, replica = new MemoryReplica()): Promise<TestMaster> {
+  const dir = await mkdtemp(join(tmpdir(), 'hearth-'))
+  const clusterId = newClusterId()
+  if (replica.state.clusterId === '') await replica.propose('', 0, { initCluster: { clusterId } })
+  const master = composeMaster(
+    { replica, log: silentLog },
+    { stateDir: dir, runDir: dir, http: { host: '127.0.0.1', port: 0 }, agentListen: undefined },
+    {
+      clusterId: replica.state.clusterId,
+      nodeId: newNodeId(),
+      operatorToken,
+      agentToken,
+      socketGroup: undefined,
+      core: { ...coreDefaults, ...core }
+    }
+  )
+  const services = inOrder('test master', master.services, () => AbortSignal.timeout(2_000))
+  await services.start()
+  const socket = join(dir, 'master.sock')
+  return {
+    dir,
+    socket,
+    agents: join(dir, 'agents.sock'),
+    token: agentToken,
+    replica,
+    master,
+    call: (method, path, body) => call(socket, method, path, body),
+    open: (method, path, body, headers) => open(socket, method, path, body, headers),
+    async stop() {
+      await services.stop(AbortSignal.timeout(2_000))
+      await rm(dir, { recursive: true, force: true })
+    }
+  }
+}
+
+async function call(socketPath: string, method: string, path: string, body?: unknown): Promise<Answer> {
+  const bytes = body === undefined ? undefined : Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body))
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const headers = bytes === undefined ? {} : { 'content-type': 'application/json', 'content-length': bytes.length }
+    const request = httpRequest({ socketPath, method, path, headers, agent: false }, resolve)
+    request.on('error', reject)
+    request.end(bytes)
+  })
+  const text = await textOf(response)
+  return { status: response.statusCode ?? 0, body: text === '' ? undefined : JSON.parse(text) }
+}
+
+function open(
+  socketPath: string,
+  method: string,
+  path: string,
+  body?: AsyncIterable<Uint8Array>,
+  headers: Record<string, string> = {}
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const request = httpRequest({ socketPath, method, path, headers, agent: false }, resolve)
+    request.on('error', reject)
+    if (body === undefined) request.end()
+    else {
+      request.flushHeaders()
+      void send(request, body).catch(() => undefined) // A refused body is part of some tests.
+    }
+  })
+}
+
+async function send(request: ReturnType<typeof httpRequest>, body: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const chunk of body) {
+    await new Promise<void>((resolve, reject) => request.write(chunk, (e) => (e ? reject(e) : resolve())))
+  }
+  request.end()
+}
+
+export async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of body) chunks.push(chunk)
+  return Buffer.concat(chunks).toString()
+}
