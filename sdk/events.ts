@@ -1,7 +1,10 @@
-import type { Clock } from '../base/clock.ts'
+import { type Clock, systemClock } from '../base/clock.ts'
 import { Fault, faultTable, isFault } from '../base/fault.ts'
-import type { Random } from '../base/random.ts'
+import { type Random, systemRandom } from '../base/random.ts'
 import { backOffMs } from '../base/retry.ts'
+import type { Endpoint } from './endpoint.ts'
+import { sendRequest } from './http.ts'
+import { type Query, withQuery } from './operator-client.ts'
 
 export interface ServerEvent {
   readonly id: string
@@ -86,3 +89,20 @@ export async function* followEvents(
 
 /** Faults say themselves whether a retry helps; any other error here is a connection that broke. */
 const canResume = (e: unknown): boolean => (isFault(e) ? faultTable[e.code].retryHelps : e instanceof Error && 'code' in e)
+
+/**
+ * The master's events, resumed by itself. A `reset` event means that the snapshot after it replaces everything known so far.
+ * Its own file, because what draws at random costs a command line milliseconds at its start.
+ */
+export function clusterEvents(
+  endpoint: Endpoint,
+  filters: Query,
+  lastEventId: string,
+  signal: AbortSignal
+): AsyncGenerator<ServerEvent> {
+  const open = (last: string, stop: AbortSignal): Promise<AsyncIterable<Uint8Array>> => {
+    const headers = { accept: 'text/event-stream', ...(last === '' ? {} : { 'last-event-id': last }) }
+    return sendRequest(endpoint, { method: 'GET', path: withQuery('/v1/events', filters), headers }, stop)
+  }
+  return followEvents({ clock: systemClock, random: systemRandom, open }, lastEventId, 5, signal)
+}

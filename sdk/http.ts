@@ -52,8 +52,11 @@ export async function readJson(response: IncomingMessage): Promise<unknown> {
   }
 }
 
+// Without a server name node looks whether the host is an IPv6 address, for TLS only, and compiles 10 ms of regular expression for it.
 const target = (endpoint: Endpoint) =>
-  endpoint.kind === 'socket' ? { socketPath: endpoint.path } : { host: endpoint.host, port: endpoint.port }
+  endpoint.kind === 'socket'
+    ? { socketPath: endpoint.path, servername: '' }
+    : { host: endpoint.host, port: endpoint.port, servername: '' }
 
 function headersOf(endpoint: Endpoint, what: HttpRequest): Record<string, string> {
   const headers: Record<string, string> = { connection: 'close', ...what.headers }

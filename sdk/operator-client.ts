@@ -1,9 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import { systemClock } from '../base/clock.ts'
-import { systemRandom } from '../base/random.ts'
 import { streamContentType } from '../proto/stream-frame.ts'
 import type { Endpoint } from './endpoint.ts'
-import { followEvents, type ServerEvent } from './events.ts'
 import { type HttpRequest, readJson, sendRequest } from './http.ts'
 import type {
   ClusterFacts,
@@ -25,7 +22,7 @@ export interface LogOptions {
   readonly sinceMs?: number
 }
 
-type Query = Readonly<Record<string, string | number | boolean | undefined>>
+export type Query = Readonly<Record<string, string | number | boolean | undefined>>
 type Bytes = AsyncIterable<Uint8Array>
 
 /** The operator API, call by call. Every call rejects with the Fault that the master sent. */
@@ -47,15 +44,6 @@ export class OperatorClient {
 
   cluster(signal: AbortSignal): Promise<ClusterFacts> {
     return this.#get('/v1/cluster', signal)
-  }
-
-  /** Resumes by itself; a `reset` event means that the snapshot after it replaces everything known so far. */
-  events(filters: Query, lastEventId: string, signal: AbortSignal): AsyncGenerator<ServerEvent> {
-    const open = (last: string, stop: AbortSignal): Promise<IncomingMessage> => {
-      const headers = { accept: 'text/event-stream', ...(last === '' ? {} : { 'last-event-id': last }) }
-      return sendRequest(this.#endpoint, { method: 'GET', path: withQuery('/v1/events', filters), headers }, stop)
-    }
-    return followEvents({ clock: systemClock, random: systemRandom, open }, lastEventId, 5, signal)
   }
 
   async #get<T>(path: string, signal: AbortSignal): Promise<T> {
@@ -169,7 +157,7 @@ const taskPath = (id: string): string => `/v1/tasks/${encodeURIComponent(id)}`
 const nodePath = (id: string): string => `/v1/nodes/${encodeURIComponent(id)}`
 const imagePath = (id: string, name: string): string => `${nodePath(id)}/images/${encodeURIComponent(name)}`
 
-function withQuery(path: string, query: Query): string {
+export function withQuery(path: string, query: Query): string {
   const pairs = Object.entries(query).flatMap(([k, v]) => (v === undefined ? [] : [`${k}=${encodeURIComponent(String(v))}`]))
   return pairs.length === 0 ? path : `${path}?${pairs.join('&')}`
 }

@@ -12,7 +12,14 @@ const { build } = await import('./build.mjs')
 await build({ partial })
 const { build: bundle } = await import('esbuild')
 const folder = join(root, '.cache/bench')
-const options = { bundle: true, platform: 'node', target: 'node20', packages: 'external', logLevel: 'warning', absWorkingDir: root }
+const options = {
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  packages: 'external',
+  logLevel: 'warning',
+  absWorkingDir: root
+}
 await bundle({
   ...options,
   stdin: {
@@ -24,6 +31,7 @@ process.exitCode = await main(process.argv.slice(2), ${JSON.stringify(root)})`,
   format: 'esm',
   outfile: join(folder, 'bench.mjs')
 })
+await bundle({ ...options, entryPoints: ['test/bench/trace-hook.ts'], format: 'cjs', outfile: join(folder, 'trace-hook.cjs') })
 const child = spawn(process.execPath, [join(folder, 'bench.mjs'), ...args.filter((a) => a !== '--partial')], { stdio: 'inherit' })
 // The terminal tells the bench itself; this process waits until the bench has put everything away.
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => name === 'SIGINT' || child.kill(name))

@@ -39,6 +39,17 @@ const ptyBesideProgram = {
   }
 }
 
+/** commander could start programs as subcommands; we never do, and what it loads for that costs each command milliseconds. */
+const noSubprograms = {
+  name: 'no-subprograms',
+  setup(build) {
+    build.onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
+      importer.includes('node_modules/commander/') ? { path: 'no-subprograms', namespace: 'stub' } : undefined
+    )
+    build.onLoad({ filter: /.*/, namespace: 'stub' }, () => ({ contents: '', loader: 'js' }))
+  }
+}
+
 async function bundle(program, version) {
   const { build } = await import('esbuild')
   const result = await build({
@@ -55,7 +66,7 @@ async function bundle(program, version) {
     write: false,
     banner: { js: '#!/usr/bin/env node\nconst importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
     define: { 'import.meta.url': 'importMetaUrl', HEARTH_VERSION: JSON.stringify(version) },
-    plugins: [ptyBesideProgram]
+    plugins: [ptyBesideProgram, noSubprograms]
   })
   return result.outputFiles[0].contents
 }

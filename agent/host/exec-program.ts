@@ -47,6 +47,11 @@ export class ExecProgram {
     return true
   }
 
+  /** Of the program as the host sees it; 0 before it has started. */
+  get pid(): number {
+    return this.hasStarted ? (this.#known?.pid ?? 0) : 0
+  }
+
   /** Does nothing when the program has not started or is gone: a pid alone may by now be another process. */
   kill(signal: NodeJS.Signals): void {
     if (!this.hasStarted || this.#known === undefined) return

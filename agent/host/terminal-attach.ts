@@ -6,13 +6,9 @@ import { errnoOf, Fault } from '../../base/fault.ts'
 import { withHandle } from '../../base/replace-file.ts'
 import { channels } from '../../proto/stream-frame.ts'
 import { type FrameInput, feed, parseSize } from './frame-input.ts'
+import { loadLibc } from './libc.ts'
 import type { TerminalOutput } from './terminal-output.ts'
 
-const AF_UNIX = 1
-const SOCK_SEQPACKET = 5
-const SOCK_CLOEXEC = 0o2000000
-const SHUT_WR = 1
-const SHUT_RDWR = 2
 /** One byte of stream and what conmon reads at once. */
 const packetBytes = 1 + 8192
 const stdinBytes = 8192
@@ -35,13 +31,13 @@ export async function attachToConmon(
   output.ready()
   feed(input, {
     stdin: (data) => socket.send(data),
-    stdinEnd: () => socket.shutdown(SHUT_WR),
+    stdinEnd: () => socket.shutdown('write'),
     resize: (rows, columns) => resize(ctlPath, rows, columns),
     signal: () => undefined // the container's own signals go through kill
   }).then(
     // Also unblocks the pending read, which would hold up the end of this process.
-    () => socket.shutdown(SHUT_RDWR),
-    () => socket.shutdown(SHUT_RDWR)
+    () => socket.shutdown('both'),
+    () => socket.shutdown('both')
   )
   for (let packet = await socket.receive(); packet !== undefined; packet = await socket.receive()) {
     const channel = packet[0] === 3 ? channels.stderr : channels.stdout
@@ -53,28 +49,21 @@ export async function attachToConmon(
 interface PacketSocket {
   receive(): Promise<Buffer | undefined>
   send(data: Uint8Array): Promise<void>
-  shutdown(how: number): void
+  shutdown(how: 'write' | 'both'): void
 }
 
 async function connect(path: string): Promise<PacketSocket> {
-  const { default: koffi } = await import('koffi')
-  const libc = koffi.load('libc.so.6')
-  const socket = libc.func('int socket(int domain, int type, int protocol)')
-  const connectTo = libc.func('int connect(int fd, const uint8_t *address, uint32_t length)')
-  const shutdown = libc.func('int shutdown(int fd, int how)')
-  const fd: unknown = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
-  if (typeof fd !== 'number' || fd < 0) throw new Fault('unavailable', 'the kernel gave no packet socket')
+  const libc = await loadLibc()
   // A socket's path has at most 107 bytes; through the descriptor of its folder it is always short enough.
   const folder = await promisify(open)(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY).catch((e: unknown) =>
     refuse(path, e)
   )
-  const address = socketAddress(`/proc/self/fd/${folder}/${basename(path)}`)
-  const refused = connectTo(fd, address, address.length) !== 0
+  const fd = libc.connectPackets(`/proc/self/fd/${folder}/${basename(path)}`)
   await promisify(close)(folder)
-  if (refused) throw new Fault('conflict', `the container does not listen on ${path} (errno ${koffi.errno()}): it has ended`)
+  if (fd === undefined) throw new Fault('conflict', `nobody listens on ${path}: the container has ended`)
   const buffer = Buffer.allocUnsafe(packetBytes)
   return {
-    shutdown: (how) => void shutdown(fd, how),
+    shutdown: (how) => libc.shutdown(fd, how),
     async receive() {
       const bytes = await readSome(fd, buffer)
       return bytes === 0 ? undefined : Buffer.from(buffer.subarray(0, bytes))
@@ -88,14 +77,6 @@ async function connect(path: string): Promise<PacketSocket> {
 function refuse(path: string, e: unknown): never {
   if (errnoOf(e) === 'ENOENT') throw new Fault('conflict', `there is no attach socket ${path}: the container has ended`)
   throw e
-}
-
-/** sockaddr_un: family in the byte order of the machine, path, zero. */
-function socketAddress(path: string): Buffer {
-  const address = Buffer.alloc(2 + Buffer.byteLength(path) + 1)
-  address.writeUInt16LE(AF_UNIX, 0)
-  address.write(path, 2)
-  return address
 }
 
 const readSome = (fd: number, into: Buffer): Promise<number> =>

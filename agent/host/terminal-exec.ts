@@ -1,142 +1,175 @@
-import { existsSync, write } from 'node:fs'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { constants, write } from 'node:fs'
+import { open, readFile, rm, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { IPty } from '@lydell/node-pty'
+import { ReadStream } from 'node:tty'
 import { errnoOf, Fault } from '../../base/fault.ts'
 import { channels } from '../../proto/stream-frame.ts'
+import { type ExecOrder, parseExecOrder, processOf } from './exec-order.ts'
 import { ExecProgram, signalName } from './exec-program.ts'
 import { execRefusal } from './exec-refusal.ts'
-import { type FrameInput, feed, parseSize } from './frame-input.ts'
+import { type FrameInput, feed } from './frame-input.ts'
 import { faultFrame } from './frame-output.ts'
+import { type Libc, loadLibc } from './libc.ts'
 import type { TerminalOutput } from './terminal-output.ts'
 
 const hangUpMs = 1_000
 const busyMs = 5
-const lookMs = 20
-const maxHeldBytes = 64 * 1024
+const lookMs = 100
+const drainMs = 1_000
+const maxComplaintBytes = 64 * 1024
 
-/** Runs `runc exec -t` on a pseudo-terminal of ours; runc bridges to the container's. */
+/**
+ * Runs a program on a pseudo-terminal of the container. The runtime makes the terminal, hands us its master and leaves; as
+ * subreaper we are the program's parent then. So nothing stands between the terminal and the client: no second line
+ * discipline that translates line ends, no second buffer that ends with its process, and the size is there before the program.
+ */
 export async function execOnTerminal(
-  order: Readonly<Record<string, unknown>>,
+  value: Readonly<Record<string, unknown>>,
   input: FrameInput,
   output: TerminalOutput
 ): Promise<void> {
-  const { command, program: name, pidFile } = parseOrder(order)
-  const { rows, columns } = parseSize(order)
-  const { spawn } = await import('@lydell/node-pty')
-  const [file = '', ...args] = command
-  // `encoding: null` hands out bytes: a character may be cut anywhere.
-  const pty = spawn(file, args, { name: 'xterm-256color', rows, cols: columns, encoding: null, cwd: '/' })
-  const program = new ExecProgram(pidFile)
-  const ended = new AbortController()
-  const exit = new Promise<number>((resolve) => {
-    pty.onExit(({ exitCode, signal }) => {
-      ended.abort()
-      resolve(signal === undefined || signal === 0 ? exitCode : 128 + signal)
-    })
-  })
-  const complaint = relayOutput(pty, program, ended.signal, output)
+  const order = parseExecOrder(value)
+  const libc = await loadLibc()
+  libc.becomeSubreaper()
   output.ready()
-  const hangUp = (): Promise<void> => end(pty, program, ended.signal)
-  feed(input, {
-    stdin: (data) => writeAll(pty, data, ended.signal),
-    stdinEnd: () => undefined, // a terminal's end of input is a key
-    resize: (r, c) => pty.resize(c, r),
-    signal: async (text) => {
-      if (await program.started(ended.signal)) program.kill(signalName(text))
-    }
-  }).then(hangUp, hangUp)
-  const code = await exit
-  const last = program.hasStarted ? { exitCode: code } : faultFrame(execRefusal(name, await complaint))
-  await output.finish(last)
-}
-
-function parseOrder(order: Readonly<Record<string, unknown>>) {
-  const { command, program, pidFile } = order
-  const isList = Array.isArray(command) && command.every((c) => typeof c === 'string')
-  if (!isList || typeof program !== 'string' || typeof pidFile !== 'string') {
-    throw new Fault('invalid', 'an exec order holds command, program and pidFile')
+  const started = await startProgram(libc, order)
+  if (typeof started === 'string') {
+    return await output.finish(faultFrame(execRefusal(order.arguments[0] ?? '', started)))
   }
-  return { command: command as readonly string[], program, pidFile }
+  const program = new ExecProgram(order.pidFile)
+  const session = new TerminalSession(libc, started, program)
+  session.relay(output)
+  session.take(input)
+  const exitCode = await session.exit()
+  await output.finish({ exitCode })
 }
 
-/** Passes output on; what comes before the program runs is runc's own, kept and resolved as its complaint. */
-async function relayOutput(pty: IPty, program: ExecProgram, ended: AbortSignal, output: TerminalOutput): Promise<string> {
-  const held: Buffer[] = []
-  let heldBytes = 0
-  let passing = false
-  const source = pausable(pty)
-  pty.onData((text) => {
-    const data = Buffer.from(text)
-    if (passing) {
-      output.relay(channels.stdout, data, source)
-      return
-    }
-    held.push(data)
-    heldBytes += data.length
-    if (heldBytes >= maxHeldBytes) pty.pause()
+/** The terminal's master, or what the runtime complained. */
+async function startProgram(libc: Libc, order: ExecOrder): Promise<number | string> {
+  const { bundleDir, containerId, pidFile } = order
+  const name = basename(pidFile, '.pid')
+  const processFile = join(bundleDir, `${name}.json`)
+  const folder = await open(dirname(pidFile), constants.O_RDONLY | constants.O_DIRECTORY)
+  // Through our descriptor the socket's path is short enough for any state directory, for us and for the runtime.
+  const socketPath = `/proc/${process.pid}/fd/${folder.fd}/${name}.tty`
+  try {
+    const config: unknown = JSON.parse(await readFile(join(bundleDir, 'config.json'), 'utf8'))
+    await writeFile(processFile, JSON.stringify(processOf(config, order)), { mode: 0o600 })
+    const listening = libc.listen(socketPath)
+    const flags = ['--detach', '--console-socket', socketPath, '--pid-file', pidFile, '--process', processFile]
+    const complaint = await runRuntime([...order.command, ...flags, containerId])
+    return complaint ?? libc.receiveDescriptor(listening)
+  } finally {
+    await rm(socketPath, { force: true })
+    await rm(processFile, { force: true })
+    await folder.close()
+  }
+}
+
+/** Undefined where the runtime succeeded. Not `close`: the program may hold the pipe. */
+async function runRuntime(command: readonly string[]): Promise<string | undefined> {
+  const [file = '', ...args] = command
+  const child: ChildProcessByStdio<null, null, Readable> = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  let complaint = ''
+  child.stderr.on('data', (text: Buffer) => {
+    if (complaint.length < maxComplaintBytes) complaint += text.toString()
   })
-  if (await program.started(ended)) {
-    passing = true
-    for (const data of held.splice(0)) output.relay(channels.stdout, data, source)
-    pty.resume()
+  const ended = once(child.stderr, 'end')
+  const [code]: unknown[] = await once(child, 'exit')
+  if (code === 0) {
+    child.stderr.destroy()
+    ended.catch(() => undefined)
+    return undefined
   }
-  return Buffer.concat(held).toString()
+  await ended
+  return complaint
 }
 
-/**
- * node-pty closes its side 200 ms after the program's end, read or not: a pause must be over before, and what the kernel
- * still holds then is a few pages.
- */
-function pausable(pty: IPty): { pause(): void; resume(): void } {
-  let timer: NodeJS.Timeout | undefined
-  const resume = (): void => {
-    clearInterval(timer)
-    timer = undefined
-    pty.resume()
+class TerminalSession {
+  readonly #libc: Libc
+  readonly #master: number
+  readonly #program: ExecProgram
+  readonly #terminal: ReadStream
+  readonly #closed = new AbortController()
+  readonly #ended = new AbortController()
+
+  constructor(libc: Libc, master: number, program: ExecProgram) {
+    this.#libc = libc
+    this.#master = master
+    this.#program = program
+    this.#terminal = new ReadStream(master)
   }
-  const look = (): void => {
-    if (!existsSync(`/proc/${pty.pid}`)) resume()
+
+  relay(output: TerminalOutput): void {
+    const terminal = this.#terminal
+    // EIO is how a terminal says that its other side is closed.
+    terminal.on('error', () => this.#closed.abort())
+    terminal.on('close', () => this.#closed.abort())
+    terminal.on('data', (data: Buffer) => output.relay(channels.stdout, data, terminal))
   }
-  return {
-    resume,
-    pause() {
-      if (!existsSync(`/proc/${pty.pid}`)) return
-      pty.pause()
-      timer ??= setInterval(look, lookMs)
+
+  take(input: FrameInput): void {
+    const hangUp = (): Promise<void> => this.#hangUp()
+    feed(input, {
+      stdin: (data) => this.#type(data),
+      stdinEnd: () => undefined, // a terminal's end of input is a key
+      resize: (rows, columns) => {
+        if (!this.#closed.signal.aborted) this.#libc.setTerminalSize(this.#master, rows, columns)
+      },
+      signal: (name) => this.#program.kill(signalName(name))
+    }).then(hangUp, hangUp)
+  }
+
+  /** Resolves with the exit code when the program has ended and its output is passed on. */
+  async exit(): Promise<number> {
+    const pid = this.#program.pid
+    for (;;) {
+      const code = this.#libc.exitOf(pid)
+      if (code !== undefined) {
+        this.#ended.abort()
+        // The kernel hangs the terminal up with its first program; what is still in it can be read.
+        await settled(drainMs, this.#closed.signal)
+        return code
+      }
+      if (this.#closed.signal.aborted) await settled(busyMs)
+      else await settled(lookMs, this.#closed.signal)
+    }
+  }
+
+  /** The client is gone: hang up, then end what did not listen. */
+  async #hangUp(): Promise<void> {
+    if (this.#ended.signal.aborted) return
+    this.#program.kill('SIGHUP')
+    this.#terminal.destroy()
+    await settled(hangUpMs, this.#ended.signal)
+    this.#program.kill('SIGKILL')
+  }
+
+  /** Writes to the terminal, waiting while the program does not read. */
+  async #type(data: Uint8Array): Promise<void> {
+    for (let at = 0; at < data.length && !this.#closed.signal.aborted; ) {
+      const written = await writeSome(this.#master, data.subarray(at))
+      if (written === 0) await settled(busyMs, this.#closed.signal)
+      at += written
     }
   }
 }
 
-/** The client is gone: hang up, then end what did not listen. */
-async function end(pty: IPty, program: ExecProgram, ended: AbortSignal): Promise<void> {
-  if (ended.aborted) return
-  program.kill('SIGHUP')
-  pty.kill('SIGHUP')
-  await pause(hangUpMs, undefined, { signal: ended }).then(
-    () => {
-      program.kill('SIGKILL')
-      pty.kill('SIGKILL')
-    },
-    () => undefined
-  )
-}
-
-/** Writes to the terminal itself, not into node-pty's unbounded queue; waits while the program does not read. */
-async function writeAll(pty: IPty, data: Uint8Array, ended: AbortSignal): Promise<void> {
-  const fd = 'fd' in pty && typeof pty.fd === 'number' ? pty.fd : -1
-  for (let at = 0; at < data.length && !ended.aborted; ) {
-    const written = await writeSome(fd, data.subarray(at))
-    if (written === 'closed') return
-    at += written
-    if (written === 0) await pause(busyMs, undefined, { signal: ended }).catch(() => undefined)
-  }
-}
-
-function writeSome(fd: number, data: Uint8Array): Promise<number | 'closed'> {
-  return new Promise((resolve) => {
+function writeSome(fd: number, data: Uint8Array): Promise<number> {
+  return new Promise((resolve, reject) => {
     write(fd, data, (e, written) => {
       if (e === null) resolve(written)
-      else resolve(errnoOf(e) === 'EAGAIN' ? 0 : 'closed')
+      else if (errnoOf(e) === 'EAGAIN') resolve(0)
+      else reject(new Fault('conflict', 'the terminal is closed', {}, e))
     })
   })
+}
+
+/** Waits for the time or the signal, whichever is first. */
+async function settled(ms: number, signal?: AbortSignal): Promise<void> {
+  await pause(ms, undefined, signal === undefined ? {} : { signal }).catch(() => undefined)
 }

@@ -14,8 +14,7 @@ import { TerminalOutput } from './terminal-output.ts'
  */
 export async function main(argv: readonly string[]): Promise<void> {
   const input = readFrames(process.stdin)
-  // With the agent gone there is nobody to tell; the terminal hangs up by itself when its master closes.
-  const output = new TerminalOutput(() => process.exit(1))
+  const output = new TerminalOutput()
   try {
     const first = await input.next()
     if (first.done === true || first.value.channel !== channels.open) throw new Fault('invalid', 'the first frame must be open')

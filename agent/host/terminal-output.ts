@@ -8,8 +8,9 @@ const maxQueuedBytes = 1024 * 1024
 export class TerminalOutput {
   readonly #socket = new Socket({ fd: 1, readable: false, writable: true })
 
-  constructor(agentGone: () => void) {
-    this.#socket.on('error', agentGone)
+  constructor() {
+    // With the agent gone there is nobody to tell; the end of our input tells us.
+    this.#socket.on('error', () => undefined)
   }
 
   /** Tells the agent that the answer may begin. */
@@ -21,10 +22,7 @@ export class TerminalOutput {
     if (!this.#socket.write(encodeStreamFrame(channel, data))) await once(this.#socket, 'drain')
   }
 
-  /**
-   * Passes on and pauses the source while much is queued. The limit is generous: a paused terminal whose program ends loses
-   * what it still holds.
-   */
+  /** Passes on and pauses the source while much is queued. */
   relay(channel: Channel, data: Uint8Array, source: { pause(): void; resume(): void }): void {
     this.#socket.write(encodeStreamFrame(channel, data))
     if (this.#socket.writableLength < maxQueuedBytes) return

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import type { Readable, Writable } from 'node:stream'
 import { Fault } from '../../base/fault.ts'
+import { writeToChild } from './child-input.ts'
 import { blockBytes } from './tar-header.ts'
 
 export interface SpecialNode {
@@ -106,13 +106,9 @@ function startTar(root: string): Tar {
 }
 
 async function write(child: Tar, bytes: Uint8Array): Promise<void> {
-  if (bytes.length === 0) return
-  if (child.stdin.destroyed) {
-    await child.ended
-    throw failureOf(child)
-  }
-  if (child.stdin.write(bytes)) return
-  await Promise.race([once(child.stdin, 'drain').catch(() => undefined), child.ended])
+  if (bytes.length === 0 || (await writeToChild(child.stdin, bytes))) return
+  await child.ended
+  throw failureOf(child)
 }
 
 function failureOf(child: Tar): Fault {

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { errnoOf, Fault, isFaultCode } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
+import { writeToChild } from './child-input.ts'
 import type { ImportProgress, UnpackedImage, UnpackMessage, UnpackRequest } from './unpack-message.ts'
 
 const maxLineBytes = 4 * 1024 * 1024
@@ -36,11 +36,7 @@ export async function runUnpackChild(
     const said = collectText(child.stderr)
     // A child that has ended closes the pipe; why it did is told by its last line.
     child.stdin.on('error', () => undefined)
-    const [, last] = await Promise.all([
-      feed(child.stdin, source.archive, ended),
-      readMessages(child.stdout, source.onProgress),
-      ended
-    ])
+    const [, last] = await Promise.all([feed(child.stdin, source.archive), readMessages(child.stdout, source.onProgress), ended])
     signal.throwIfAborted()
     if (last?.type === 'done') return last.image
     if (last?.type === 'fault') throw new Fault(isFaultCode(last.code) ? last.code : 'unavailable', last.message, last.detail)
@@ -88,16 +84,12 @@ function endOf(child: ChildProcess): Promise<string> {
   })
 }
 
-async function feed(stdin: Writable, archive: AsyncIterable<Uint8Array>, ended: Promise<string>): Promise<void> {
+async function feed(stdin: Writable, archive: AsyncIterable<Uint8Array>): Promise<void> {
   const chunks = archive[Symbol.asyncIterator]()
-  const over = ended.then(() => undefined)
   try {
     for (;;) {
-      const next = chunks.next()
-      next.catch(() => undefined)
-      const result = await Promise.race([next, over])
-      if (result === undefined || result.done === true || stdin.destroyed) break
-      if (!stdin.write(result.value)) await Promise.race([once(stdin, 'drain').catch(() => undefined), over])
+      const result = await nextUnlessClosed(chunks, stdin)
+      if (result === undefined || result.done === true || !(await writeToChild(stdin, result.value))) break
     }
     stdin.end()
   } catch (e) {
@@ -107,6 +99,19 @@ async function feed(stdin: Writable, archive: AsyncIterable<Uint8Array>, ended: 
     // What the sender says to that changes nothing any more.
     chunks.return?.()?.catch(() => undefined)
   }
+}
+
+/** A sender may be silent for long: a child that has ended must not wait for it. */
+function nextUnlessClosed(chunks: AsyncIterator<Uint8Array>, stdin: Writable): Promise<IteratorResult<Uint8Array> | undefined> {
+  return new Promise((resolve, reject) => {
+    const closed = (): void => resolve(undefined)
+    if (stdin.destroyed) return closed()
+    stdin.once('close', closed)
+    chunks
+      .next()
+      .then(resolve, reject)
+      .finally(() => stdin.off('close', closed))
+  })
 }
 
 async function readMessages(

@@ -77,7 +77,9 @@ export class ContainerStreams implements TaskStreams {
     const ending = async (): Promise<unknown> => ({
       error: { code: 'unavailable', message: 'the terminal program ended before its end was told', detail: {} }
     })
-    const order = { command, program, pidFile, rows, columns }
+    const { containerId, bundleDir } = task
+    const upToExec = command.slice(0, command.indexOf('exec') + 1)
+    const order = { ...request, command: upToExec, containerId, bundleDir, pidFile, rows, columns }
     return startTerminal(this.#terminal(task), { mode: 'exec', order, ending }, input, done, signal)
   }
 

@@ -74,7 +74,10 @@ export class RotatedFiles {
     if (next !== undefined && next.inode === draft?.inode) return
     // What conmon made itself is `log` a moment later; an old one of ours is empty.
     if (next === undefined) await (await open(nextName(path), 'a', 0o600)).close()
-    if (draft === undefined) await link(nextName(path), `${path}.tmp`)
+    if (draft !== undefined) return
+    await link(nextName(path), `${path}.tmp`).catch((e: unknown) => {
+      if (errnoOf(e) !== 'EEXIST') throw e
+    })
   }
 
   async #putAway(name: string): Promise<void> {

@@ -79,15 +79,18 @@ export class LogRotation implements Service {
   async #keep(files: RotatedFiles, rotated: RotatedLog, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#parts
     const pace = new Pace(rotated.fileBytes)
+    let failing = false
     while (!signal.aborted) {
       try {
         const bytes = await files.settle()
+        failing = false
         const waitMs = pace.next(bytes, clock.monotonicMs())
         if (waitMs !== undefined) await clock.sleep(waitMs, signal)
         else await growth(rotated.path, bytes, signal)
       } catch (e) {
         if (signal.aborted) return
-        log.warn({ error: e, path: rotated.path }, 'log.rotation_failed')
+        if (!failing) log.warn({ error: e, path: rotated.path }, 'log.rotation_failed')
+        failing = true
         await clock.sleep(mostCheckMs, signal).catch(() => undefined)
       }
     }

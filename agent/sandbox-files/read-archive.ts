@@ -101,6 +101,7 @@ class ArchiveWriter {
   async #file(named: FileHandle, shown: string, stats: Stats): Promise<void> {
     await withHandle(await openToRead(named), async (file) => {
       const sink = this.#pack.entry({ ...this.#header(shown, stats), type: 'file', size: stats.size })
+      sink.on('error', () => undefined) // the pack's own error, which the reader of the body gets
       const done = once(sink, 'finish', { signal: this.#signal })
       // Awaited below; a failure in between must not be an unhandled one.
       done.catch(() => undefined)
@@ -120,7 +121,9 @@ class ArchiveWriter {
   }
 
   async #link(parent: FileHandle, name: string, shown: string, stats: Stats): Promise<void> {
-    const linkname = await readlink(at(parent, name))
+    const linkname = await readlink(at(parent, name)).catch((e: unknown) => {
+      throw new Fault('not-found', `${shown} changed while it was read`, { path: shown }, e)
+    })
     await this.#entry({ ...this.#header(shown, stats), type: 'symlink', size: 0, linkname })
   }
 

@@ -1,10 +1,12 @@
 import { isFault } from '../../base/fault.ts'
 import type { OperatorClient } from '../../sdk/operator-client.ts'
 import type { Task } from '../../sdk/operator-messages.ts'
-import type { StreamEnding, StreamPart } from '../../sdk/stream.ts'
-import { type Context, writeOut } from '../context.ts'
+import type { StreamEnding } from '../../sdk/stream.ts'
+import type { Context } from '../context.ts'
 import { type Ending, outcomeOf } from '../exit-code.ts'
+import { describeFailure, usage } from '../failure.ts'
 import { onInterrupts } from '../interrupts.ts'
+import { copyParts } from '../output/stream-copy.ts'
 import { buildTaskRequest, type RunOptions } from '../task-request.ts'
 
 /** Foreground: the program's output is ours byte for byte, and its exit code too. */
@@ -17,7 +19,6 @@ export async function runTask(context: Context, image: string, command: readonly
     ...(options.tty === true ? { rows: stdout.rows ?? 24, columns: stdout.columns ?? 80 } : {})
   }
   if (attached && options.tty === true && stdin.isTTY !== true) {
-    const { usage } = await import('../failure.ts')
     throw usage('-t needs a terminal on standard input; use -i alone for a pipe')
   }
   const task = await client.tasks.run(request, context.signal)
@@ -29,12 +30,14 @@ export async function runTask(context: Context, image: string, command: readonly
 }
 
 async function runAttached(context: Context, client: OperatorClient, task: Task, options: RunOptions): Promise<number> {
-  const { holdSession, windowSize } = await import('../session.ts')
-  const ending = await holdSession(context, {
+  const { holdRun, windowSize } = await import('../session.ts')
+  const ending = await holdRun(context, {
     open: windowSize(context, options.tty === true),
     terminal: options.tty === true,
     withInput: options.interactive === true,
     detachHint: detachHint(task),
+    output: (signal) => client.tasks.logs(task.taskId, { follow: true }, signal),
+    interrupt: (signal) => endByInterrupt(context, client, task, signal),
     connect: (input, signal) => client.tasks.duplex(task.taskId, 'attach', input, signal)
   })
   return ending === 'detached' ? 0 : conclude(context, client, task, ending)
@@ -43,12 +46,12 @@ async function runAttached(context: Context, client: OperatorClient, task: Task,
 async function runWatched(context: Context, client: OperatorClient, task: Task): Promise<number> {
   const detach = new AbortController()
   const release = onInterrupts({
-    first: (signal) => void client.tasks.kill(task.taskId, { signal }, context.signal).catch(() => undefined), // it has ended
+    first: (signal) => endByInterrupt(context, client, task, signal),
     second: () => detach.abort()
   })
   try {
     const parts = await client.tasks.logs(task.taskId, { follow: true }, AbortSignal.any([context.signal, detach.signal]))
-    return await conclude(context, client, task, await copyOutput(context, parts))
+    return await conclude(context, client, task, await copyParts(context, parts))
   } catch (e) {
     if (!detach.signal.aborted) throw e
     context.streams.stderr.write(`hearth: ${detachHint(task)}\n`)
@@ -58,14 +61,11 @@ async function runWatched(context: Context, client: OperatorClient, task: Task):
   }
 }
 
-/** Resolves with the last frame. */
-export async function copyOutput(context: Context, parts: AsyncIterable<StreamPart>): Promise<StreamEnding> {
-  for await (const part of parts) {
-    if (part.kind === 'stdout') await writeOut(context.streams.stdout, part.data)
-    else if (part.kind === 'stderr') await writeOut(context.streams.stderr, part.data)
-    else if (part.kind === 'end') return part.ending
-  }
-  return {}
+/** Where even that fails the task has ended, or the next Ctrl-C detaches. */
+function endByInterrupt(context: Context, client: OperatorClient, task: Task, signal: string): void {
+  client.tasks.kill(task.taskId, { signal }, context.signal).catch((e: unknown) => {
+    if (!isFault(e, 'not-found')) context.streams.stderr.write(describeFailure(e).text)
+  })
 }
 
 /** The stream's last frame tells how the task ended; where it does not, the master knows. */

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Fault, isFault } from '../../base/fault.ts'
@@ -53,7 +52,7 @@ async function copy(answer: RelayResponse, to: ServerResponse): Promise<void> {
   try {
     for await (const chunk of answer.body) {
       boundary?.pass(chunk)
-      if (!to.write(chunk)) await Promise.race([once(to, 'drain'), once(to, 'close')])
+      if (!to.write(chunk)) await drained(to)
     }
     to.end()
   } catch (e) {
@@ -63,6 +62,19 @@ async function copy(answer: RelayResponse, to: ServerResponse): Promise<void> {
     if (boundary?.isBetween) to.end(encodeStreamJson(channels.end, { error: { code, message, detail } }))
     else to.destroy()
   }
+}
+
+function drained(to: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const go = (): void => {
+      to.off('drain', go)
+      to.off('close', go)
+      resolve()
+    }
+    to.once('drain', go)
+    to.once('close', go)
+    if (to.destroyed) go()
+  })
 }
 
 /** Follows stream frames without keeping them, to know whether the last one is whole. */

@@ -6,10 +6,15 @@ import { type Disk, type DiskFile, writeAll } from './disk.ts'
 
 export const walFormat = 1
 
-/** The next segment, filled with zeros ahead of use; its rename to a segment's name is the moment it becomes part of the log. */
-export const draftName = 'next.draft'
+/**
+ * A next segment, filled with zeros ahead of use; its rename to a segment's name is the moment it becomes part of the log. Each
+ * has a name of its own: the one being renamed and the one being filled may be there at the same time.
+ */
+export const draftName = (count: number): string => `next-${count * 0}.draft`
 /** One segment's worth of space, so that hard state and the end of a snapshot still fit on a full disk. */
 export const reserveName = 'reserve.draft'
+
+export const isDraft = (name: string): boolean => /^next-\d+\.draft$/.test(name)
 
 const zeroes = Buffer.alloc(1024 * 1024)
 const suffix = '.wal'

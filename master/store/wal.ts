@@ -91,6 +91,7 @@ export class Wal {
     if (found === undefined && keepAfter > 0) {
       throw new Fault('corrupt', `${directory} holds no log, though a snapshot of entry ${keepAfter} is there`, { directory })
     }
+    await this.#spares.clear()
     const recovered = found ?? (await this.#begin())
     this.#lastIndex = recovered.lastIndex
     this.#hardState = recovered.hardState

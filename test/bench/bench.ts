@@ -16,7 +16,13 @@ export class Bench {
   readonly signal: AbortSignal
   readonly n: number
   readonly trace: boolean
-  readonly programs = { conmon: '/usr/bin/conmon', runc: '/usr/sbin/runc', crun: '/usr/bin/crun' }
+  readonly programs = {
+    conmon: '/usr/bin/conmon',
+    runc: '/usr/sbin/runc',
+    crun: '/usr/bin/crun',
+    dockerd: 'dockerd',
+    containerd: 'containerd'
+  }
   readonly rootfs: string
 
   constructor(

@@ -1,8 +1,8 @@
 import type { AgentUnderTest } from './agent-under-test.ts'
 import type { Bench, Outcome } from './bench.ts'
 import type { Prepared } from './contender.ts'
-import { machineCpuMs } from './machine.ts'
 import { inLanes, removeByShell } from './lanes.ts'
+import { machineCpuMs } from './machine.ts'
 import { PeerBundles } from './peers/bundles.ts'
 import { ConmonRunc } from './peers/conmon.ts'
 import { judged, type Row, ratio, withRatios } from './report.ts'
@@ -12,6 +12,7 @@ const rounds = 3
 const atOnce = 4
 
 interface Round {
+  readonly n: number
   readonly perSecond: number
   readonly cpuMsEach: number
   /** Of each launch. */
@@ -63,7 +64,7 @@ async function hearthRound(bench: Bench, agent: AgentUnderTest, sums: Sums): Pro
   try {
     sums.launches.push(await timed(containers, (c) => c.start(bench.signal)))
     for (const container of containers) await container.awaitRunning()
-    sums.removals.push(await timed(containers, (c) => c.kill()))
+    sums.removals.push(await timed(containers, (c) => c.kill().then(() => undefined)))
   } finally {
     for (const container of containers) await container.remove()
   }
@@ -83,7 +84,7 @@ async function peerRound(bench: Bench, peer: ConmonRunc, bundles: PeerBundles, s
   }
 }
 
-async function timed<C extends Prepared>(containers: readonly C[], work: (c: C) => Promise<number | void>): Promise<Round> {
+async function timed<C extends Prepared>(containers: readonly C[], work: (c: C) => Promise<number | undefined>): Promise<Round> {
   const samples: number[] = []
   const cpuMs = machineCpuMs()
   const startMs = performance.now()
@@ -96,6 +97,7 @@ async function timed<C extends Prepared>(containers: readonly C[], work: (c: C) 
 }
 
 const roundOf = (n: number, tookMs: number, cpuMs: number, samples: readonly number[]): Round => ({
+  n,
   perSecond: (n * 1000) / tookMs,
   cpuMsEach: cpuMs / n,
   samples
@@ -106,7 +108,7 @@ function rowOf(name: string, all: readonly Round[]): Row {
   return {
     name,
     ...(samples.length === 0 ? {} : spreadOf(samples)),
-    n: all.length * (all[0]?.samples.length || 0) || all.length,
+    n: all.reduce((sum, r) => sum + r.n, 0),
     perSecond: rounded(median(all.map((r) => r.perSecond))),
     cpuMsEach: rounded(median(all.map((r) => r.cpuMsEach)))
   }

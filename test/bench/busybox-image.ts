@@ -9,15 +9,12 @@ export const imageName = 'bench'
 export async function importImage(socketPath: string, rootfs: string): Promise<void> {
   const tar = spawn('tar', ['-C', rootfs, '--numeric-owner', '-cf', '-', '.'], { stdio: ['ignore', 'pipe', 'inherit'] })
   const { status, body } = await new Promise<{ status: number; body: Buffer }>((resolve, reject) => {
-    const post = request(
-      { socketPath, method: 'POST', path: `/v1/images?name=${imageName}&kind=rootfs` },
-      (response) => {
-        const chunks: Buffer[] = []
-        response.on('data', (chunk: Buffer) => chunks.push(chunk))
-        response.on('error', reject)
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }))
-      }
-    )
+    const post = request({ socketPath, method: 'POST', path: `/v1/images?name=${imageName}&kind=rootfs` }, (response) => {
+      const chunks: Buffer[] = []
+      response.on('data', (chunk: Buffer) => chunks.push(chunk))
+      response.on('error', reject)
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }))
+    })
     post.on('error', reject)
     tar.stdout.pipe(post)
   })

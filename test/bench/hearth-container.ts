@@ -11,6 +11,7 @@ import { imageName } from './busybox-image.ts'
 import type { Prepared } from './contender.ts'
 import { eventually } from './eventually.ts'
 import { containerCommand, FirstByte, fifoMountPoint, launchPatienceMs } from './first-byte.ts'
+import type { Span } from './trace.ts'
 
 export const frameworkId = 'hearth-tasks'
 /** All contenders run under the same limits. */
@@ -19,6 +20,8 @@ export const limits = { milliCpu: 1_000, memoryBytes: 64 * 1024 * 1024 } as cons
 /** One container of the agent under test, ordered over its link as a master would. */
 export class HearthContainer implements Prepared {
   readonly id = newContainerId()
+  /** Once it has started. */
+  span: Span | undefined
   readonly #agent: AgentUnderTest
   readonly #runtime: 'runc' | 'crun'
   readonly #byte: FirstByte
@@ -45,7 +48,9 @@ export class HearthContainer implements Prepared {
     const patience = AbortSignal.any([signal, this.#failed.signal, AbortSignal.timeout(launchPatienceMs)])
     const firstNs = await this.#byte.wait(patience)
     if (how === 'untimed') return Number.NaN
-    return Number(firstNs - this.#agent.receivedNs(this.id)) / 1e6
+    const receivedNs = this.#agent.receivedNs(this.id)
+    this.span = { id: this.id, receivedNs: Number(receivedNs), firstByteNs: Number(firstNs) }
+    return Number(firstNs - receivedNs) / 1e6
   }
 
   async remove(): Promise<void> {

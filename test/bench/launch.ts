@@ -1,11 +1,18 @@
-import type { Bench } from './bench.ts'
+import { join } from 'node:path'
+import type { AgentUnderTest } from './agent-under-test.ts'
+import type { Bench, Outcome } from './bench.ts'
+import { importImage } from './busybox-image.ts'
+import { startCluster } from './cluster.ts'
 import type { Contender } from './contender.ts'
 import { BareRuntime } from './peers/bare.ts'
 import { PeerBundles } from './peers/bundles.ts'
 import { ConmonRunc } from './peers/conmon.ts'
+import { DockerApi, dockerName } from './peers/docker.ts'
+import { startDocker } from './peers/docker-daemon.ts'
+import { EndToEnd } from './peers/end-to-end.ts'
 import { judged, type Row, ratio, withRatios } from './report.ts'
 import { spreadOf } from './statistics.ts'
-import type { Outcome } from './bench.ts'
+import { renderTrace, type Span } from './trace.ts'
 
 interface Lane {
   readonly contender: Contender
@@ -26,15 +33,12 @@ export async function launch(bench: Bench): Promise<Outcome> {
     hearth,
     peer,
     ...(bench.has('crun') ? [hearthCrun] : []),
+    lane(await endToEnd(bench), 4),
     lane(new BareRuntime('runc', bench.programs.runc, bundles), 4),
     ...(bench.has('crun') ? [lane(new BareRuntime('crun', bench.programs.crun, bundles), 4)] : [])
   ]
-  for (const { contender } of lanes) await launchOnce(contender, bench.signal) // unmeasured: caches, first-time work
-  for (let round = 0; round < bench.n; round += 1) {
-    bench.progress(`launch ${round + 1} of ${bench.n}`)
-    const turn = lanes.filter((l) => round % l.everyRounds === 0)
-    for (const l of round % 2 === 0 ? turn : [...turn].reverse()) l.samples.push(await launchOnce(l.contender, bench.signal))
-  }
+  await inTurns(bench, lanes, bench.n)
+  const docker = await besideDocker(bench, agent)
   const rowOf = ({ contender, samples }: Lane): Row => ({
     name: contender.name,
     ...spreadOf(samples),
@@ -43,7 +47,7 @@ export async function launch(bench: Bench): Promise<Outcome> {
   const reference = rowOf(peer)
   const crun = hearthCrun.samples.length === 0 ? undefined : rowOf(hearthCrun)
   return {
-    rows: withRatios(lanes.map(rowOf), reference),
+    rows: withRatios([...lanes.map(rowOf), ...docker.map((d) => ('contender' in d ? rowOf(d) : d))], reference),
     goals: [
       judged(
         { name: 'launch p50, hearth on runc / conmon+runc', unit: 'x', bound: 'at most', goal: 0.95 },
@@ -61,8 +65,56 @@ export async function launch(bench: Bench): Promise<Outcome> {
     ],
     notes: [
       'hearth: from the arrival of the Launch frame at the agent to the first byte of the container’s first process.',
-      'peers: from the fork of the first program; bundle written and root mounted beforehand; the same config.json.'
+      'peers: from the fork of the first program; bundle written and root mounted beforehand; the same config.json.',
+      ...(bench.trace ? ['', await traced(bench)] : [])
     ]
+  }
+}
+
+async function endToEnd(bench: Bench): Promise<Contender> {
+  const cluster = await startCluster(bench, 'c')
+  await importImage(cluster.masterSocket, bench.rootfs)
+  return new EndToEnd(cluster.masterSocket, bench.folder('f'))
+}
+
+/** Last, in turns with hearth: dockerd is then up for no other figure. Its absence is a row. */
+async function besideDocker(bench: Bench, agent: AgentUnderTest): Promise<readonly (Lane | Row)[]> {
+  if (!bench.has('dockerd') || !bench.has('containerd')) {
+    return [{ name: dockerName, n: 0, note: 'not run: docker is not installed' }]
+  }
+  bench.progress('starting dockerd')
+  const { socketPath } = await startDocker(bench.folder('d'), bench.cleanup)
+  const docker = await DockerApi.connect(socketPath, bench.rootfs, agent.fifoDir)
+  const lanes: readonly Lane[] = [docker, agent.contender('hearth agent, runc, beside dockerd', 'runc')].map((contender) => ({
+    contender,
+    everyRounds: 1,
+    samples: []
+  }))
+  await inTurns(bench, lanes, Math.ceil(bench.n / 4))
+  return lanes
+}
+
+/** Launches of a second agent, which is watched from inside its process: none of them counts. */
+async function traced(bench: Bench): Promise<string> {
+  const output = join(bench.directory, 'trace')
+  const agent = await bench.startAgent('t', { hook: { module: join(bench.root, '.cache/bench/trace-hook.cjs'), output } })
+  const spans: Span[] = []
+  for (let i = 0; i < Math.min(bench.n, 50) + 1; i += 1) {
+    bench.progress(`traced launch ${i}`)
+    const container = agent.prepare('runc')
+    await launchOnce({ name: 'traced', prepare: async () => container }, bench.signal)
+    if (container.span !== undefined && i > 0) spans.push(container.span)
+  }
+  await agent.stop()
+  return renderTrace(output, spans)
+}
+
+async function inTurns(bench: Bench, lanes: readonly Lane[], rounds: number): Promise<void> {
+  for (const { contender } of lanes) await launchOnce(contender, bench.signal) // unmeasured: caches, first-time work
+  for (let round = 0; round < rounds; round += 1) {
+    bench.progress(`launch ${round + 1} of ${rounds}`)
+    const turn = lanes.filter((l) => round % l.everyRounds === 0)
+    for (const l of round % 2 === 0 ? turn : turn.reverse()) l.samples.push(await launchOnce(l.contender, bench.signal))
   }
 }
 

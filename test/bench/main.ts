@@ -6,6 +6,7 @@ import { Fault, isFault } from '../../base/fault.ts'
 import { Bench, type Outcome } from './bench.ts'
 import { burst } from './burst.ts'
 import { Cleanup } from './cleanup.ts'
+import { cli } from './cli.ts'
 import { footprint } from './footprint.ts'
 import { launch } from './launch.ts'
 import { commitOf, machineFacts, versionFacts } from './machine.ts'
@@ -20,7 +21,8 @@ interface Kind {
 const benches: Readonly<Record<string, Kind>> = {
   launch: { measure: launch, n: 200 },
   burst: { measure: burst, n: 100 },
-  footprint: { measure: footprint, n: 100 }
+  footprint: { measure: footprint, n: 100 },
+  cli: { measure: cli, n: 30 }
 }
 
 const usage = `npm run bench -- ${Object.keys(benches).join('|')} [--json FILE] [--n N] [--trace]`

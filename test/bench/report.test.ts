@@ -27,7 +27,13 @@ t.test('a missed goal says by how much', async (t) => {
 
 t.test('ratios are against the reference, where both have the figure', async (t) => {
   const reference = { name: 'peer', n: 2, p50Ms: 50, p99Ms: 80 }
-  const [own, other] = withRatios([{ name: 'own', n: 2, p50Ms: 40, p99Ms: 120, perSecond: 3 }, { name: 'none', n: 0 }], reference)
+  const [own, other] = withRatios(
+    [
+      { name: 'own', n: 2, p50Ms: 40, p99Ms: 120, perSecond: 3 },
+      { name: 'none', n: 0 }
+    ],
+    reference
+  )
   t.match(own, { p50Ratio: 0.8, p99Ratio: 1.5 })
   t.notOk(own !== undefined && 'perSecondRatio' in own)
   t.strictSame(other, { name: 'none', n: 0 })

@@ -95,7 +95,9 @@ export function renderReport(report: Report): string {
     ...report.rows.map((r) => [r.name, ...used.map(([, key, digits]) => r[key]?.toFixed(digits) ?? '')])
   ]
   const widths = cells[0]?.map((_, i) => Math.max(...cells.map((line) => line[i]?.length ?? 0))) ?? []
-  const table = cells.map((line) => line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))))
+  const table = cells.map((line) =>
+    line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)))
+  )
   return [
     `${report.name} at ${report.commit}`,
     pairs(report.machine),

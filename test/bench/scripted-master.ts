@@ -81,7 +81,8 @@ export class ScriptedMaster {
         this.#onRegistered?.()
         return
       case 'Heartbeat':
-        return this.send('HeartbeatAnswer', { sequence: message.message.sequence })
+        this.send('HeartbeatAnswer', { sequence: message.message.sequence })
+        return
       case 'LaunchAnswer':
         this.#heard.get(message.message.taskId)?.({ answer: message.message })
         return

@@ -28,7 +28,11 @@ function observe(owner: Record<string, unknown>, name: string, label: string): v
   owner[name] = function observed(this: unknown, ...args: unknown[]): unknown {
     const sinceNs = nowNs()
     const result = (original as Call).apply(this, args)
-    if (result instanceof Promise) void result.then(() => note(label, args[0], sinceNs), () => note(`${label} failed`, args[0], sinceNs))
+    if (result instanceof Promise)
+      void result.then(
+        () => note(label, args[0], sinceNs),
+        () => note(`${label} failed`, args[0], sinceNs)
+      )
     else note(label, args[0], sinceNs)
     return result
   }

@@ -16,7 +16,10 @@ export interface Span {
 
 /** Where the agent's milliseconds went: the steps between order and first byte, by name and place in the launch. */
 export function renderTrace(path: string, spans: readonly Span[]): string {
-  const steps = readFileSync(path, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line) as Step)
+  const steps = readFileSync(path, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as Step)
   const found = new Map<string, { at: number[]; took: number[] }>()
   for (const span of spans) {
     const seen = new Map<string, number>()

@@ -20,12 +20,7 @@ t.test('a cluster in trouble loses nothing and says what is wrong', async (t) =>
   t.test('a master that is killed comes back with all it knew, and running tasks never notice', async (t) => {
     await run('-d', '--name', 'steady', 'host', '--', 'sh', '-c', 'echo up; sleep 1000')
     await run('--name', 'done', 'host', '--', 'sh', '-c', 'exit 5')
-    const { master } = cluster.daemons()
-    process.kill(master ?? 0, 'SIGKILL')
-    await eventually(() => {
-      const now = cluster.daemons()['master']
-      return now !== undefined && now > 0 && now !== master ? now : undefined
-    })
+    await cluster.replace('master')
     await eventually(async () => ((await cluster.hearth(['task', 'list'])).code === 0 ? true : undefined))
     t.match(await cluster.json(['task', 'show', 'done']), { state: 'failed', exitCode: 5 })
     await eventually(async () => {
@@ -80,7 +75,7 @@ t.test('a cluster in trouble loses nothing and says what is wrong', async (t) =>
     await eventually(async () =>
       (await cluster.json<{ state: string }>(['task', 'show', 'later'])).state === 'running' ? true : undefined
     )
-    process.kill(cluster.daemons()['agent'] ?? 0, 'SIGKILL')
+    process.kill(await eventually(() => cluster.pid('agent')), 'SIGKILL')
     t.equal((await cluster.hearth(['task', 'kill', '--grace', '0', 'later'])).code, 0)
     await cluster.hearth(['task', 'wait', 'later'])
     t.match(await cluster.json(['task', 'show', 'later']), { state: 'killed' })

@@ -49,12 +49,7 @@ t.test('a real database from a real image outlives the agent, and not a log line
   const processes = () => execFileSync('pgrep', ['-f', 'redis-server.*:6399'], { encoding: 'utf8' })
   const pids = processes()
 
-  const { agent } = cluster.daemons()
-  process.kill(agent ?? 0, 'SIGKILL')
-  await eventually(() => {
-    const now = cluster.daemons()['agent']
-    return now !== undefined && now > 0 && now !== agent ? now : undefined
-  })
+  await cluster.replace('agent')
   await eventually(async () => ((await cli('get', 'key')).stdout === 'value\n' ? true : undefined))
   t.equal(processes(), pids, 'the same process still runs')
   t.equal((await cluster.json<Task>(['task', 'show', 'db'])).containerId, before.containerId)

@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { Cluster, startCluster } from '../support/cluster.ts'
+import { Cluster, eventually, startCluster } from '../support/cluster.ts'
 import { kernelObjectsOf } from '../support/kernel.ts'
 
 t.test('up, run, down: the kernel is as it was before, images, ledger and logs are kept', async (t) => {
@@ -49,10 +49,8 @@ t.test('up, run, down: the kernel is as it was before, images, ledger and logs a
 
 t.test('an agent that died is started again, and down works while the agent is dead', async (t) => {
   const cluster = await startCluster(t)
-  const { agent, supervisor } = cluster.daemons()
   await cluster.hearth(['task', 'run', '--detach', '--name', 'orphan', 'host', '--', 'sleep', '1000'])
-  if (supervisor !== undefined && supervisor > 0) process.kill(supervisor, 'SIGKILL')
-  process.kill(agent ?? 0, 'SIGKILL')
+  for (const name of ['supervisor', 'agent'] as const) process.kill(await eventually(() => cluster.pid(name)), 'SIGKILL')
   const down = await cluster.hearth(['down'])
   t.equal(down.code, 0, down.stderr)
   t.same(kernelObjectsOf(cluster.stateDir), [])

@@ -188,7 +188,7 @@ t.test(
   async (t) => {
     const config = await newConfig(t, { snapshotEveryBytes: 6000, trailingEntries: 10 })
     for (let round = 0; round < 4; round += 1) {
-      const acknowledged = await killedMaster(config, 60 + 97 * round)
+      const acknowledged = await killedMaster(t, config, 60 + 97 * round)
       const replica = await open(t, config)
       const rows = replica.state.storeOf('f')
       for (const [key, count] of acknowledged) {
@@ -203,10 +203,11 @@ t.test(
 )
 
 /** The highest count that was acknowledged for each key. */
-async function killedMaster(config: SingleReplicaConfig, lines: number): Promise<Map<string, number>> {
+async function killedMaster(t: Test, config: SingleReplicaConfig, lines: number): Promise<Map<string, number>> {
   const loader = process.execArgv.filter((argument) => argument.startsWith('--import'))
   const script = new URL('../support/replica-child.ts', import.meta.url).pathname
   const child = spawn(process.execPath, [...loader, script, JSON.stringify(config)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
   const ended = new Promise((resolve) => child.once('exit', resolve))
   const seen = new Map<string, number>()
   let said = 0

@@ -4,8 +4,7 @@ import t from 'tap'
 import type { Clock } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
 import { seededRandom } from '../../base/random.ts'
-import { followEvents, readEvents, type ServerEvent } from '../../sdk/events.ts'
-import { OperatorClient } from '../../sdk/operator-client.ts'
+import { clusterEvents, followEvents, readEvents, type ServerEvent } from '../../sdk/events.ts'
 import { serveOnSocket } from './http-fixture.ts'
 
 async function collect(events: AsyncIterable<ServerEvent>): Promise<ServerEvent[]> {
@@ -46,7 +45,7 @@ t.test('a broken connection is resumed after the last event, over HTTP', async (
   })
   const stop = new AbortController()
   const seen: string[] = []
-  for await (const event of new OperatorClient(endpoint).events({ kinds: 'task' }, '', stop.signal)) {
+  for await (const event of clusterEvents(endpoint, { kinds: 'task' }, '', stop.signal)) {
     seen.push(event.id)
     if (seen.length === 4) break
   }

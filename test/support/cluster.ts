@@ -18,6 +18,11 @@ export interface RunOptions {
   readonly signal?: AbortSignal
 }
 
+interface SupervisorFile {
+  readonly process: { readonly pid: number }
+  readonly daemons: readonly { readonly name: string; readonly process?: { readonly pid: number } }[]
+}
+
 /** Runs a program to its end, whatever it answers. */
 export function runProgram(file: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const child = spawn(file, args, { env: { ...process.env, ...options.env }, signal: options.signal })
@@ -67,13 +72,22 @@ export class Cluster {
     return JSON.parse(ran.stdout) as T
   }
 
-  /** Pids as the supervisor last wrote them. */
-  daemons(): Readonly<Record<string, number>> {
+  /** The pid of a living daemon as the supervisor last wrote it; undefined while there is none. */
+  pid(name: 'master' | 'agent' | 'supervisor'): number | undefined {
     const text = readFileSync(join(this.stateDir, 'run/supervisor.json'), 'utf8')
-    const file = JSON.parse(text) as {
-      readonly daemons: Readonly<Record<string, { readonly process: { readonly pid: number } | null }>>
-    }
-    return Object.fromEntries(Object.entries(file.daemons).map(([name, d]) => [name, d.process?.pid ?? 0]))
+    const file = JSON.parse(text) as SupervisorFile
+    if (name === 'supervisor') return file.process.pid
+    return file.daemons.find((d) => d.name === name)?.process?.pid
+  }
+
+  /** Kills a daemon and resolves when another has taken its place. */
+  async replace(name: 'master' | 'agent'): Promise<void> {
+    const old = await eventually(() => this.pid(name))
+    process.kill(old, 'SIGKILL')
+    await eventually(() => {
+      const now = this.pid(name)
+      return now === undefined || now === old ? undefined : now
+    })
   }
 
   log(name: 'master' | 'agent' | 'supervisor'): string {

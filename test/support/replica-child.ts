@@ -5,6 +5,10 @@ import { openSingleReplica, type SingleReplicaConfig } from '../../master/single
 
 const config = JSON.parse(process.argv[2] ?? '{}') as SingleReplicaConfig
 const replica = await openSingleReplica({ log: silentLog, clock: systemClock }, config)
+replica.onFatal((failure) => {
+  process.stderr.write(`${failure.message}: ${String(failure.cause)}\n`)
+  process.exit(1)
+})
 const { signal } = new AbortController()
 await replica.propose('', 0, { registerFramework: { framework: { frameworkId: 'f' } } }, signal)
 

@@ -47,9 +47,7 @@ class BareContainer implements Prepared {
     const failed = new AbortController()
     this.#ran = this.#say(['run', '--detach', '--bundle', this.#bundle.directory, '--pid-file', this.#pidFile, this.id], 'ignore')
     this.#ran.catch((e: unknown) => failed.abort(e))
-    const firstNs = await this.#bundle.byte.wait(
-      AbortSignal.any([signal, failed.signal, AbortSignal.timeout(launchPatienceMs)])
-    )
+    const firstNs = await this.#bundle.byte.wait(AbortSignal.any([signal, failed.signal, AbortSignal.timeout(launchPatienceMs)]))
     return Number(firstNs - startNs) / 1e6
   }
 

@@ -64,7 +64,9 @@ export class PeerBundles {
     for (const name of ['rootfs', 'upper', 'work', 'files']) mkdirSync(join(directory, name), { recursive: true, mode: 0o755 })
     const byte = new FirstByte(join(this.#fifoDir, id))
     writeFileSync(join(directory, 'config.json'), JSON.stringify(config))
-    const options = overlay.map((o) => o.replace(/^(upper|work)dir=.*/, (_all, which: string) => `${which}dir=${directory}/${which}`))
+    const options = overlay.map((o) =>
+      o.replace(/^(upper|work)dir=.*/, (_all, which: string) => `${which}dir=${directory}/${which}`)
+    )
     await run('mount', ['-t', 'overlay', 'overlay', '-o', options.join(','), mounted])
     let isMounted = true
     const remove = this.#cleanup.add(`the bundle ${directory}`, async () => {

@@ -51,9 +51,7 @@ export class ConmonContainer implements Prepared {
     const failed = new AbortController()
     this.#started = run(this.#programs.runc, ['--root', join(this.#home, 'runc'), 'start', this.id], { stdio: 'ignore' })
     this.#started.catch((e: unknown) => failed.abort(e))
-    const firstNs = await this.#bundle.byte.wait(
-      AbortSignal.any([signal, failed.signal, AbortSignal.timeout(launchPatienceMs)])
-    )
+    const firstNs = await this.#bundle.byte.wait(AbortSignal.any([signal, failed.signal, AbortSignal.timeout(launchPatienceMs)]))
     return Number(firstNs - startNs) / 1e6
   }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { allocate, type AllocationInput } from '../../../master/allocator/allocate.ts'
+import { type AllocationInput, allocate } from '../../../master/allocator/allocate.ts'
 import { dominantShare } from '../../../master/allocator/shares.ts'
 import { addResources, containsResources, type Resources, scalar } from '../../../proto/resources.ts'
 
@@ -66,11 +66,18 @@ t.test('reserved resources go to their role and the roles below it', async (t) =
   const reserved = scalar('cpus', 1_000, { reservations: [{ role: 'db' }] })
   const free = [reserved, scalar('mem', gib)]
   const of = (role: string): Resources =>
-    allocate(given({ candidates: [{ agentId: 'a', free }], claimants: [{ frameworkId: 'f', role, held: [] }] }))[0]?.resources ?? []
+    allocate(given({ candidates: [{ agentId: 'a', free }], claimants: [{ frameworkId: 'f', role, held: [] }] }))[0]?.resources ??
+    []
   t.equal(of('db').length, 2)
   t.equal(of('db/east').length, 2)
-  t.same(of('web').map((r) => r.name), ['mem'])
-  t.same(of('dbx').map((r) => r.name), ['mem'])
+  t.same(
+    of('web').map((r) => r.name),
+    ['mem']
+  )
+  t.same(
+    of('dbx').map((r) => r.name),
+    ['mem']
+  )
 })
 
 t.test('no agent is ever offered out beyond what is free, and each at most once a round', async (t) => {

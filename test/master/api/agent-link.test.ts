@@ -19,7 +19,12 @@ t.test('a handshake that does not fit is refused with the reason', async (t) => 
     ['an id that is none', (a) => a.hello(token, { nodeId: '../../x' }), 'invalid', /32 hexadecimal digits/],
     ['no hello', (a) => a.register(), 'corrupt', /must be Hello, not Register/],
     ['a frame of an unknown type', (a) => a.raw(encodeFrame(250, Buffer.from('x'))), 'unsupported', /frame type 250/],
-    ['a wrong checksum', (a) => a.raw(Buffer.concat([Buffer.from([0, 0, 0, 2, 1, 2, 3, 4]), Buffer.from('xy')])), 'corrupt', /checksum/],
+    [
+      'a wrong checksum',
+      (a) => a.raw(Buffer.concat([Buffer.from([0, 0, 0, 2, 1, 2, 3, 4]), Buffer.from('xy')])),
+      'corrupt',
+      /checksum/
+    ],
     ['an oversized frame', (a) => a.raw(Buffer.from([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0])), 'corrupt', /is refused/]
   ]
   for (const [name, act, code, message] of table) {
@@ -94,8 +99,16 @@ t.test('half a frame, then the end, leaves nothing', async (t) => {
 t.test('no bytes on the agent port bring the master down', async (t) => {
   const master = await startTestMaster()
   t.teardown(() => master.stop())
-  const hello = encodeWire('Hello', { protocolMin: 1, protocolMax: 1, nodeId: newClusterId(), role: 'agent', token: master.token })
-  const frame = fc.tuple(fc.integer({ min: 0, max: 40 }), fc.uint8Array({ maxLength: 60 })).map(([type, body]) => encodeFrame(type, body))
+  const hello = encodeWire('Hello', {
+    protocolMin: 1,
+    protocolMax: 1,
+    nodeId: newClusterId(),
+    role: 'agent',
+    token: master.token
+  })
+  const frame = fc
+    .tuple(fc.integer({ min: 0, max: 40 }), fc.uint8Array({ maxLength: 60 }))
+    .map(([type, body]) => encodeFrame(type, body))
   const garbage = fc.oneof(
     fc.uint8Array({ minLength: 1, maxLength: 200 }).map((b) => Buffer.from(b)),
     frame,

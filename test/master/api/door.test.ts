@@ -1,5 +1,5 @@
 import { readFile, stat } from 'node:fs/promises'
-import { type IncomingMessage, request as httpRequest } from 'node:http'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
 import { admitLoopback, digest } from '../../../master/api/door.ts'
@@ -38,10 +38,13 @@ t.test('every route on loopback is closed without the token, the unix socket is 
   const base = new URL((await readFile(join(master.dir, 'http'), 'utf8')).trim())
   const ask = (method: string, path: string, headers: Record<string, string>): Promise<number> =>
     new Promise((resolve, reject) => {
-      const request = httpRequest({ host: base.hostname, port: base.port, method, path, headers, agent: false }, (r: IncomingMessage) => {
-        r.resume()
-        resolve(r.statusCode ?? 0)
-      })
+      const request = httpRequest(
+        { host: base.hostname, port: base.port, method, path, headers, agent: false },
+        (r: IncomingMessage) => {
+          r.resume()
+          resolve(r.statusCode ?? 0)
+        }
+      )
       request.on('error', reject)
       request.end()
     })

@@ -33,7 +33,10 @@ t.test('requests that make no sense are answered with one sentence', async (t) =
   for (const [name, body, status, message] of table) {
     t.match(await master.call('POST', '/v1/tasks', body), { status, body: { error: { message } } }, name)
   }
-  t.match(await master.call('GET', '/v1/tasks/nobody'), { status: 404, body: { error: { code: 'not-found', message: /no task named nobody/ } } })
+  t.match(await master.call('GET', '/v1/tasks/nobody'), {
+    status: 404,
+    body: { error: { code: 'not-found', message: /no task named nobody/ } }
+  })
   t.match(await master.call('GET', '/v1/nothing'), { status: 404, body: { error: { code: 'not-found' } } })
   t.match(await master.call('GET', '/v1/nodes/nobody'), { status: 404 })
   t.match(await master.call('POST', '/v1/tasks/nobody/kill'), { status: 404 }, 'a kill needs no body')
@@ -53,7 +56,10 @@ t.test('a name is used once', async (t) => {
   t.teardown(() => master.stop())
   t.equal((await master.call('POST', '/v1/tasks', { name: 'web', image: 'host' })).status, 201)
   const again = await master.call('POST', '/v1/tasks', { name: 'web', image: 'host' })
-  t.match(again, { status: 409, body: { error: { code: 'conflict', message: /a task named web exists; remove it with hearth task rm web/ } } })
+  t.match(again, {
+    status: 409,
+    body: { error: { code: 'conflict', message: /a task named web exists; remove it with hearth task rm web/ } }
+  })
   t.match(await master.call('POST', '/v1/tasks', { image: 'repo.example/Some_Thing:3' }), {
     body: { taskId: /^something-[0-9a-f]{8}$/ }
   })
@@ -62,7 +68,9 @@ t.test('a name is used once', async (t) => {
 t.test('of many requests for one name exactly one wins', async (t) => {
   const master = await startTestMaster()
   t.teardown(() => master.stop())
-  const answers = await Promise.all(Array.from({ length: 8 }, () => master.call('POST', '/v1/tasks', { name: 'x', image: 'host' })))
+  const answers = await Promise.all(
+    Array.from({ length: 8 }, () => master.call('POST', '/v1/tasks', { name: 'x', image: 'host' }))
+  )
   t.same(answers.map((a) => a.status).sort(), [201, 409, 409, 409, 409, 409, 409, 409])
 })
 
@@ -77,7 +85,12 @@ t.test('with no node everything waits; what no node could ever hold is refused a
   await withAgent(t, master)
   t.match(await master.call('POST', '/v1/tasks', huge), {
     status: 400,
-    body: { error: { code: 'invalid', message: /can never fit: .* mem 921600 MB, and the largest node, scripted, has mem 1024 MB in all/ } }
+    body: {
+      error: {
+        code: 'invalid',
+        message: /can never fit: .* mem 921600 MB, and the largest node, scripted, has mem 1024 MB in all/
+      }
+    }
   })
   t.match(await master.call('POST', '/v1/tasks', { image: 'host', milliCpu: 3_000 }), { status: 400 })
   t.equal((await master.call('POST', '/v1/tasks', { image: 'host', milliCpu: 2_000, memoryBytes: gib })).status, 201)
@@ -136,7 +149,9 @@ t.test('no bytes of a body bring the master down', async (t) => {
   const body = fc.oneof(
     fc.uint8Array({ maxLength: 400 }).map((b) => Buffer.from(b)),
     fc.json().map((s) => Buffer.from(s)),
-    fc.record({ image: fc.string(), arguments: fc.jsonValue(), labels: fc.jsonValue() }).map((v) => Buffer.from(JSON.stringify(v)))
+    fc
+      .record({ image: fc.string(), arguments: fc.jsonValue(), labels: fc.jsonValue() })
+      .map((v) => Buffer.from(JSON.stringify(v)))
   )
   await fc.assert(
     fc.asyncProperty(body, async (bytes) => {

@@ -184,7 +184,7 @@ t.test('a writer that is killed at any point has lost nothing that it acknowledg
   let acknowledged = 0
   let term = 0
   for (let round = 0; round < 4; round += 1) {
-    const seen = await killedWriter(directory, round, 20 + round * 37)
+    const seen = await killedWriter(t, directory, round, 20 + round * 37)
     acknowledged = Math.max(acknowledged, seen.acknowledged)
     const { wal, recovered } = await openWal(directory, { segmentBytes: 16 * 1024 })
     t.ok(recovered.lastIndex >= acknowledged, `${recovered.lastIndex} of ${acknowledged} acknowledged`)
@@ -202,10 +202,16 @@ t.test('a writer that is killed at any point has lost nothing that it acknowledg
 })
 
 /** Kills with SIGKILL as soon as so many lines were said: somewhere in the middle of the next writes. */
-async function killedWriter(directory: string, seed: number, lines: number): Promise<{ acknowledged: number; term: number }> {
+async function killedWriter(
+  t: Test,
+  directory: string,
+  seed: number,
+  lines: number
+): Promise<{ acknowledged: number; term: number }> {
   const loader = process.execArgv.filter((argument) => argument.startsWith('--import'))
   const script = new URL('./writer-child.ts', import.meta.url).pathname
   const child = spawn(process.execPath, [...loader, script, directory, String(seed)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
   const ended = new Promise((resolve) => child.once('exit', resolve))
   let acknowledged = 0
   let term = 0

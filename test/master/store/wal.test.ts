@@ -41,16 +41,16 @@ t.test(
     const first = segmentPath(directory, 1).slice(directory.length + 1)
     const upToRename = steps.slice(0, steps.indexOf(`rename ${first}`) + 2)
     t.same(upToRename, [
-      `create ${draftName}`,
-      `write ${draftName}`,
-      `sync ${draftName}`,
-      `write ${draftName}`,
-      `sync ${draftName}`,
+      `create ${draftName(1)}`,
+      `write ${draftName(1)}`,
+      `sync ${draftName(1)}`,
+      `write ${draftName(1)}`,
+      `sync ${draftName(1)}`,
       `rename ${first}`,
       'syncDirectory '
     ])
     t.equal((await readFile(segmentPath(directory, 1))).length, 8192)
-    t.same(await readFile(join(directory, draftName)), Buffer.alloc(8192))
+    t.same(await readFile(join(directory, draftName(2))), Buffer.alloc(8192))
   }
 )
 
@@ -302,11 +302,12 @@ t.test('a leftover draft of a crash is no part of the log', async (t) => {
   const { wal } = await openWal(directory)
   await appendEach(wal, 1, 3)
   await wal.close()
-  const draft = await open(join(directory, draftName), 'w')
+  const draft = await open(join(directory, draftName(7)), 'w')
   await draft.write('half a segment')
   await draft.close()
   const { wal: again, recovered } = await openWal(directory)
   t.equal(recovered.lastIndex, 3)
+  t.notOk((await systemDisk.list(directory)).includes(draftName(7)))
   await appendEach(again, 4, 200)
   await again.close()
 })
@@ -314,4 +315,23 @@ t.test('a leftover draft of a crash is no part of the log', async (t) => {
 t.test('a snapshot without its log is refused', async (t) => {
   const failure = await openWal(await newDirectory(t), { keepAfter: 7 }).catch((e: unknown) => e)
   t.ok(isFault(failure, 'corrupt'))
+})
+
+t.test('looking for space at any moment never touches the segment that is being taken into use', async (t) => {
+  const directory = await newDirectory(t)
+  const { wal } = await openWal(directory)
+  const nag = new AbortController()
+  const nagging = (async () => {
+    while (!nag.signal.aborted) {
+      wal.relieve()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  })()
+  await appendEach(wal, 1, 400)
+  nag.abort()
+  await nagging
+  await wal.close()
+  const { wal: again, recovered } = await openWal(directory)
+  t.equal(recovered.lastIndex, 400)
+  await again.close()
 })

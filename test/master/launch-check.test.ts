@@ -1,0 +1,27 @@
+import t from 'tap'
+import { checkGroup } from '../../master/launch-check.ts'
+import { completeMessage, type Init } from '../../proto/codec.ts'
+import type { TaskGroup } from '../../proto/gen/messages.ts'
+import { scalar } from '../../proto/resources.ts'
+
+const against = { frameworkId: 'f', role: '*', resources: [scalar('cpus', 1_000)] }
+const verdict = (group: Init<TaskGroup>) =>
+  checkGroup(completeMessage('TaskGroup', { frameworkId: 'f', role: '*', tasks: [{ taskId: 'a' }], ...group }), against)
+
+t.test('a group is launched only where it belongs and fits', async (t) => {
+  const table: readonly [string, Init<TaskGroup>, object][] = [
+    ['a plain task', {}, { kind: 'fits', taskId: 'a', resources: [] }],
+    ['all of the offer', { tasks: [{ taskId: 'a', resources: [scalar('cpus', 1_000)] }] }, { kind: 'fits' }],
+    ['too much', { tasks: [{ taskId: 'a', resources: [scalar('cpus', 1_001)] }] }, { state: 'dropped', reason: 'invalid_offers', message: /cpus 1.001/ }],
+    ['a resource that is not offered', { tasks: [{ taskId: 'a', resources: [scalar('gpus', 1)] }] }, { state: 'dropped' }],
+    ['a resource without a name', { tasks: [{ taskId: 'a', resources: [{ kind: 'scalar', scalar: 1 }] }] }, { state: 'error', reason: 'task_invalid' }],
+    ['nothing', { tasks: [] }, { state: 'error', reason: 'unsupported_request', message: /exactly one/ }],
+    ['a pod', { tasks: [{ taskId: 'a' }, { taskId: 'b' }] }, { state: 'error', reason: 'unsupported_request' }],
+    ['an executor', { executor: { executorId: 'x' } }, { state: 'error', reason: 'unsupported_request' }],
+    ['another framework', { frameworkId: 'g' }, { state: 'error', reason: 'task_invalid' }],
+    ['another role', { role: 'db' }, { state: 'dropped', reason: 'invalid_offers' }],
+    ['a name that is a path', { tasks: [{ taskId: '../a' }] }, { state: 'error', reason: 'task_invalid' }],
+    ['more than a frame', { tasks: [{ taskId: 'a', image: 'x'.repeat(5_000_000) }] }, { state: 'error', message: /limit/ }]
+  ]
+  for (const [name, group, wanted] of table) t.match(verdict(group), wanted, name)
+})
