@@ -7,7 +7,7 @@ import { systemRandom } from '../base/random.ts'
 import { inOrder, type Service } from '../base/service.ts'
 import { hearthVersion } from '../base/version.ts'
 import { TaskBook } from '../schedulers/task/task-book.ts'
-import { TaskScheduler } from '../schedulers/task/task-scheduler.ts'
+import { TaskScheduler, type TaskSchedulerConfig } from '../schedulers/task/task-scheduler.ts'
 import { TaskService } from '../schedulers/task/task-service.ts'
 import { WishStore } from '../schedulers/task/wish-store.ts'
 import { AgentLinkServer } from './api/agent-link.ts'
@@ -22,6 +22,8 @@ import { openSingleReplica } from './single-replica.ts'
 import type { ClusterState } from './state/cluster.ts'
 
 const stopWithinMs = 10_000
+
+export const taskDefaults = { keepEnded: 1_000, removeAfterMs: 10_000, retryMs: 1_000 } as const
 
 /** Runs a master until SIGTERM. Tasks and agents go on without it. Resolves with the exit code. */
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
@@ -55,7 +57,8 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
     operatorToken: await ensureToken(join(stateDir, 'token')),
     agentToken: await ensureToken(join(stateDir, 'agent-token')),
     socketGroup: await hearthGroup(),
-    core: coreDefaults
+    core: coreDefaults,
+    tasks: taskDefaults
   })
   const master = inOrder('master', services, () => AbortSignal.timeout(stopWithinMs))
   try {
@@ -82,6 +85,7 @@ interface MasterFacts {
   readonly agentToken: string
   readonly socketGroup: number | undefined
   readonly core: CoreConfig
+  readonly tasks: Omit<TaskSchedulerConfig, 'roles'>
 }
 
 /** Everything around the replica, in the order of starting. */
@@ -96,10 +100,7 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
   const roles = ['*']
   const book = new TaskBook()
   const wishes = new WishStore(core.link.store)
-  const scheduler = new TaskScheduler(
-    { link: core.link, wishes, book, clock, log },
-    { roles, keepEnded: 1_000, removeAfterMs: 10_000, retryMs: 1_000 }
-  )
+  const scheduler = new TaskScheduler({ link: core.link, wishes, book, clock, log }, { roles, ...facts.tasks })
   wishes.onWished((taskId, wish, version) => scheduler.wished(taskId, wish, version))
   const tasks = new TaskService({ scheduler, wishes, book, clock }, { roles })
   const events = new Events(epoch, { window: 10_000 })

@@ -14,6 +14,8 @@ export interface Libc {
   /** The exit code of an ended child, 128 + signal where one ended it; undefined while it runs. */
   exitOf(pid: number): number | undefined
   setTerminalSize(fd: number, rows: number, columns: number): void
+  /** Ends this process at once, whatever its threads are waiting for (_exit(2)). */
+  exit(code: number): void
 }
 
 const AF_UNIX = 1
@@ -60,17 +62,20 @@ async function declareCalls() {
     recvmsg: declare('long recvmsg(int fd, msghdr *message, int flags)'),
     prctl: declare('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)'),
     waitpid: declare('int waitpid(int pid, uint8_t *status, int options)'),
-    ioctl: declare('int ioctl(int fd, unsigned long request, uint8_t *value)')
+    ioctl: declare('int ioctl(int fd, unsigned long request, uint8_t *value)'),
+    exit: declare('void _exit(int code)')
   }
 }
 
 export async function loadLibc(): Promise<Libc> {
-  const { errno, socket, connect, bind, listen, accept, shutdown, close, recvmsg, prctl, waitpid, ioctl } = await declareCalls()
+  const { errno, socket, connect, bind, listen, accept, shutdown, close, recvmsg, prctl, waitpid, ioctl, exit } =
+    await declareCalls()
   const checked = (result: number, what: string): number => {
     if (result < 0) throw new Fault('unavailable', `the kernel refused ${what} (errno ${errno()})`)
     return result
   }
   return {
+    exit: (code) => void exit(code),
     connectPackets(path) {
       const fd = checked(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), 'a socket')
       const address = socketAddress(path)

@@ -17,7 +17,8 @@ const stdinBytes = 8192
 export async function attachToConmon(
   order: Readonly<Record<string, unknown>>,
   input: FrameInput,
-  output: TerminalOutput
+  output: TerminalOutput,
+  gone: AbortSignal
 ): Promise<void> {
   const { socketPath, ctlPath } = order
   if (typeof socketPath !== 'string' || typeof ctlPath !== 'string') {
@@ -28,17 +29,17 @@ export async function attachToConmon(
     const { rows, columns } = parseSize(order)
     await resize(ctlPath, rows, columns)
   }
+  // Also unblocks what is pending on the socket, which would hold up the end of this process.
+  const hangUp = (): void => socket.shutdown('both')
+  if (gone.aborted) hangUp()
+  else gone.addEventListener('abort', hangUp, { once: true })
   output.ready()
   feed(input, {
     stdin: (data) => socket.send(data),
     stdinEnd: () => socket.shutdown('write'),
     resize: (rows, columns) => resize(ctlPath, rows, columns),
     signal: () => undefined // the container's own signals go through kill
-  }).then(
-    // Also unblocks the pending read, which would hold up the end of this process.
-    () => socket.shutdown('both'),
-    () => socket.shutdown('both')
-  )
+  }).then(hangUp, hangUp)
   for (let packet = await socket.receive(); packet !== undefined; packet = await socket.receive()) {
     const channel = packet[0] === 3 ? channels.stderr : channels.stdout
     await output.write(channel, packet.subarray(1))

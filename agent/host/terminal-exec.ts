@@ -1,12 +1,11 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { constants, write } from 'node:fs'
+import { constants, read, write } from 'node:fs'
 import { open, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
-import { ReadStream } from 'node:tty'
-import { errnoOf, Fault } from '../../base/fault.ts'
+import { Fault } from '../../base/fault.ts'
 import { channels } from '../../proto/stream-frame.ts'
 import { type ExecOrder, parseExecOrder, processOf } from './exec-order.ts'
 import { ExecProgram, signalName } from './exec-program.ts'
@@ -19,7 +18,8 @@ import type { TerminalOutput } from './terminal-output.ts'
 const hangUpMs = 1_000
 const busyMs = 5
 const lookMs = 100
-const drainMs = 1_000
+const drainMs = 500
+const pieceBytes = 64 * 1024
 const maxComplaintBytes = 64 * 1024
 
 /**
@@ -30,7 +30,8 @@ const maxComplaintBytes = 64 * 1024
 export async function execOnTerminal(
   value: Readonly<Record<string, unknown>>,
   input: FrameInput,
-  output: TerminalOutput
+  output: TerminalOutput,
+  gone: AbortSignal
 ): Promise<void> {
   const order = parseExecOrder(value)
   const libc = await loadLibc()
@@ -42,10 +43,11 @@ export async function execOnTerminal(
   }
   const program = new ExecProgram(order.pidFile)
   const session = new TerminalSession(libc, started, program)
-  session.relay(output)
-  session.take(input)
-  const exitCode = await session.exit()
+  session.take(input, gone)
+  const exitCode = await session.exit(output)
   await output.finish({ exitCode })
+  // A read may still be pending, and an ordinary exit would wait for it.
+  libc.exit(0)
 }
 
 /** The terminal's master, or what the runtime complained. */
@@ -93,46 +95,55 @@ class TerminalSession {
   readonly #libc: Libc
   readonly #master: number
   readonly #program: ExecProgram
-  readonly #terminal: ReadStream
   readonly #closed = new AbortController()
   readonly #ended = new AbortController()
+  #pieces = 0
+  #isWaitedFor = false
+  #isHungUp = false
 
   constructor(libc: Libc, master: number, program: ExecProgram) {
     this.#libc = libc
     this.#master = master
     this.#program = program
-    this.#terminal = new ReadStream(master)
   }
 
-  relay(output: TerminalOutput): void {
-    const terminal = this.#terminal
-    // EIO is how a terminal says that its other side is closed.
-    terminal.on('error', () => this.#closed.abort())
-    terminal.on('close', () => this.#closed.abort())
-    terminal.on('data', (data: Buffer) => output.relay(channels.stdout, data, terminal))
+  /**
+   * Plain blocking reads, one at a time. libuv's own reading of a terminal ends at the hang-up after the first short read and
+   * loses what is behind it.
+   */
+  async relay(output: TerminalOutput): Promise<void> {
+    const buffer = Buffer.allocUnsafe(pieceBytes)
+    for (let n = await readSome(this.#master, buffer); n > 0; n = await readSome(this.#master, buffer)) {
+      this.#pieces += 1
+      this.#isWaitedFor = true
+      await output.write(channels.stdout, Buffer.from(buffer.subarray(0, n))).finally(() => {
+        this.#isWaitedFor = false
+      })
+    }
   }
 
-  take(input: FrameInput): void {
-    const hangUp = (): Promise<void> => this.#hangUp()
+  take(input: FrameInput, gone: AbortSignal): void {
+    const hangUp = (): void => this.#hangUp()
+    if (gone.aborted) hangUp()
+    else gone.addEventListener('abort', hangUp, { once: true })
     feed(input, {
-      stdin: (data) => this.#type(data),
+      stdin: (data) => writeAll(this.#master, data),
       stdinEnd: () => undefined, // a terminal's end of input is a key
-      resize: (rows, columns) => {
-        if (!this.#closed.signal.aborted) this.#libc.setTerminalSize(this.#master, rows, columns)
-      },
+      resize: (rows, columns) => this.#libc.setTerminalSize(this.#master, rows, columns),
       signal: (name) => this.#program.kill(signalName(name))
     }).then(hangUp, hangUp)
   }
 
   /** Resolves with the exit code when the program has ended and its output is passed on. */
-  async exit(): Promise<number> {
+  async exit(output: TerminalOutput): Promise<number> {
+    const closed = (): void => this.#closed.abort()
+    this.relay(output).then(closed, closed)
     const pid = this.#program.pid
     for (;;) {
       const code = this.#libc.exitOf(pid)
       if (code !== undefined) {
         this.#ended.abort()
-        // The kernel hangs the terminal up with its first program; what is still in it can be read.
-        await settled(drainMs, this.#closed.signal)
+        await this.#drained()
         return code
       }
       if (this.#closed.signal.aborted) await settled(busyMs)
@@ -140,34 +151,41 @@ class TerminalSession {
     }
   }
 
-  /** The client is gone: hang up, then end what did not listen. */
-  async #hangUp(): Promise<void> {
-    if (this.#ended.signal.aborted) return
-    this.#program.kill('SIGHUP')
-    this.#terminal.destroy()
-    await settled(hangUpMs, this.#ended.signal)
-    this.#program.kill('SIGKILL')
+  /** The terminal ends when its last holder closes it. A daemon that the program left may hold it for ever: quiet is enough. */
+  async #drained(): Promise<void> {
+    for (let before = -1; !this.#closed.signal.aborted && (this.#isWaitedFor || before !== this.#pieces); ) {
+      before = this.#pieces
+      await settled(drainMs, this.#closed.signal)
+    }
   }
 
-  /** Writes to the terminal, waiting while the program does not read. */
-  async #type(data: Uint8Array): Promise<void> {
-    for (let at = 0; at < data.length && !this.#closed.signal.aborted; ) {
-      const written = await writeSome(this.#master, data.subarray(at))
-      if (written === 0) await settled(busyMs, this.#closed.signal)
-      at += written
-    }
+  /** The client is gone: hang up, then end what did not listen. */
+  #hangUp(): void {
+    if (this.#isHungUp) return
+    this.#isHungUp = true
+    this.#program.kill('SIGHUP')
+    void settled(hangUpMs, this.#ended.signal).then(() => this.#program.kill('SIGKILL'))
   }
 }
 
-function writeSome(fd: number, data: Uint8Array): Promise<number> {
-  return new Promise((resolve, reject) => {
+const readSome = (fd: number, into: Buffer): Promise<number> =>
+  new Promise((resolve) => {
+    // EIO is how a terminal says that its other side is closed.
+    read(fd, into, 0, into.length, null, (e, bytes) => resolve(e === null ? bytes : 0))
+  })
+
+/** Waits while the program does not read. */
+async function writeAll(fd: number, data: Uint8Array): Promise<void> {
+  for (let at = 0; at < data.length; ) at += await writeSome(fd, data.subarray(at))
+}
+
+const writeSome = (fd: number, data: Uint8Array): Promise<number> =>
+  new Promise((resolve, reject) => {
     write(fd, data, (e, written) => {
       if (e === null) resolve(written)
-      else if (errnoOf(e) === 'EAGAIN') resolve(0)
       else reject(new Fault('conflict', 'the terminal is closed', {}, e))
     })
   })
-}
 
 /** Waits for the time or the signal, whichever is first. */
 async function settled(ms: number, signal?: AbortSignal): Promise<void> {

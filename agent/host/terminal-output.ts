@@ -2,15 +2,16 @@ import { once } from 'node:events'
 import { Socket } from 'node:net'
 import { type Channel, channels, encodeStreamFrame, encodeStreamJson } from '../../proto/stream-frame.ts'
 
-const maxQueuedBytes = 1024 * 1024
-
 /** The child's frames to the agent, on descriptor 1. `process.stdout` would block the whole process on a slow reader. */
 export class TerminalOutput {
   readonly #socket = new Socket({ fd: 1, readable: false, writable: true })
 
+  readonly #gone = new AbortController()
+
   constructor() {
     // With the agent gone there is nobody to tell; the end of our input tells us.
     this.#socket.on('error', () => undefined)
+    this.#socket.once('close', () => this.#gone.abort())
   }
 
   /** Tells the agent that the answer may begin. */
@@ -18,16 +19,10 @@ export class TerminalOutput {
     this.#socket.write(encodeStreamJson(channels.progress, {}))
   }
 
+  /** Resolves when there is room for more; rejects when the agent is gone. */
   async write(channel: Channel, data: Uint8Array): Promise<void> {
-    if (!this.#socket.write(encodeStreamFrame(channel, data))) await once(this.#socket, 'drain')
-  }
-
-  /** Passes on and pauses the source while much is queued. */
-  relay(channel: Channel, data: Uint8Array, source: { pause(): void; resume(): void }): void {
-    this.#socket.write(encodeStreamFrame(channel, data))
-    if (this.#socket.writableLength < maxQueuedBytes) return
-    source.pause()
-    this.#socket.once('drain', () => source.resume())
+    this.#gone.signal.throwIfAborted()
+    if (!this.#socket.write(encodeStreamFrame(channel, data))) await once(this.#socket, 'drain', { signal: this.#gone.signal })
   }
 
   async finish(value: unknown): Promise<void> {

@@ -149,6 +149,8 @@ class TerminalSession {
 
   #leave(): void {
     this.#child.stdin.end()
+    // Its input may be full, and the end of it unseen.
+    this.#child.kill('SIGHUP')
     this.#parts.clock.sleep(graceMs, this.#ended.signal).then(
       () => this.#child.kill('SIGKILL'),
       () => undefined

@@ -1,5 +1,3 @@
-import { Fault } from '../../base/fault.ts'
-
 /** Pulls exact numbers of bytes out of a stream of chunks. Holds one chunk and what is asked for. */
 export class ByteSource {
   readonly #chunks: AsyncIterator<Uint8Array>
@@ -50,15 +48,3 @@ export class ByteSource {
 
 const asBuffer = (bytes: Uint8Array | undefined): Buffer =>
   bytes === undefined ? Buffer.alloc(0) : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-
-/** The whole stream as one buffer of at most `most` bytes. */
-export async function collectBytes(chunks: AsyncIterable<Uint8Array>, most: number, what: string): Promise<Buffer> {
-  const parts: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of chunks) {
-    length += chunk.length
-    if (length > most) throw new Fault('invalid', `${what} is larger than ${most} bytes`)
-    parts.push(chunk)
-  }
-  return Buffer.concat(parts)
-}

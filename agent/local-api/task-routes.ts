@@ -121,7 +121,8 @@ async function* logFrames(
   }
 }
 
-function aborted(event: AbortSignal, signal: AbortSignal): Promise<void> {
+/** Resolves when the event has come; rejects with the signal's reason. */
+export function aborted(event: AbortSignal, signal: AbortSignal): Promise<void> {
   if (event.aborted) return Promise.resolve()
   return new Promise((resolve, reject) => {
     event.addEventListener('abort', () => resolve(), { once: true, signal })

@@ -11,7 +11,7 @@ import { startPlainExec } from '../host/plain-exec.ts'
 import { startTerminal } from '../host/terminal.ts'
 import type { LocalResponse } from '../ports.ts'
 import { type ExecWish, parseExecWish } from './exec-wish.ts'
-import type { LocalTask, TaskStreams } from './task-routes.ts'
+import { aborted, type LocalTask, type TaskStreams } from './task-routes.ts'
 
 interface Parts {
   readonly runtime: { execCommand(request: ExecRequest): readonly string[] }
@@ -94,6 +94,7 @@ export class ContainerStreams implements TaskStreams {
     signal: AbortSignal,
     start: (first: Readonly<Record<string, unknown>>, input: FrameInput, over: () => Promise<void>) => Promise<Body>
   ): Promise<LocalResponse> {
+    await aborted(task.launched, signal)
     if (task.state !== 'running') {
       throw new Fault('conflict', `task ${task.taskId} is ${task.state}, not running`, { state: task.state })
     }

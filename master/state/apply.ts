@@ -5,7 +5,7 @@ import { assignTask, endTask, forgetTask } from './assignments.ts'
 import { type ClusterLimits, type ClusterState, clusterLimits } from './cluster.ts'
 import { storeTransaction } from './scheduler-store.ts'
 
-export type CommandKind = Exclude<keyof Command, 'session' | 'seq' | 'atMs'>
+type CommandKind = Exclude<keyof Command, 'session' | 'seq' | 'atMs'>
 
 /** The feature level from which on a kind of command counts. */
 const levelOf: Readonly<Record<CommandKind, number>> = {
@@ -23,7 +23,7 @@ const levelOf: Readonly<Record<CommandKind, number>> = {
 
 const kinds = Object.keys(levelOf) as readonly CommandKind[]
 
-export interface Applied {
+interface Applied {
   readonly answer: Answer
   /** Whether this command had been applied before, under the same session and seq; then nothing changed now. */
   readonly repeated: boolean
@@ -77,7 +77,7 @@ function evictOldest(state: ClusterState): void {
 }
 
 /** The one kind of command that is filled; undefined where none is (or one that this build does not know), or several are. */
-export function commandKind(command: Command): CommandKind | undefined {
+function commandKind(command: Command): CommandKind | undefined {
   const filled = kinds.filter((kind) => command[kind] !== null && command[kind] !== undefined)
   return filled.length === 1 ? filled[0] : undefined
 }

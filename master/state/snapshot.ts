@@ -16,13 +16,13 @@ const format = 1
 /** Rows are packed up to about this many bytes; a single larger row gets a chunk of its own. */
 const chunkBytes = 64 * 1024
 
-export interface SnapshotOrigin {
+interface SnapshotOrigin {
   readonly nodeId: string
   readonly term: number
 }
 
 /** A state as it was at one index: the rows themselves are shared, since they never change. */
-export interface FrozenState {
+interface FrozenState {
   readonly head: SnapshotHead
   readonly agents: readonly AgentRow[]
   readonly frameworks: readonly FrameworkDefinition[]

@@ -10,7 +10,7 @@ export const walFormat = 1
  * A next segment, filled with zeros ahead of use; its rename to a segment's name is the moment it becomes part of the log. Each
  * has a name of its own: the one being renamed and the one being filled may be there at the same time.
  */
-export const draftName = (count: number): string => `next-${count * 0}.draft`
+export const draftName = (count: number): string => `next-${count}.draft`
 /** One segment's worth of space, so that hard state and the end of a snapshot still fit on a full disk. */
 export const reserveName = 'reserve.draft'
 

@@ -170,8 +170,7 @@ export class TaskScheduler implements Service {
       if (!this.#leaving.has(taskId)) this.#orphan(status)
       return
     }
-    // A status that comes a second time, or one that the master made: the agent registered anew and may not know of the kill.
-    if (status.number === 0 || status.number === record.status?.number) this.#killed.delete(taskId)
+    if (isNewContact(record.status, status)) this.#killed.delete(taskId)
     const startedAtMs = status.attempt === record.status?.attempt ? record.startedAtMs : null
     const next = { ...record, status, startedAtMs: startedAtMs ?? startOf(status), launching: false }
     if (status.state === 'dropped' && endingOf(next) === null) {
@@ -310,3 +309,7 @@ export class TaskScheduler implements Service {
 }
 
 const startOf = (status: TaskStatus | null): number | null => (status?.state === 'running' ? status.atMs : null)
+
+/** The agent registered anew, or the master speaks for it: a kill that went out before may not have arrived. */
+const isNewContact = (before: TaskStatus | null, now: TaskStatus): boolean =>
+  now.number === 0 || now.number === before?.number || before?.state === 'unreachable' || before?.reason === 'reconciliation'

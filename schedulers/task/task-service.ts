@@ -84,7 +84,9 @@ export class TaskService {
       }
       await this.kill(taskId, { signal: 'SIGKILL', graceMs: 0 })
       if (state === 'unreachable') {
-        throw new Fault('unavailable', `the node of task ${taskId} is out of reach; the task is killed when it is back`, { taskId })
+        throw new Fault('unavailable', `the node of task ${taskId} is out of reach; the task is killed when it is back`, {
+          taskId
+        })
       }
       await this.waitEnded(taskId, signal)
     }

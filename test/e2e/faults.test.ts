@@ -58,7 +58,7 @@ t.test('a cluster in trouble loses nothing and says what is wrong', async (t) =>
       '--',
       'sh',
       '-c',
-      'head -c 1000000000 /dev/zero | tr "\\0" "x" | fold -w 1000; echo the end'
+      'head -c 1000000000 /dev/zero | tr "\\0" "x" | fold -w 1000; echo; echo the end'
     )
     t.equal(ran.code, 0, ran.stderr)
     await cluster.hearth(['task', 'wait', 'loud'])

@@ -58,6 +58,7 @@ t.test('attach to a terminal', { skip: noContainers }, async (t) => {
     await b.saw('left-7')
     b.cut()
     await until(() => agent.streams.open === 0)
+    t.pass('both have let go')
   })
 
   t.test('ends with the status of the task', async (t) => {

@@ -64,6 +64,13 @@ t.test('exec with a terminal', { skip: noContainers }, async (t) => {
     t.equal(s.stdout().length, 8_000_000)
   })
 
+  t.test('ends with its program, even where a daemon keeps the terminal open', async (t) => {
+    const s = await exec({ arguments: ['sh', '-c', '(trap "" HUP; sleep 3) & echo left; exit 2'] })
+    t.same(await s.end, { exitCode: 2 })
+    t.match(s.stdout(), 'left')
+    await until(() => container.programs().length === 0)
+  })
+
   t.test('takes more input than a terminal holds, as the program reads it', async (t) => {
     const s = await exec({ arguments: ['sh', '-c', 'stty raw -echo; echo ready; head -c 1000000 | wc -c'] })
     await s.saw('ready')
@@ -91,6 +98,11 @@ t.test('exec with a terminal', { skip: noContainers }, async (t) => {
     const deaf = await exec({ arguments: ['sh', '-c', 'trap "" HUP TERM INT; echo deaf; while true; do sleep 0.02; done'] })
     await deaf.saw('deaf')
     deaf.cut()
+    await until(() => agent.streams.open === 0 && container.programs().length === 0)
+    const full = await exec({ arguments: ['sh', '-c', 'stty raw; trap "" HUP; echo full; while true; do sleep 0.02; done'] })
+    await full.saw('full')
+    full.send(channels.stdin, Buffer.alloc(200_000, 'x'))
+    full.cut()
     await until(() => agent.streams.open === 0 && container.programs().length === 0)
     t.same(
       readdirSync(container.bundleDir).filter((name) => name.startsWith('exec-')),

@@ -2,7 +2,12 @@ import t from 'tap'
 import { readMasterConfig } from '../../master/config.ts'
 
 t.test('flag over environment over default', async (t) => {
-  t.match(readMasterConfig([], {}), { stateDir: '/var/lib/hearth', http: { host: '127.0.0.1', port: 7340 }, agentListen: undefined, logLevel: 'info' })
+  t.match(readMasterConfig([], {}), {
+    stateDir: '/var/lib/hearth',
+    http: { host: '127.0.0.1', port: 7340 },
+    agentListen: undefined,
+    logLevel: 'info'
+  })
   const env = { HEARTH_STATE_DIR: '/env', HEARTH_HTTP: '[::1]:0' }
   t.match(readMasterConfig([], env), { stateDir: '/env', runDir: '/env/run', http: { host: '::1', port: 0 } })
   t.match(readMasterConfig(['--state-dir', '/flag', '--http=off'], env), { stateDir: '/flag', http: undefined })

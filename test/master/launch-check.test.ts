@@ -12,9 +12,17 @@ t.test('a group is launched only where it belongs and fits', async (t) => {
   const table: readonly [string, Init<TaskGroup>, object][] = [
     ['a plain task', {}, { kind: 'fits', taskId: 'a', resources: [] }],
     ['all of the offer', { tasks: [{ taskId: 'a', resources: [scalar('cpus', 1_000)] }] }, { kind: 'fits' }],
-    ['too much', { tasks: [{ taskId: 'a', resources: [scalar('cpus', 1_001)] }] }, { state: 'dropped', reason: 'invalid_offers', message: /cpus 1.001/ }],
+    [
+      'too much',
+      { tasks: [{ taskId: 'a', resources: [scalar('cpus', 1_001)] }] },
+      { state: 'dropped', reason: 'invalid_offers', message: /cpus 1.001/ }
+    ],
     ['a resource that is not offered', { tasks: [{ taskId: 'a', resources: [scalar('gpus', 1)] }] }, { state: 'dropped' }],
-    ['a resource without a name', { tasks: [{ taskId: 'a', resources: [{ kind: 'scalar', scalar: 1 }] }] }, { state: 'error', reason: 'task_invalid' }],
+    [
+      'a resource without a name',
+      { tasks: [{ taskId: 'a', resources: [{ kind: 'scalar', scalar: 1 }] }] },
+      { state: 'error', reason: 'task_invalid' }
+    ],
     ['nothing', { tasks: [] }, { state: 'error', reason: 'unsupported_request', message: /exactly one/ }],
     ['a pod', { tasks: [{ taskId: 'a' }, { taskId: 'b' }] }, { state: 'error', reason: 'unsupported_request' }],
     ['an executor', { executor: { executorId: 'x' } }, { state: 'error', reason: 'unsupported_request' }],

@@ -11,7 +11,11 @@ t.test('an offer is used up once: accepted, declined, rescinded or timed out', a
   const offers = new Offers({ timeoutMs: 10 })
   const one = made(offers, 'a')
   const two = made(offers, 'a')
-  t.equal(scalarOf(offers.take('f', [one.offerId, two.offerId, one.offerId]).resources, 'cpus'), 200, 'offers of one agent add up')
+  t.equal(
+    scalarOf(offers.take('f', [one.offerId, two.offerId, one.offerId]).resources, 'cpus'),
+    200,
+    'offers of one agent add up'
+  )
   t.throws(() => offers.take('f', [one.offerId]), { code: 'conflict' })
   const three = made(offers, 'a')
   t.same(offers.decline('g', [three.offerId]), [], 'not by another framework')

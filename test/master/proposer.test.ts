@@ -49,7 +49,10 @@ t.test('an aborted wait leaves its session behind: the next command cannot be ta
   stop.abort(new Error('enough'))
   await t.rejects(left, /enough/)
   for (const key of ['b', 'c', 'd']) await proposer.propose(write(key, 0), never)
-  t.same([...replica.state.storeOf('f').scan()].map((r) => r.key), ['b', 'c', 'd'])
+  t.same(
+    [...replica.state.storeOf('f').scan()].map((r) => r.key),
+    ['b', 'c', 'd']
+  )
 })
 
 t.test('more than can wait are refused, the others come through', async (t) => {

@@ -37,7 +37,7 @@ t.test('what was committed against what the ledger says', async (t) => {
   for (const [name, got, wanted] of table) t.same(got, wanted, name)
 })
 
-t.test('nothing that runs is ever forgotten, and everything committed is looked after', async (t) => {
+t.test('nothing that runs is ever forgotten, and everything committed is looked after', async () => {
   const id = fc.constantFrom('a', 'b', 'c', 'd')
   const e = fc.tuple(id, fc.boolean(), fc.boolean(), fc.boolean())
   const r = fc.tuple(id, fc.constantFrom<TaskState>('staging', 'running', 'finished', 'lost'))

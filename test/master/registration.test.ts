@@ -41,7 +41,7 @@ async function running(t: Test, master: TestMaster, more: object = {}): Promise<
 }
 
 t.test('a task goes on while its agent is away, is shown as unreachable, and is back with it', async (t) => {
-  const master = await startTestMaster({ heartbeatMs: 20, missedBeats: 2 })
+  const master = await startTestMaster({ heartbeatMs: 50, missedBeats: 4 })
   t.teardown(() => master.stop())
   const { agent, launch } = await running(t, master)
   agent.close()
@@ -99,7 +99,7 @@ t.test('a launch without an answer is sent again, then given up by name of its s
 })
 
 t.test('a task that never starts is stopped by the long stop', async (t) => {
-  const master = await startTestMaster({ startMs: 30 })
+  const master = await startTestMaster({ deliveryMs: 30, startMs: 30 })
   t.teardown(() => master.stop())
   const agent = await joined(t, master)
   await master.call('POST', '/v1/tasks', { name: 'a', image: 'host' })
@@ -132,9 +132,19 @@ t.test('what the agent has and the master does not know is ended and forgotten',
   const master = await startTestMaster()
   t.teardown(() => master.stop())
   const ids = { frameworkId: 'hearth-tasks', attempt: 1 }
-  const live = { ...ids, taskId: 'live', containerId: newContainerId(), resources: [{ name: 'cpus', kind: 'scalar', scalar: 700 }] } as const
+  const live = {
+    ...ids,
+    taskId: 'live',
+    containerId: newContainerId(),
+    resources: [{ name: 'cpus', kind: 'scalar', scalar: 700 }]
+  } as const
   const dead = { ...ids, taskId: 'dead', containerId: newContainerId() }
-  const agent = await joined(t, master, { tasks: [{ ...live, state: 'running' }, { ...dead, state: 'finished' }] })
+  const agent = await joined(t, master, {
+    tasks: [
+      { ...live, state: 'running' },
+      { ...dead, state: 'finished' }
+    ]
+  })
   t.match(await agent.next('Kill'), { taskId: 'live', attempt: 1 })
   t.match(await agent.next('Forget'), { taskId: 'dead' })
   t.match((await master.call('GET', '/v1/nodes')).body.nodes[0].used, [{ name: 'cpus', scalar: 700 }], 'until it ends it counts')
@@ -182,7 +192,11 @@ t.test('after the master’s own restart every task is where it was', async (t) 
 
   const second = await startTestMaster({}, first.replica)
   t.teardown(() => second.stop())
-  t.match((await second.call('GET', '/v1/tasks/a')).body, { state: 'staging', message: /waits for its node/, nodeId: agent.agentId })
+  t.match((await second.call('GET', '/v1/tasks/a')).body, {
+    state: 'staging',
+    message: /waits for its node/,
+    nodeId: agent.agentId
+  })
   t.match((await second.call('GET', '/v1/tasks/done')).body, { state: 'finished', exitCode: 0 })
   const tasks = [reportOf(launch, { state: 'running' }), reportOf(done, { state: 'finished' })]
   const back = await joined(t, second, { tasks }, agent.agentId)

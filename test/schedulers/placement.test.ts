@@ -5,7 +5,12 @@ import { place, whyItWaits } from '../../schedulers/placement.ts'
 
 const mib = 1024 * 1024
 const offer = (offerId: string, cpus: number, mem: number, role = '*') =>
-  completeMessage('Offer', { offerId, hostname: `host-${offerId}`, role, resources: [scalar('cpus', cpus), scalar('mem', mem * mib)] })
+  completeMessage('Offer', {
+    offerId,
+    hostname: `host-${offerId}`,
+    role,
+    resources: [scalar('cpus', cpus), scalar('mem', mem * mib)]
+  })
 const wish = (key: string, cpus: number, mem: number, role = '*') => ({
   key,
   role,
@@ -20,13 +25,22 @@ t.test('wishes are placed where the most memory is free, and never beyond an off
     ['both fit into one', place([wish('a', 500, 32), wish('b', 500, 32)], [offer('o', 1_000, 64)]), { o: ['a', 'b'] }, []],
     ['the second waits', place([wish('a', 600, 1), wish('b', 600, 1)], [offer('o', 1_000, 64)]), { o: ['a'] }, ['b']],
     ['a small one passes a large one', place([wish('a', 9_000, 1), wish('b', 1, 1)], [offer('o', 10, 64)]), { o: ['b'] }, ['a']],
-    ['they spread', place([wish('a', 100, 32), wish('b', 100, 32)], [offer('o', 1_000, 64), offer('p', 1_000, 60)]), { o: ['a'], p: ['b'] }, []],
+    [
+      'they spread',
+      place([wish('a', 100, 32), wish('b', 100, 32)], [offer('o', 1_000, 64), offer('p', 1_000, 60)]),
+      { o: ['a'], p: ['b'] },
+      []
+    ],
     ['another role is not served', place([wish('a', 100, 1, 'db')], [offer('o', 1_000, 64)]), {}, ['a']],
     ['who asks for nothing fits anywhere', place([wish('a', 0, 0)], [offer('o', 10, 1)]), { o: ['a'] }, []]
   ]
   for (const [name, got, taken, left] of table) {
     t.same(Object.fromEntries(got.taken), taken, name)
-    t.same(got.left.map((w) => w.key), left, name)
+    t.same(
+      got.left.map((w) => w.key),
+      left,
+      name
+    )
   }
 })
 

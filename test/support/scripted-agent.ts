@@ -8,7 +8,7 @@ import { decodeWire, encodeWire, type WireMessage, type WireName } from '../../p
 
 export const mebibyte = 1024 * 1024
 
-/** An agent that does what a test says, over a real socket: frames go out and come in, nothing happens by itself. */
+/** An agent that does what a test says, over a real socket. Once it has joined it beats; nothing else happens by itself. */
 export class ScriptedAgent {
   readonly agentId: string
   readonly closed: Promise<void>
@@ -53,11 +53,15 @@ export class ScriptedAgent {
     this.send('Register', { agentId: this.agentId, hostname: 'scripted', bootId: 'boot-1', resources, version: 'test', ...more })
   }
 
+  /** Comes in and registers, and sends heartbeats from then on. */
   async join(token: string, more: Init<Register> = {}): Promise<void> {
     this.hello(token)
-    await this.next('Welcome')
+    const { heartbeatMs } = await this.next('Welcome')
     this.register(more)
     await this.next('Registered')
+    let sequence = 0
+    const beat = setInterval(() => this.send('Heartbeat', { sequence: ++sequence }), heartbeatMs / 2)
+    this.#socket.once('close', () => clearInterval(beat))
   }
 
   /** The next message of a kind, whatever came before it; those of other kinds stay for later. Rejects when the link closes. */

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { silentLog } from '../../base/log.ts'
 import { inOrder } from '../../base/service.ts'
 import { type CoreConfig, coreDefaults } from '../../master/core.ts'
-import { composeMaster } from '../../master/main.ts'
+import { composeMaster, taskDefaults } from '../../master/main.ts'
 import { newClusterId, newNodeId } from '../../proto/ids.ts'
 import { MemoryReplica } from './memory-replica.ts'
 
@@ -31,7 +31,11 @@ export const agentToken = 'agent-token-of-the-test'
 export const operatorToken = 'operator-token-of-the-test'
 
 /** A whole master around a replica in memory, in a folder of its own. */
-export async function startTestMaster(core: Partial<CoreConfig> = {}, replica = new MemoryReplica()): Promise<TestMaster> {
+export async function startTestMaster(
+  core: Partial<CoreConfig> = {},
+  replica = new MemoryReplica(),
+  tasks: { readonly keepEnded?: number; readonly removeAfterMs?: number } = {}
+): Promise<TestMaster> {
   const dir = await mkdtemp(join(tmpdir(), 'hearth-'))
   const clusterId = newClusterId()
   if (replica.state.clusterId === '') await replica.propose('', 0, { initCluster: { clusterId } })
@@ -44,7 +48,8 @@ export async function startTestMaster(core: Partial<CoreConfig> = {}, replica = 
       operatorToken,
       agentToken,
       socketGroup: undefined,
-      core: { ...coreDefaults, ...core }
+      core: { ...coreDefaults, ...core },
+      tasks: { ...taskDefaults, ...tasks }
     }
   )
   const services = inOrder('test master', master.services, () => AbortSignal.timeout(2_000))

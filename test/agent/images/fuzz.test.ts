@@ -11,7 +11,7 @@ import { isFault } from '../../../base/fault.ts'
 import { archiveOf, contentOf, importBytes, isRoot, type Node, ociLayout, scratch, storeBench, tarOf } from './fixtures.ts'
 
 const skip = isRoot ? false : 'needs root: owners and device nodes must be set'
-const runs = Number(process.env['FUZZ_RUNS'] ?? '250')
+const runs = Number(process.env['FUZZ_RUNS'] ?? '150')
 
 const layer = tarOf([
   { name: 'bin/', type: '5' },
@@ -170,6 +170,6 @@ t.test('through the child, a damaged archive leaves the store as it was', { skip
       const after = await contentOf(storeDirectory)
       if (after !== before) throw new Error(`left behind:\n${after}\ninstead of\n${before}`)
     }),
-    { numRuns: 12 }
+    { numRuns: 6 }
   )
 })

@@ -1,10 +1,17 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { pack } from 'tar-stream'
+import { systemExec } from '../../../agent/host/exec.ts'
+import { defaultImageLimits } from '../../../agent/images/limits.ts'
+import { openImageStore } from '../../../agent/images/store.ts'
+import { Unpacking } from '../../../agent/images/unpack.ts'
+import { systemClock } from '../../../base/clock.ts'
 import { isFault } from '../../../base/fault.ts'
-import { type Bench, contentOf, importBytes, isRoot, type Node, never, run, storeBench, tarOf } from './fixtures.ts'
+import { silentLog } from '../../../base/log.ts'
+import { type Bench, contentOf, importBytes, isRoot, type Node, never, run, scratch, storeBench, tarOf } from './fixtures.ts'
 
 const skip = isRoot ? false : 'needs root: owners and device nodes must be set'
 
@@ -105,9 +112,28 @@ const hostile: readonly (readonly [string, readonly Node[], string, RegExp])[] =
   ['nothing at all', [], 'invalid', /empty/]
 ]
 
-t.test('a hostile archive is refused in one sentence, and nothing is left of it', { skip }, async (t) => {
+t.test('a hostile archive is refused in one sentence that names the entry', { skip }, async (t) => {
+  const directory = await scratch(t)
+  for (const [at, [what, nodes, code, words]] of hostile.entries()) {
+    const draft = join(directory, `${at}`)
+    await mkdir(draft)
+    const limits = { ...defaultImageLimits, reserveBytes: 0 }
+    const request = {
+      draft,
+      finished: directory,
+      kind: 'rootfs' as const,
+      name: 'bad:1',
+      platform: { os: 'linux', architecture: 'amd64' },
+      limits
+    }
+    const unpacking = new Unpacking(request, () => undefined).run(Readable.from([tarOf(nodes)]))
+    await t.rejects(unpacking, { name: 'Fault', code, message: words }, what)
+  }
+})
+
+t.test('a hostile archive leaves nothing in the store', { skip }, async (t) => {
   const bench = await storeBench(t)
-  for (const [what, nodes, code, words] of hostile) {
+  for (const [what, nodes, code, words] of hostile.filter((_, at) => at % 8 === 0)) {
     await t.test(what, (t) => refuses(t, bench, tarOf(nodes), code, words))
   }
 })
@@ -195,11 +221,6 @@ t.test('a full disk in the middle of unpacking leaves nothing', { skip }, async 
   await mkdir(small)
   await run('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=700', 'tmpfs', small])
   t.teardown(() => run('umount', [small]))
-  const { openImageStore } = await import('../../../agent/images/store.ts')
-  const { systemExec } = await import('../../../agent/host/exec.ts')
-  const { silentLog } = await import('../../../base/log.ts')
-  const { systemClock } = await import('../../../base/clock.ts')
-  const { defaultImageLimits } = await import('../../../agent/images/limits.ts')
   const store = await openImageStore(
     { exec: systemExec, log: silentLog, clock: systemClock },
     { directory: join(small, 'store'), unpackProgram: bench.unpackProgram, limits: { ...defaultImageLimits, reserveBytes: 0 } }

@@ -1,5 +1,7 @@
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import type { ImageStore } from '../../../agent/ports.ts'
 import {
@@ -152,6 +154,26 @@ t.test('an archive that stops arriving leaves nothing', { skip }, async (t) => {
   })
   await t.rejects(importBytes(bench.store, archive, 'x'), { code: 'unavailable', message: /stopped arriving/ })
   t.equal(await contentOf(bench.storeDirectory), before)
+})
+
+t.test('an import lets go of what it has passed on', { skip }, async (t) => {
+  const { store } = await storeBench(t)
+  setFlagsFromString('--expose-gc')
+  const collectGarbage = runInNewContext('gc') as () => void
+  const archive = tarOf([{ name: 'a', content: Buffer.alloc(8_000_000, 'a') }])
+  const given: WeakRef<Buffer>[] = []
+  let alive = 0
+  const chunks = async function* (): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < archive.length; at += 40_000) {
+      const chunk = Buffer.from(archive.subarray(at, at + 40_000))
+      given.push(new WeakRef(chunk))
+      yield chunk
+    }
+    collectGarbage()
+    alive = given.filter((one) => one.deref() !== undefined).length
+  }
+  await importBytes(store, chunks(), 'x')
+  t.ok(given.length > 100 && alive < 20, `${alive} of ${given.length} chunks are still there`)
 })
 
 t.test('a third import at the same time is told to wait', { skip }, async (t) => {

@@ -80,7 +80,7 @@ t.test('reserved resources go to their role and the roles below it', async (t) =
   )
 })
 
-t.test('no agent is ever offered out beyond what is free, and each at most once a round', async (t) => {
+t.test('no agent is ever offered out beyond what is free, and each at most once a round', async () => {
   const amount = fc.tuple(fc.integer({ min: 0, max: 4_000 }), fc.integer({ min: 0, max: 16 }))
   const claimant = fc.record({ frameworkId: fc.constantFrom('f', 'g', 'h'), role: fc.constantFrom('*', 'x'), held: amount })
   fc.assert(

@@ -68,15 +68,18 @@ t.test('a second live agent of the same id is refused, the first one stays', asy
   second.register()
   t.match(await second.next('Refusal'), { code: 'conflict', message: /connected already/ })
   await second.closed
-  first.send('Heartbeat', { sequence: 4 })
-  t.same(await first.next('HeartbeatAnswer'), { sequence: 4 })
+  first.send('Heartbeat', { sequence: 444 })
+  while ((await first.next('HeartbeatAnswer')).sequence !== 444) t.pass('an answer to an earlier one')
 })
 
-t.test('who says nothing is put out, during the handshake and after it', async (t) => {
+t.test('who says nothing is put out', async (t) => {
   const master = await startTestMaster({ heartbeatMs: 10, missedBeats: 3 })
   t.teardown(() => master.stop())
   const agent = new ScriptedAgent(master.agents)
-  await agent.join(master.token)
+  agent.hello(master.token)
+  await agent.next('Welcome')
+  agent.register()
+  await agent.next('Registered')
   await agent.closed
   t.pass('a silent agent is disconnected')
 })

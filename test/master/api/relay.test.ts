@@ -118,8 +118,8 @@ t.test('the master never sends more than it was given credit for', async (t) => 
   let got = 0
   while (got < streamWindow) got += (await agent.next('StreamData')).data.length
   t.equal(got, streamWindow)
-  agent.send('Heartbeat', { sequence: 1 })
-  await agent.next('HeartbeatAnswer')
+  agent.send('Heartbeat', { sequence: 444 })
+  while ((await agent.next('HeartbeatAnswer')).sequence !== 444) t.pass('an answer to an earlier one')
   t.equal(agent.count('StreamData'), 0, 'not one byte more')
   while (got < big.length) {
     agent.send('StreamCredit', { stream, bytes: 100_000 })

@@ -60,7 +60,8 @@ t.test('a view tells one story', async (t) => {
 })
 
 t.test('beyond what is kept, the oldest ended ones go', async (t) => {
-  const at = (taskId: string, atMs: number, state: TaskStatus['state'] = 'finished'): TaskRecord => record({}, { state, atMs }, { taskId })
+  const at = (taskId: string, atMs: number, state: TaskStatus['state'] = 'finished'): TaskRecord =>
+    record({}, { state, atMs }, { taskId })
   t.same(surplus([at('a', 3), at('b', 1), at('c', 2), at('d', 0, 'running')], 1), ['b', 'c'])
   t.same(surplus([at('a', 3), at('b', 1)], 2), [])
 })

@@ -1,0 +1,111 @@
+import t from 'tap'
+import { encodeMessage } from '../../../proto/codec.ts'
+import { MemoryReplica } from '../../support/memory-replica.ts'
+import { ScriptedAgent } from '../../support/scripted-agent.ts'
+import { startTestMaster, type TestMaster } from '../../support/test-master.ts'
+
+type Test = { teardown(work: () => unknown): void }
+
+async function withAgent(t: Test, master: TestMaster): Promise<ScriptedAgent> {
+  const agent = new ScriptedAgent(master.agents)
+  t.teardown(() => agent.close())
+  await agent.join(master.token)
+  return agent
+}
+
+t.test('a task that removes itself can be read for a while and is then gone everywhere', async (t) => {
+  const master = await startTestMaster({}, new MemoryReplica(), { removeAfterMs: 100 })
+  t.teardown(() => master.stop())
+  const agent = await withAgent(t, master)
+  await master.call('POST', '/v1/tasks', { name: 'a', image: 'host', removeWhenDone: true })
+  const launch = await agent.takeLaunch()
+  agent.status(launch, { state: 'finished', exitCode: 0 })
+  t.match((await master.call('GET', '/v1/tasks/a/wait')).body, { state: 'finished', removeWhenDone: true })
+  t.match(await agent.next('Forget'), { taskId: 'a' })
+  t.equal((await master.call('GET', '/v1/tasks/a')).status, 404)
+  t.equal(master.replica.state.assignments.size, 0)
+  t.equal(master.replica.state.storeOf('hearth-tasks').size, 0)
+  t.equal((await master.call('POST', '/v1/tasks', { name: 'a', image: 'host' })).status, 201, 'its name is free')
+})
+
+t.test('of the ended ones only so many are kept, the oldest go first', async (t) => {
+  const master = await startTestMaster({}, new MemoryReplica(), { keepEnded: 2 })
+  t.teardown(() => master.stop())
+  const agent = await withAgent(t, master)
+  for (const [i, name] of ['a', 'b', 'c', 'd'].entries()) {
+    await master.call('POST', '/v1/tasks', { name, image: 'host' })
+    const launch = await agent.takeLaunch()
+    agent.status(launch, { state: 'finished', exitCode: 0, atMs: i })
+    await agent.next('StatusAcknowledgement')
+  }
+  t.match(await agent.next('Forget'), { taskId: 'a' })
+  t.match(await agent.next('Forget'), { taskId: 'b' })
+  const { body } = await master.call('GET', '/v1/tasks')
+  t.same(
+    body.tasks.map((task: { readonly taskId: string }) => task.taskId),
+    ['c', 'd']
+  )
+})
+
+t.test('a removal that a crash cut short is finished at the next start', async (t) => {
+  const first = await startTestMaster()
+  const agent = await withAgent(t, first)
+  await first.call('POST', '/v1/tasks', { name: 'a', image: 'host' })
+  const launch = await agent.takeLaunch()
+  agent.status(launch, { state: 'finished', exitCode: 0 })
+  await first.call('GET', '/v1/tasks/a/wait')
+  await first.stop()
+  const writes = [{ key: 'task/a', value: new Uint8Array(), remove: true }]
+  await first.replica.propose('', 0, { storeTransaction: { frameworkId: 'hearth-tasks', writes } })
+  t.equal(first.replica.state.assignments.size, 1)
+
+  const second = await startTestMaster({}, first.replica)
+  t.teardown(() => second.stop())
+  while (first.replica.state.assignments.size > 0) await new Promise((resolve) => setImmediate(resolve))
+  t.same((await second.call('GET', '/v1/tasks')).body, { tasks: [] })
+})
+
+t.test('a kill that was committed before a crash is carried out after it', async (t) => {
+  const first = await startTestMaster()
+  const agent = await withAgent(t, first)
+  await first.call('POST', '/v1/tasks', { name: 'a', image: 'host' })
+  const launch = await agent.takeLaunch()
+  agent.status(launch, { state: 'running' })
+  await agent.next('StatusAcknowledgement')
+  await first.call('POST', '/v1/tasks/a/kill', { signal: 'SIGHUP', graceMs: 9 })
+  await first.stop()
+
+  const second = await startTestMaster({}, first.replica)
+  t.teardown(() => second.stop())
+  const back = new ScriptedAgent(second.agents, agent.agentId)
+  t.teardown(() => back.close())
+  const { frameworkId, taskId, attempt, containerId } = launch
+  const ids = { frameworkId, taskId, attempt, containerId }
+  await back.join(second.token, { tasks: [{ ...ids, state: 'running', latest: { ...ids, state: 'running', number: 1 } }] })
+  t.match(await back.next('Kill'), { taskId: 'a', policy: { signal: 'SIGHUP', graceMs: 9 } })
+})
+
+t.test('a wish that was committed before a crash is launched after it', async (t) => {
+  const first = await startTestMaster()
+  await first.call('POST', '/v1/tasks', { name: 'a', image: 'host' })
+  await first.stop()
+  const second = await startTestMaster({}, first.replica)
+  t.teardown(() => second.stop())
+  const agent = await withAgent(t, second)
+  t.match(await agent.takeLaunch(), { taskId: 'a', attempt: 1 })
+})
+
+t.test('a stored wish that cannot be read is told, the others live on', async (t) => {
+  const first = await startTestMaster()
+  await first.call('POST', '/v1/tasks', { name: 'good', image: 'host' })
+  await first.stop()
+  const writes = [{ key: 'task/empty', value: encodeMessage('TaskWish', {}), remove: false }]
+  await first.replica.propose('', 0, { storeTransaction: { frameworkId: 'hearth-tasks', writes } })
+  const second = await startTestMaster({}, first.replica)
+  t.teardown(() => second.stop())
+  const { body } = await second.call('GET', '/v1/tasks')
+  t.same(
+    body.tasks.map((task: { readonly taskId: string }) => task.taskId),
+    ['good']
+  )
+})
