@@ -14,6 +14,7 @@ import { readCgroupLayout } from '../isolators/cgroup2/layout.ts'
 import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
 import { newNodeId } from '../proto/ids.ts'
 import { type AgentConfig, readAgentConfig } from './config.ts'
+import { Garbage } from './garbage.ts'
 import { systemRoots } from './host/cgroups.ts'
 import { systemExec } from './host/exec.ts'
 import { type HostFacts, readHostFacts } from './host/facts.ts'
@@ -35,6 +36,7 @@ import { Tasks } from './tasks.ts'
 const programs = dirname(fileURLToPath(import.meta.url))
 const stopWithinMs = 10_000
 const stopWorkloadsWithinMs = 60_000
+const collectEveryMs = 3_600_000
 
 /** Runs an agent until SIGTERM. Its tasks go on without it. Resolves with the exit code. */
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
@@ -123,7 +125,8 @@ async function compose(config: AgentConfig, facts: HostFacts, ledger: Ledger, lo
     cgroups: facts.cgroups.mode,
     running: tasks.running,
     capabilities: facts.capabilities,
-    quarantined: ledger.quarantined
+    quarantined: ledger.quarantined,
+    diskFull: ledger.low
   })
   const inUse = (): ReadonlySet<string> =>
     new Set(tasks.list().flatMap((r) => (r.removed.aborted || r.imageDigest === undefined ? [] : [r.imageDigest])))
@@ -137,8 +140,9 @@ async function compose(config: AgentConfig, facts: HostFacts, ledger: Ledger, lo
       registration: { ...facts, version: hearthVersion }
     }
   )
+  const garbage = new Garbage({ images, inUse, clock, log }, { everyMs: collectEveryMs })
   const socket = serveLocalApi({ router, log }, { path: join(runDir, 'agent.sock'), mode: 0o660, group: 'hearth' })
-  return { runtime, tasks, services: [socket, registration] }
+  return { runtime, tasks, services: [rotation, outbox, garbage, socket, registration] }
 }
 
 /** Every path below /v1/images that comes here is one the image routes know or refuse. */

@@ -114,9 +114,9 @@ function recoverGone(containerId: string, task: LedgerTask, bootId: string): Rec
 const hasEnded = ({ latest }: LedgerTask): boolean =>
   latest !== null && latest.state !== 'unspecified_state' && isTerminal(latest.state)
 
-/** Boot-bound objects carry the boot they were made in. */
-const isOfAnotherBoot = ({ objects }: LedgerTask, bootId: string): boolean =>
-  [...objects.values()].some((object) => object.bootId !== '' && object.bootId !== bootId)
+/** Boot-bound objects carry the boot they were made in, a task's row the one it was accepted in. */
+const isOfAnotherBoot = ({ row, objects }: LedgerTask, bootId: string): boolean =>
+  [row, ...objects.values()].some((record) => record.bootId !== '' && record.bootId !== bootId)
 
 function hasRun({ latest, objects }: LedgerTask): boolean {
   if (latest?.state === 'running' || latest?.state === 'killing') return true

@@ -58,6 +58,8 @@ export function bareRequest(config: RequestConfig, containerId: string, task: Ta
       gid: 0,
       additionalGids: [],
       terminal: task?.process?.terminal ?? false,
+      rows: task?.process?.rows ?? 0,
+      columns: task?.process?.columns ?? 0,
       hostname: config.hostname
     },
     seccomp: 'default',

@@ -62,7 +62,8 @@ export class Tasks implements LocalTasks {
       attempt: launch.attempt,
       containerId: launch.containerId,
       specDigest: launch.specDigest,
-      atMs: Math.round(this.#parts.clock.wallMs())
+      atMs: Math.round(this.#parts.clock.wallMs()),
+      bootId: this.#config.bootId
     }
     const answer = {
       frameworkId: launch.group?.frameworkId ?? '',

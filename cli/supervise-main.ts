@@ -49,7 +49,7 @@ export function daemonPlan(name: 'master' | 'agent', layout: StateLayout, http: 
     env: {
       ...Object.fromEntries(defined),
       HEARTH_STATE_DIR: layout.stateDir,
-      ...(name === 'agent' ? { UV_THREADPOOL_SIZE: '8' } : {})
+      UV_THREADPOOL_SIZE: '8'
     },
     logFile: daemonLog(layout, name)
   }

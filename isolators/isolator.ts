@@ -78,6 +78,9 @@ export interface ProcessRequest {
   readonly gid: number
   readonly additionalGids: readonly number[]
   readonly terminal: boolean
+  /** Size of the terminal at its start; 0 where it is not known. */
+  readonly rows: number
+  readonly columns: number
   readonly hostname: string
 }
 

@@ -1,4 +1,4 @@
-// Makes a fresh clone ready: Node's version, npm dependencies, host tools. Runs before `npm ci`, so it imports nothing but Node.
+// Makes a fresh clone ready: Node's version, npm dependencies, host tools. Runs before npm has installed anything, so it imports nothing but Node.
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -37,12 +37,14 @@ function readPackages(path) {
 
 export function installDependencies() {
   if (dependenciesAreCurrent()) return
-  console.log('hearth: installing npm dependencies (npm ci)')
-  const run = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, encoding: 'utf8' })
+  console.log('hearth: installing npm dependencies')
+  // Not `npm ci`: it refuses a lock file in which a registry's mirror had no optional package of some other platform to name.
+  const args = ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']
+  const run = spawnSync('npm', args, { cwd: root, encoding: 'utf8' })
   if (run.error !== undefined) giveUp(`npm could not be run (${run.error.message}); install npm and try again.`)
   if (run.status === 0) return
   console.error(run.stdout + run.stderr)
-  giveUp('npm ci failed, see above.')
+  giveUp('npm install failed, see above.')
 }
 
 const needs = { run: ['run'], start: ['run', 'start'], test: ['run', 'start', 'test'] }

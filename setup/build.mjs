@@ -1,6 +1,6 @@
 // Bundles every program to one CommonJS file in dist/; native add-ons lie beside them. `--partial` goes on
 // without rooms that are not there.
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { bootstrap, giveUp, root } from './bootstrap.mjs'
@@ -15,10 +15,7 @@ const programs = [
 ]
 
 /** Loaded by terminal.cjs alone, a short-lived child. koffi looks for `linux_x64/koffi.node` beside the program itself. */
-const addons = [
-  { from: 'node_modules/@koromix/koffi-linux-x64/linux_x64/koffi.node', to: 'linux_x64/koffi.node' },
-  { from: 'node_modules/@lydell/node-pty-linux-x64/pty.node', to: 'pty.node' }
-]
+const addons = [{ from: 'node_modules/@koromix/koffi-linux-x64/linux_x64/koffi.node', to: 'linux_x64/koffi.node' }]
 
 /** The one place that turns a room's `main` into a process. */
 const entry = (source) => `
@@ -27,17 +24,6 @@ main(process.argv.slice(2), process.env).then(
   (code) => { if (typeof code === 'number') process.exitCode = code },
   (e) => { console.error(e); process.exit(70) }
 )`
-
-/** node-pty looks its add-on up in node_modules; ours lies beside the program. */
-const ptyBesideProgram = {
-  name: 'pty-beside-program',
-  setup(build) {
-    build.onLoad({ filter: /@lydell[/\\]node-pty[/\\]requireBinary\.js$/ }, () => ({
-      contents: "exports.requireBinary = (file) => require(require('node:path').join(__dirname, file))",
-      loader: 'js'
-    }))
-  }
-}
 
 /** commander could start programs as subcommands; we never do, and what it loads for that costs each command milliseconds. */
 const noSubprograms = {
@@ -66,7 +52,7 @@ async function bundle(program, version) {
     write: false,
     banner: { js: '#!/usr/bin/env node\nconst importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
     define: { 'import.meta.url': 'importMetaUrl', HEARTH_VERSION: JSON.stringify(version) },
-    plugins: [ptyBesideProgram, noSubprograms]
+    plugins: [noSubprograms]
   })
   return result.outputFiles[0].contents
 }
@@ -79,6 +65,12 @@ function put(path, bytes, mode) {
   chmodSync(`${path}.draft`, mode)
   renameSync(`${path}.draft`, path)
   return true
+}
+
+/** npx looks for a command among the installed packages only, and this package is not installed in itself. */
+function linkCommand() {
+  const link = join(root, 'node_modules/.bin/hearth')
+  if (lstatSync(link, { throwIfNoEntry: false }) === undefined) symlinkSync('../../dist/hearth.cjs', link)
 }
 
 /** The files of proto/gen that no longer say what proto/*.proto say. */
@@ -105,6 +97,7 @@ export async function build({ partial = false } = {}) {
   for (const a of addons) {
     if (existsSync(join(root, a.from))) put(join(root, 'dist', a.to), readFileSync(join(root, a.from)), 0o644)
   }
+  linkCommand()
   return changed
 }
 

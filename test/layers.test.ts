@@ -22,17 +22,7 @@ const may: Readonly<Record<string, readonly string[]>> = {
     'npm:tar-stream',
     'npm:systeminformation'
   ],
-  'agent/host': [
-    'agent',
-    'base',
-    'proto',
-    'isolators',
-    'node:',
-    'npm:execa',
-    'npm:systeminformation',
-    'npm:koffi',
-    'npm:@lydell/node-pty'
-  ],
+  'agent/host': ['agent', 'base', 'proto', 'isolators', 'node:', 'npm:execa', 'npm:systeminformation', 'npm:koffi'],
   'master/raft': [],
   'master/state': ['base', 'proto'],
   'master/allocator': ['base', 'proto'],

@@ -111,7 +111,7 @@ export async function loadLibc(): Promise<Libc> {
     becomeSubreaper: () => void checked(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 'the part of a reaper'),
     exitOf(pid) {
       const status = Buffer.alloc(4)
-      if (waitpid(pid, status, WNOHANG) !== pid) return undefined
+      if (checked(waitpid(pid, status, WNOHANG), 'the exit of the program') !== pid) return undefined
       const word = status.readInt32LE(0)
       const signal = word & 0x7f
       return signal === 0 ? (word >> 8) & 0xff : 128 + signal

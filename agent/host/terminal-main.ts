@@ -36,7 +36,7 @@ export async function main(argv: readonly string[]): Promise<void> {
 function clientGone(): AbortSignal {
   const controller = new AbortController()
   const parent = process.ppid
-  process.once('SIGHUP', () => controller.abort())
+  process.on('SIGHUP', () => controller.abort())
   const look = (): void => {
     if (process.ppid !== parent) controller.abort()
   }

@@ -147,7 +147,11 @@ class TerminalSession {
     })
   }
 
+  #isLeft = false
+
   #leave(): void {
+    if (this.#isLeft) return
+    this.#isLeft = true
     this.#child.stdin.end()
     // Its input may be full, and the end of it unseen.
     this.#child.kill('SIGHUP')

@@ -61,7 +61,7 @@ export class LedgerState implements LedgerView {
   #task(containerId: string, row?: TaskRow): Task {
     let task = this.tasks.get(containerId)
     if (task === undefined) {
-      const known = row ?? { group: null, attempt: 0, containerId, specDigest: '', atMs: 0 }
+      const known = row ?? { group: null, attempt: 0, containerId, specDigest: '', atMs: 0, bootId: '' }
       task = { row: known, kill: null, objects: new Map(), latest: null, unacknowledged: [], doubtful: false }
       this.tasks.set(containerId, task)
     }

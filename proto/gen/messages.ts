@@ -308,6 +308,7 @@ export interface TaskRow {
   readonly containerId: string
   readonly specDigest: string
   readonly atMs: number
+  readonly bootId: string
 }
 
 export interface KillRow {

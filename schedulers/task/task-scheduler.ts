@@ -146,9 +146,7 @@ export class TaskScheduler implements Service {
 
   #stored(rows: readonly StoreRow[], removed: readonly string[]): void {
     for (const row of rows) {
-      if (row.key.startsWith(keyPrefix)) {
-        this.wished(row.key.slice(keyPrefix.length), decodeMessage('TaskWish', row.value), row.version)
-      }
+      if (row.key.startsWith(keyPrefix)) this.#read(row)
     }
     for (const key of removed) this.#parts.book.remove(key.slice(keyPrefix.length))
     if (this.#synced) return
@@ -156,6 +154,17 @@ export class TaskScheduler implements Service {
     for (const status of this.#early.values()) this.#status(status)
     this.#early.clear()
     for (const record of [...this.#parts.book.records()]) this.#act(record)
+  }
+
+  /** One row that cannot be read must not keep all others from being looked after. */
+  #read(row: StoreRow): void {
+    const taskId = row.key.slice(keyPrefix.length)
+    try {
+      this.wished(taskId, decodeMessage('TaskWish', row.value), row.version)
+    } catch (e) {
+      if (!isFault(e)) throw e
+      this.#parts.log.error({ taskId, err: e.message }, 'task.wish_unreadable')
+    }
   }
 
   #status(status: TaskStatus): void {

@@ -7,6 +7,7 @@ export interface Cluster {
   readonly program: string
   readonly stateDir: string
   readonly masterSocket: string
+  readonly agentSocket: string
   stop(): Promise<void>
 }
 
@@ -18,5 +19,11 @@ export async function startCluster(bench: Bench, name: string): Promise<Cluster>
   const say = (words: readonly string[]) => run(process.execPath, [program, ...words, '--state-dir', stateDir], options)
   const stop = bench.cleanup.add('the cluster', () => say(['down', '--purge']))
   await say(['up', '--http', '127.0.0.1:0'])
-  return { program, stateDir, masterSocket: join(stateDir, 'run/master.sock'), stop }
+  return {
+    program,
+    stateDir,
+    masterSocket: join(stateDir, 'run/master.sock'),
+    agentSocket: join(stateDir, 'run/agent.sock'),
+    stop
+  }
 }

@@ -73,7 +73,7 @@ export async function launch(bench: Bench): Promise<Outcome> {
 
 async function endToEnd(bench: Bench): Promise<Contender> {
   const cluster = await startCluster(bench, 'c')
-  await importImage(cluster.masterSocket, bench.rootfs)
+  await importImage(cluster.agentSocket, bench.rootfs)
   return new EndToEnd(cluster.masterSocket, bench.folder('f'))
 }
 

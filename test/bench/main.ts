@@ -47,9 +47,10 @@ export async function main(argv: readonly string[], root: string): Promise<numbe
     if (json !== undefined) writeReport(json, report)
     return 0
   } catch (e) {
-    if (!isFault(e)) throw e
-    process.stderr.write(`hearth: ${e.message}\n`)
-    return e.code === 'invalid' ? 64 : 69
+    const cause: unknown = stop.signal.aborted ? stop.signal.reason : e
+    if (!isFault(cause)) throw cause
+    process.stderr.write(`hearth: ${cause.message}\n`)
+    return cause.code === 'invalid' ? 64 : 69
   } finally {
     for (const sentence of await cleanup.run()) process.stderr.write(`hearth: ${sentence}\n`)
   }

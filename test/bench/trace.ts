@@ -43,6 +43,7 @@ export function renderTrace(path: string, spans: readonly Span[]): string {
     `the median of ${spans.length} launches, ${whole} ms; the tracing itself costs some of it`,
     '    at ms   took ms  step',
     ...rows.map((r) => `${r.at.toFixed(2).padStart(9)} ${r.took.toFixed(2).padStart(9)}  ${r.name}`),
+    `${whole.toFixed(2).padStart(9)}            the first byte; what comes after the fork is conmon, the runtime and the container`,
     ''
   ].join('\n')
 }

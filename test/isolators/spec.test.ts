@@ -19,6 +19,8 @@ const request: IsolatorRequest = {
     gid: 0,
     additionalGids: [],
     terminal: false,
+    rows: 0,
+    columns: 0,
     hostname: 'h'
   },
   seccomp: 'default',

@@ -83,6 +83,8 @@ export async function containerHost(t: Test): Promise<ContainerHost> {
           gid: 0,
           additionalGids: [],
           terminal: false,
+          rows: 0,
+          columns: 0,
           hostname: 'test'
         },
         seccomp: 'default',

@@ -18,6 +18,7 @@ export function buildSpec(
     ociVersion: '1.0.2',
     process: {
       terminal: request.process.terminal,
+      ...consoleSize(request.process),
       user: { uid: request.process.uid, gid: request.process.gid, additionalGids: request.process.additionalGids },
       args: request.process.arguments,
       env: mergeEnvironment([...parts.flatMap((p) => p.env ?? []), ...request.process.environment]),
@@ -33,6 +34,9 @@ export function buildSpec(
     linux: linuxSection(parts)
   }
 }
+
+const consoleSize = ({ terminal, rows, columns }: IsolatorRequest['process']): Json =>
+  terminal && rows > 0 && columns > 0 ? { consoleSize: { height: rows, width: columns } } : {}
 
 function linuxSection(parts: readonly BundlePart[]): Json {
   const seccomp = single(parts, 'seccomp')

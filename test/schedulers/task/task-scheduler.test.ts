@@ -99,7 +99,10 @@ t.test('a stored wish that cannot be read is told, the others live on', async (t
   const first = await startTestMaster()
   await first.call('POST', '/v1/tasks', { name: 'good', image: 'host' })
   await first.stop()
-  const writes = [{ key: 'task/empty', value: encodeMessage('TaskWish', {}), remove: false }]
+  const writes = [
+    { key: 'task/empty', value: encodeMessage('TaskWish', {}), remove: false },
+    { key: 'task/garbage', value: Buffer.from([0xff, 0xff, 0xff]), remove: false }
+  ]
   await first.replica.propose('', 0, { storeTransaction: { frameworkId: 'hearth-tasks', writes } })
   const second = await startTestMaster({}, first.replica)
   t.teardown(() => second.stop())
