@@ -200,6 +200,10 @@ export class TaskRunner {
     const { request, parts } = prepared
     const task = onlyTask(this.row)
     try {
+      if (this.#parts.ledger.low) {
+        // What the ledger kept free is for endings, not for one launch more.
+        throw new Fault('exhausted', 'no space is left on the node’s disk', { reason: 'disk_full' })
+      }
       return await this.#parts.runtime.launch(
         {
           containerId: this.containerId,

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { chmod, chown, readFile, unlink } from 'node:fs/promises'
+import { chmod, chown, lstat, readFile, unlink } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import { errnoOf, Fault, isFault } from '../../base/fault.ts'
@@ -92,7 +92,7 @@ async function removeStale(path: string): Promise<void> {
     await once(socket, 'connect')
   } catch (e) {
     if (errnoOf(e) === 'ENOENT') return
-    if (errnoOf(e) === 'ECONNREFUSED') return await unlink(path)
+    if (errnoOf(e) === 'ECONNREFUSED' && (await lstat(path)).isSocket()) return await unlink(path)
     throw new Fault('conflict', `${path} is in the way and is no socket of ours: remove it`, { path }, e)
   } finally {
     socket.destroy()

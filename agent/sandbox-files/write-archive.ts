@@ -12,6 +12,8 @@ interface Written {
 }
 
 const maxEntries = 100_000
+/** What a folder answers that the task removed or replaced under us. */
+const raceErrnos: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EEXIST', 'ENOTEMPTY'])
 const maxBytes = 64 * 1024 ** 3
 
 /**
@@ -77,6 +79,10 @@ function asFault(e: unknown, signal: AbortSignal): unknown {
   if (e instanceof Fault || signal.aborted) return signal.aborted ? signal.reason : e
   const errno = errnoOf(e)
   if (errno === 'ENOSPC' || errno === 'EDQUOT') return new Fault('exhausted', 'the disk of the sandbox is full', {}, e)
+  if (errno === 'ENAMETOOLONG') return new Fault('invalid', 'a name in the archive is longer than the file system takes', {}, e)
+  if (errno !== undefined && raceErrnos.has(errno)) {
+    return new Fault('conflict', 'the task changed the folder while it was written to: try again', {}, e)
+  }
   if (errno === 'ECONNRESET') return new Fault('unavailable', 'the client went away in the middle of the archive', {}, e)
   if (errno !== undefined && errno !== 'STREAM_DESTROYED') return e
   // tar-stream throws bare errors for bytes that are no tar.

@@ -95,7 +95,7 @@ async function startCluster(context: Context, layout: StateLayout, http: string)
     return 0
   } catch (e) {
     progress.clear()
-    context.streams.stderr.write(lastLogLines(layout))
+    context.streams.stderr.write(lastLogLines(layout, e))
     await stopCluster(layout, { removeRun: true, workloads: 'if-agent-answers' }, context.signal)
     throw e
   } finally {
@@ -145,10 +145,8 @@ async function awaitNode(
 function failOnCrashes(layout: StateLayout): void {
   const crashed = readSupervisorFile(layout)?.daemons.find((d) => d.restarts >= mostRestarts)
   if (crashed === undefined) return
-  throw new Fault(
-    'unavailable',
-    `the ${crashed.name} does not stay up (${crashed.lastExit}); see ${daemonLog(layout, crashed.name)}`
-  )
+  const { name, lastExit } = crashed
+  throw new Fault('unavailable', `the ${name} does not stay up (${lastExit}); see ${daemonLog(layout, name)}`, { daemon: name })
 }
 
 async function runProbe(client: OperatorClient, signal: AbortSignal): Promise<void> {
@@ -161,8 +159,11 @@ async function runProbe(client: OperatorClient, signal: AbortSignal): Promise<vo
   await client.tasks.remove(task.taskId, true, patience)
 }
 
-function lastLogLines(layout: StateLayout): string {
-  return ['master', 'agent', 'supervisor'].map((name) => tailOf(daemonLog(layout, name))).join('')
+/** Of the daemon that failed, where one is known to have. */
+function lastLogLines(layout: StateLayout, failure: unknown): string {
+  const daemon = isFault(failure) ? failure.detail['daemon'] : undefined
+  const names = typeof daemon === 'string' ? [daemon] : ['master', 'agent', 'supervisor']
+  return names.map((name) => tailOf(daemonLog(layout, name))).join('')
 }
 
 function tailOf(path: string): string {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { readdir, rmdir } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { cgroupDirectories, readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import { killCgroup } from '../../isolators/cgroup2/tree.ts'
 import { eventually } from './eventually.ts'
@@ -47,14 +47,4 @@ async function removeTree(directory: string): Promise<boolean> {
     () => true,
     (e: NodeJS.ErrnoException) => e.code === 'ENOENT'
   )
-}
-
-/** Whether a cgroup of this path is in any hierarchy. */
-export async function hasCgroup(path: string): Promise<boolean> {
-  const layout = readCgroupLayout()
-  for (const directory of cgroupDirectories(layout, path)) {
-    const siblings = await readdir(join(directory, '..')).catch(() => [] as string[]) // no parent, no child
-    if (siblings.includes(basename(path))) return true
-  }
-  return false
 }

@@ -78,5 +78,7 @@ function readArguments(argv: readonly string[]): Wish {
   if (kind === undefined || more.length > 0) throw new Fault('invalid', usage)
   const n = values.n === undefined ? undefined : Number(values.n)
   if (n !== undefined && !(Number.isInteger(n) && n > 0)) throw new Fault('invalid', '--n must be a whole number above 0')
+  if (values.trace === true && name !== 'launch')
+    throw new Fault('invalid', '--trace shows the steps of a launch: use it with launch')
   return { name, kind, n, json: values.json, trace: values.trace ?? false }
 }

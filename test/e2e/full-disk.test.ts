@@ -34,7 +34,7 @@ t.test('on a full disk tasks can still be ended, told and removed', async (t) =>
   t.equal(imported.stderr.trim().split('\n').length, 1, imported.stderr)
 
   const refused = await run('--rm', 'host', '--', 'true')
-  t.not(refused.code, 0)
+  t.not(refused.code, 0, refused.stdout)
   t.match(refused.stderr, /space|full/)
 
   for (const name of ['old', 'hog']) {

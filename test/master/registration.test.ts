@@ -173,9 +173,14 @@ t.test('an ending whose commit is uncertain is repeated until it is known, and c
   const master = await startTestMaster()
   t.teardown(() => master.stop())
   const { agent, launch } = await running(t, master)
-  master.replica.fates.push('swallow', 'lose', 'swallow')
+  master.replica.fates.push('lose', 'lose', 'swallow')
   const number = agent.status(launch, { state: 'finished', exitCode: 0 })
   t.same(await agent.next('StatusAcknowledgement'), { number })
+  t.match(
+    master.replica.state.assignmentOf('hearth-tasks', 'a')?.ending,
+    { state: 'finished' },
+    'committed before it is acknowledged'
+  )
   t.match((await master.call('GET', '/v1/tasks/a')).body, { state: 'finished' })
 })
 

@@ -17,7 +17,7 @@ export async function buildTerminal(dir: string): Promise<readonly string[]> {
     platform: 'node',
     format: 'cjs',
     target: 'node20',
-    external: ['@lydell/node-pty', 'koffi'],
+    external: ['koffi'],
     outfile,
     logLevel: 'error'
   })

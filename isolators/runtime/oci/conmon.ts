@@ -59,7 +59,9 @@ function conmonArguments(places: ConmonPlaces, request: LaunchRequest): string[]
     ...['--persist-dir', bundle, '--socket-dir-path', bundle, '-l', `k8s-file:${request.logPath}`],
     ...['--log-size-max', String(request.logMaxBytes), '--no-sync-log'],
     ...(request.terminal ? ['-t'] : []),
-    ...(request.openStdin ? ['-i'] : [])
+    ...(request.openStdin ? ['-i'] : []),
+    // A terminal outlives who looks at it; a pipe's end is the end of the input.
+    ...(request.openStdin && request.terminal ? ['--leave-stdin-open'] : [])
   ]
 }
 

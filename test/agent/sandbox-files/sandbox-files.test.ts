@@ -212,10 +212,21 @@ const swapper = `
   symlinkSync(outside, root + '/link')
   parentPort.postMessage('ready')
   while (Atomics.load(flag, 0) === 0) {
-    renameSync(root + '/dir', root + '/aside')
-    renameSync(root + '/link', root + '/dir')
-    renameSync(root + '/dir', root + '/link')
-    renameSync(root + '/aside', root + '/dir')
+    try {
+      renameSync(root + '/dir', root + '/aside')
+      renameSync(root + '/link', root + '/dir')
+      renameSync(root + '/dir', root + '/link')
+      renameSync(root + '/aside', root + '/dir')
+    } catch {
+      // An archive made a folder where there was none for a moment.
+      for (let again = true; again; ) {
+        try {
+          rmSync(root + '/dir', { recursive: true, force: true })
+          renameSync(root + '/aside', root + '/dir')
+          again = false
+        } catch {} // and once more: it is quick
+      }
+    }
   }
 `
 
