@@ -18,6 +18,7 @@ import { Garbage } from './garbage.ts'
 import { systemRoots } from './host/cgroups.ts'
 import { systemExec } from './host/exec.ts'
 import { type HostFacts, readHostFacts } from './host/facts.ts'
+import { readHardware } from './host/hardware.ts'
 import { imageRoutes } from './images/routes.ts'
 import { openImageStore } from './images/store.ts'
 import { resolveUser } from './images/users.ts'
@@ -117,7 +118,8 @@ async function compose(config: AgentConfig, facts: HostFacts, ledger: Ledger, lo
   )
   const terminalProgram = [process.execPath, join(programs, 'terminal.cjs')]
   const streams = new ContainerStreams({ runtime, clock, log }, { terminalProgram, maxStreams: 64 })
-  const health = (): Record<string, unknown> => ({
+  const health = async (): Promise<Record<string, unknown>> => ({
+    hardware: await readHardware(),
     agentId: ledger.view.head.agentId,
     clusterId: ledger.view.head.clusterId,
     version: hearthVersion,

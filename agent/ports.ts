@@ -1,4 +1,4 @@
-import type { MountRequest, OciMount } from '../isolators/isolator.ts'
+import type { OciMount } from '../isolators/isolator.ts'
 import type { Init } from '../proto/codec.ts'
 import type { KillRow, LedgerHead, LedgerRecord, ObjectRow, QuarantineRow, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
 
@@ -61,8 +61,6 @@ export interface ResolvedImage {
   readonly user: string
   readonly stopSignal: string
 }
-
-export type OperatorMountPolicy = (mount: MountRequest) => void
 
 /** What a route of the local API gets and gives; the same for the unix socket and for streams over the agent link. */
 export interface LocalRequest {

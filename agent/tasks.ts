@@ -5,7 +5,6 @@ import type { Init } from '../proto/codec.ts'
 import type { Forget, Kill, KillPolicy, Launch, LaunchAnswer, TaskReport, TaskRow } from '../proto/gen/messages.ts'
 import { containerId } from '../proto/ids.ts'
 import type { LocalTasks } from './local-api/task-routes.ts'
-import type { Ledger } from './ports.ts'
 import { onlyTask } from './task-request.ts'
 import { TaskRunner, type TaskRunnerConfig, type TaskRunnerParts } from './task-runner.ts'
 

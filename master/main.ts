@@ -22,6 +22,8 @@ import { openSingleReplica } from './single-replica.ts'
 import type { ClusterState } from './state/cluster.ts'
 
 const stopWithinMs = 10_000
+/** Written with zeros ahead of use, up to three of them at a first start. */
+const segmentBytes = 16 * 1024 * 1024
 
 export const taskDefaults = { keepEnded: 1_000, removeAfterMs: 10_000, retryMs: 1_000 } as const
 
@@ -30,7 +32,8 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
   let log: Log | undefined
   try {
     const config = readMasterConfig(argv, env)
-    log = pino({ level: config.logLevel, base: { room: 'master' } }, pino.destination({ sync: true }))
+    const serializers = { error: pino.stdSerializers.err }
+    log = pino({ level: config.logLevel, base: { room: 'master' }, serializers }, pino.destination({ sync: true }))
     return await run(config, log)
   } catch (e) {
     const fault = faultOf(e)
@@ -46,7 +49,10 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
   const { stateDir, runDir } = config
   await ensureDirectories(stateDir, runDir)
   const identity = await ensureIdentity(stateDir)
-  const replica = await openSingleReplica({ log, clock: systemClock }, { directory: join(stateDir, 'master'), ...identity })
+  const replica = await openSingleReplica(
+    { log, clock: systemClock },
+    { directory: join(stateDir, 'master'), segmentBytes, ...identity }
+  )
   replica.onFatal((failure) => {
     // Nothing that is said from here on could be kept: end at once and let the supervisor start anew.
     log.error({ err: failure.message }, 'master.log_failed')

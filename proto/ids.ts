@@ -10,7 +10,6 @@ export type NodeId = Branded<'NodeId'>
 export type FrameworkId = Branded<'FrameworkId'>
 export type TaskId = Branded<'TaskId'>
 export type ContainerId = Branded<'ContainerId'>
-export type OfferId = Branded<'OfferId'>
 
 const ours = /^[0-9a-f]{32}$/
 
@@ -42,7 +41,6 @@ export const nodeId = (text: string): NodeId => parseOurs('node id', text)
 export const containerId = (text: string): ContainerId => parseOurs('container id', text)
 export const frameworkId = (text: string): FrameworkId => parseForeign('framework id', text)
 export const taskId = (text: string): TaskId => parseForeign('task id', text)
-export const offerId = (text: string): OfferId => parseForeign('offer id', text)
 
 export const newClusterId = (): ClusterId => randomId() as ClusterId
 export const newNodeId = (): NodeId => randomId() as NodeId

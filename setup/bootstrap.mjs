@@ -38,7 +38,7 @@ function readPackages(path) {
 export function installDependencies() {
   if (dependenciesAreCurrent()) return
   console.log('hearth: installing npm dependencies')
-  // Not `npm ci`: it refuses a lock file in which a registry's mirror had no optional package of some other platform to name.
+  // Not `npm ci`: it refuses a lock file that lacks an optional package of some other platform.
   const args = ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']
   const run = spawnSync('npm', args, { cwd: root, encoding: 'utf8' })
   if (run.error !== undefined) giveUp(`npm could not be run (${run.error.message}); install npm and try again.`)

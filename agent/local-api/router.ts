@@ -12,7 +12,7 @@ export interface LocalApiParts {
   readonly streams: TaskStreams
   /** Serves everything under /v1/images; absent where this agent has no image store. */
   readonly images?: LocalRouter
-  readonly health: () => Readonly<Record<string, unknown>>
+  readonly health: () => Promise<Readonly<Record<string, unknown>>>
   readonly log: Log
 }
 
@@ -50,7 +50,7 @@ function routesOf(parts: LocalApiParts): readonly (readonly [method: string, pat
   const { tasks, streams, images } = parts
   const task = '/v1/tasks/:framework/:task'
   const own: (readonly [string, string, Route])[] = [
-    ['GET', '/v1/health', async () => jsonResponse(200, parts.health())],
+    ['GET', '/v1/health', async () => jsonResponse(200, await parts.health())],
     ['GET', '/v1/tasks', async () => jsonResponse(200, { tasks: tasks.list().map(taskRow) })],
     ['GET', task, async (call) => jsonResponse(200, taskRow(taskOf(tasks, call)))],
     ['GET', `${task}/logs`, (call) => logRoute(parts, call)],

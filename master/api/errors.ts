@@ -1,5 +1,6 @@
 import type { FastifyError } from 'fastify'
 import { Fault, type FaultCode, type FaultDetail, faultTable, isFault } from '../../base/fault.ts'
+import { patternWords } from './schemas.ts'
 
 export interface ErrorAnswer {
   readonly status: number
@@ -48,6 +49,8 @@ function validationSentence(e: Error & { readonly validation?: unknown; readonly
       return `${place} has an unknown field: ${String(first.params['additionalProperty']).slice(0, 100)}`
     case 'enum':
       return `${place} must be one of ${(first.params['allowedValues'] as readonly unknown[]).join(', ')}`
+    case 'pattern':
+      return `${place} ${patternWords[String(first.params['pattern'])] ?? first.message ?? 'is wrong'}`
     default:
       return `${place} ${first.message ?? 'is wrong'}`
   }

@@ -1,6 +1,14 @@
 /** JSON Schemas of what comes in. Answers are described in docs/architecture.md. */
 
 const text = (maxLength: number, minLength = 0) => ({ type: 'string', minLength, maxLength, pattern: '^[^\\u0000]*$' })
+/** What a pattern asks for, in words: the second half of the sentence that a wrong text is answered. */
+export const patternWords: Readonly<Record<string, string>> = {
+  '^[A-Za-z0-9][A-Za-z0-9_.-]*$': 'may hold letters, digits, dots, dashes and underscores, and begins with a letter or digit',
+  '^(\\*|[A-Za-z0-9_.-]+)$': 'is * or holds letters, digits, dots, dashes and underscores',
+  '^[^=\\u0000]+$': 'may not hold = or a zero byte',
+  '^[^\\u0000]*$': 'may not hold a zero byte'
+}
+
 const whole = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) => ({ type: 'integer', minimum, maximum })
 const closed = { type: 'object', additionalProperties: false } as const
 

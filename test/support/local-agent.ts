@@ -39,7 +39,7 @@ export async function startLocalAgent(options: LocalAgentOptions): Promise<Local
     },
     readLog: options.readLog ?? async function* () {},
     streams,
-    health: () => ({ healthy: true }),
+    health: async () => ({ healthy: true }),
     log: silentLog
   })
   const service = serveLocalApi({ router, log: silentLog }, { path: socketPath, mode: 0o660, group: 'hearth' })

@@ -2,7 +2,6 @@ import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { openLayerView } from '../../../agent/images/layer-view.ts'
-import { findProgram } from '../../../agent/images/programs.ts'
 import { resolveUser } from '../../../agent/images/users.ts'
 import { isRoot, run, scratch } from './fixtures.ts'
 
@@ -73,34 +72,4 @@ t.test('what a layer removed is not seen', { skip: isRoot ? false : 'needs root:
   const view = await openLayerView([upper, lower])
   t.equal((await view.lookup('/var/a')).kind, 'absent')
   t.equal((await view.lookup('/var/b')).kind, 'file')
-})
-
-t.test('a program is found as the runtime would find it', async (t) => {
-  const directory = await scratch(t)
-  const [layer, usr] = ['layer', 'usr'].map((name) => join(directory, name)) as [string, string]
-  await link(layer, 'bin', 'usr/bin')
-  await mkdir(join(layer, 'usr'))
-  await put(usr, 'bin/tool', '', 0o755)
-  await put(usr, 'bin/notes', '', 0o644)
-  await put(layer, 'opt/app', '', 0o755)
-  await link(layer, 'loop', 'loop')
-  const bind = { destination: '/usr', type: 'bind', source: usr, options: ['bind', 'ro'] }
-  const proc = { destination: '/proc', type: 'proc', source: 'proc', options: [] }
-  const find = (program: string) => findProgram(program, '/nothing:/opt:/bin', [layer], [bind, proc])
-  const rows = {
-    tool: 'ok',
-    app: 'ok',
-    notes: 'not-executable',
-    missing: 'not-found',
-    '/bin/tool': 'ok',
-    '/usr/bin/../bin/tool': 'ok',
-    '/bin/notes': 'not-executable',
-    '/bin': 'not-executable',
-    '/opt/app/below': 'not-found',
-    '/loop': 'not-found',
-    '/proc/self/exe': 'unknown',
-    '': 'not-found',
-    'a\0b': 'not-found'
-  } as const
-  for (const [program, expected] of Object.entries(rows)) t.equal(await find(program), expected, JSON.stringify(program))
 })
