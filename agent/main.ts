@@ -49,8 +49,8 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     return await run(config, log)
   } catch (e) {
     if (!isFault(e)) throw e
-    if (log === undefined) process.stderr.write(`hearth agent: ${e.message}\n`)
-    else log.error({ code: e.code, fault: e.message }, 'agent.not_started')
+    process.stderr.write(`hearth agent: ${e.message}\n`)
+    log?.error({ code: e.code, fault: e.message }, 'agent.not_started')
     return faultTable[e.code].exitCode
   }
 }

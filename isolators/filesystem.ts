@@ -1,3 +1,4 @@
+import { rmdirSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BundlePart, Isolator, IsolatorRequest, OciMount } from './isolator.ts'
@@ -16,8 +17,10 @@ export const filesystem: Isolator = {
   async prepare(request, signal): Promise<BundlePart> {
     signal.throwIfAborted()
     const places = placesOf(request)
-    await request.journal({ kind: 'sandbox_dir', id: request.sandboxDir })
-    await request.journal({ kind: 'overlay', id: places.upper })
+    await Promise.all([
+      request.journal({ kind: 'sandbox_dir', id: request.sandboxDir }),
+      request.journal({ kind: 'overlay', id: places.upper })
+    ])
     await Promise.all(
       [places.root, places.upper, places.work, places.files].map((path) => mkdir(path, { recursive: true, mode: 0o755 }))
     )
@@ -47,7 +50,18 @@ export const filesystem: Isolator = {
   /** The writable layer goes with the container; the sandbox's files and the log stay until the task is forgotten. */
   async cleanup(request) {
     const places = placesOf(request)
-    await Promise.all([places.upper, places.work].map((path) => rm(path, { recursive: true, force: true })))
+    if (!removeUntouched(places))
+      await Promise.all([places.upper, places.work].map((path) => rm(path, { recursive: true, force: true })))
+  }
+}
+
+/** A task that wrote nothing leaves three empty directories; overlayfs makes the one in `work`. */
+function removeUntouched(places: Places): boolean {
+  try {
+    for (const path of [join(places.work, 'work'), places.work, places.upper]) rmdirSync(path)
+    return true
+  } catch {
+    return false // not empty, or not there: the thorough way copes with both
   }
 }
 

@@ -77,6 +77,11 @@ class TaskCalls {
     return json(this.#send, 'GET', `${taskPath(id)}/wait`, undefined, signal)
   }
 
+  /** The task once it runs or has ended, or while no node takes it. */
+  waitStarted(id: string, signal: AbortSignal): Promise<Task> {
+    return json(this.#send, 'GET', withQuery(`${taskPath(id)}/wait`, { until: 'started' }), undefined, signal)
+  }
+
   kill(id: string, policy: { readonly signal?: string; readonly graceMs?: number }, signal: AbortSignal): Promise<Task> {
     return json(this.#send, 'POST', `${taskPath(id)}/kill`, policy, signal)
   }

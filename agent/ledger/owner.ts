@@ -73,11 +73,13 @@ function askOwner(name: string): Promise<string> {
   })
 }
 
-/** Pid and start time: a pid alone may since belong to any other process. */
+/** Pid and start time: a pid alone may since belong to any other process. One that waits to be reaped owns nothing any more. */
 function identity(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    const startTicks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    if (fields[0] === 'Z' || fields[0] === 'X') return undefined
+    const startTicks = fields[19] ?? ''
     const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
     return `${pid} ${startTicks} ${bootId}`
   } catch {

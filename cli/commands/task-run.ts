@@ -24,14 +24,24 @@ export async function runTask(context: Context, image: string, command: readonly
   const task = await client.tasks.run(request, context.signal)
   if (options.detach === true) {
     stdout.write(`${task.taskId}\n`)
-    return 0
+    return tellStart(context, await client.tasks.waitStarted(task.taskId, context.signal))
   }
   return attached ? runAttached(context, client, task, options) : runWatched(context, client, task)
 }
 
+/** A task that never ran is a failed command, even for who did not want to wait for its end. */
+function tellStart(context: Context, task: Task): number {
+  const { stderr } = context.streams
+  if (task.state === 'staging' || task.state === 'starting') stderr.write(`hearth: ${task.taskId} waits: ${task.message ?? ''}\n`)
+  if (task.startedAtMs !== null || task.state !== 'failed') return 0
+  const { code, sentence } = outcomeOf(task)
+  if (sentence !== undefined && sentence !== '') stderr.write(`hearth: ${sentence}\n`)
+  return code
+}
+
 async function runAttached(context: Context, client: OperatorClient, task: Task, options: RunOptions): Promise<number> {
   const { holdRun, windowSize } = await import('../session.ts')
-  const ending = await holdRun(context, {
+  const session = holdRun(context, {
     open: windowSize(context, options.tty === true),
     terminal: options.tty === true,
     withInput: options.interactive === true,
@@ -40,6 +50,7 @@ async function runAttached(context: Context, client: OperatorClient, task: Task,
     interrupt: (signal) => endByInterrupt(context, client, task, signal),
     connect: (input, signal) => client.tasks.duplex(task.taskId, 'attach', input, signal)
   })
+  const ending = await session.catch(neverLaunched)
   return ending === 'detached' ? 0 : conclude(context, client, task, ending)
 }
 
@@ -50,8 +61,9 @@ async function runWatched(context: Context, client: OperatorClient, task: Task):
     second: () => detach.abort()
   })
   try {
-    const parts = await client.tasks.logs(task.taskId, { follow: true }, AbortSignal.any([context.signal, detach.signal]))
-    return await conclude(context, client, task, await copyParts(context, parts))
+    const logs = client.tasks.logs(task.taskId, { follow: true }, AbortSignal.any([context.signal, detach.signal]))
+    const ending = await logs.then((parts) => copyParts(context, parts)).catch(neverLaunched)
+    return await conclude(context, client, task, ending)
   } catch (e) {
     if (!detach.signal.aborted) throw e
     context.streams.stderr.write(`hearth: ${detachHint(task)}\n`)
@@ -59,6 +71,12 @@ async function runWatched(context: Context, client: OperatorClient, task: Task):
   } finally {
     release()
   }
+}
+
+/** A task that its node refused has no log there; the master tells how it ended. */
+function neverLaunched(e: unknown): StreamEnding {
+  if (isFault(e, 'not-found')) return {}
+  throw e
 }
 
 /** Where even that fails the task has ended, or the next Ctrl-C detaches. */

@@ -32,9 +32,7 @@ export function cgroupLimits(layout: CgroupLayout, parent: string): Isolator {
 
     async cleanup(request) {
       const own = cgroupDirectories(layout, pathOf(request.containerId))
-      await Promise.all(
-        own.map((directory) => removeCgroups(layout.mode === 'v2' ? [join(directory, runtimeChild), directory] : [directory]))
-      )
+      await removeCgroups(layout.mode === 'v2' ? own.flatMap((d) => [join(d, runtimeChild), d]) : own)
     }
   }
 }

@@ -1,3 +1,4 @@
+import { rmdirSync, writeFileSync } from 'node:fs'
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -31,9 +32,9 @@ export const joinCgroup = (directory: string, pid: number): Promise<void> =>
   writeFile(join(directory, 'cgroup.procs'), String(pid))
 
 /** Ends every process in the cgroup and below it (cgroup.kill, Linux 5.14). A cgroup that is gone is no error. */
-export async function killCgroup(directory: string): Promise<boolean> {
+export function killCgroup(directory: string): boolean {
   try {
-    await writeFile(join(directory, 'cgroup.kill'), '1')
+    writeFileSync(join(directory, 'cgroup.kill'), '1')
     return true
   } catch (e) {
     if (isGone(e)) return false
@@ -51,28 +52,34 @@ export async function isPopulated(directory: string): Promise<boolean | undefine
   }
 }
 
-/** The v1 rmdir answers EBUSY for some milliseconds after the last exit (facts on runtimes, 4.18). */
-const removalTries = 50
-const removalPauseMs = 10
+/** rmdir on v1 answers EBUSY for some milliseconds after the last exit (facts on runtimes, 4.18): the pauses between tries. */
+const removalPausesMs = [1, 1, 2, 4, 8, ...new Array<number>(50).fill(10)]
 
-/** Removes empty cgroups, in the order given for one after another. Those that are gone are no error. */
+/**
+ * Removes empty cgroups, in the order given. Those that are gone are no error. Synchronous but for the pauses: ten rmdirs take
+ * less time than ten turns of the thread pool.
+ */
 export async function removeCgroups(directories: readonly string[]): Promise<void> {
-  for (const directory of directories) await removeDirectory(directory)
-}
-
-async function removeDirectory(directory: string): Promise<void> {
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      await rmdir(directory)
-      return
-    } catch (e) {
-      if (isGone(e)) return
-      const busy = e instanceof Error && 'code' in e && (e.code === 'EBUSY' || e.code === 'ENOTEMPTY')
-      if (!busy || attempt + 1 >= removalTries) throw e
-      await delay(removalPauseMs)
+  for (const directory of directories) {
+    for (const pauseMs of [...removalPausesMs, undefined]) {
+      if (isRemoved(directory, pauseMs === undefined)) break
+      await delay(pauseMs)
     }
   }
 }
+
+function isRemoved(directory: string, isLast: boolean): boolean {
+  try {
+    rmdirSync(directory)
+    return true
+  } catch (e) {
+    if (isGone(e)) return true
+    if (isLast || !isBusy(e)) throw e
+    return false
+  }
+}
+
+const isBusy = (e: unknown): boolean => e instanceof Error && 'code' in e && (e.code === 'EBUSY' || e.code === 'ENOTEMPTY')
 
 /** Removes an empty ancestor directory of ours in every hierarchy; a busy one stays. */
 export async function removeEmpty(directories: readonly string[]): Promise<void> {

@@ -32,6 +32,7 @@ export interface TaskService {
   kill(taskId: string, policy: KillPolicy | undefined): Promise<TaskView>
   remove(taskId: string, force: boolean, signal: AbortSignal): Promise<void>
   waitEnded(taskId: string, signal: AbortSignal): Promise<TaskView>
+  waitStarted(taskId: string, signal: AbortSignal): Promise<TaskView>
 }
 
 export interface NodeDirectory {

@@ -33,9 +33,13 @@ export function taskRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
 
   app.get('/v1/tasks/:id', { schema: { summary: 'One task', params } }, async (request) => shown(taskOf(tasks, request)))
 
-  app.get('/v1/tasks/:id/wait', { schema: { summary: 'The task, once it has ended', params } }, async (request, reply) =>
-    shown(await tasks.waitEnded(taskOf(tasks, request).taskId, clientSignal(reply)))
-  )
+  const until = { type: 'object', additionalProperties: false, properties: { until: { enum: ['started', 'ended'] } } }
+  const wait = { schema: { summary: 'The task, once it has ended, or once it runs', params, querystring: until } }
+  app.get('/v1/tasks/:id/wait', wait, async (request, reply) => {
+    const { taskId } = taskOf(tasks, request)
+    const started = (request.query as { readonly until?: string }).until === 'started'
+    return shown(await (started ? tasks.waitStarted(taskId, clientSignal(reply)) : tasks.waitEnded(taskId, clientSignal(reply))))
+  })
 
   const kill = {
     schema: { summary: 'End a task', params, body: killRequestSchema },

@@ -23,6 +23,8 @@ interface TaskServiceParts {
   readonly clock: Clock
 }
 
+const placementPatienceMs = 2_000
+
 /** What people ask of tasks; the operator API speaks to it. */
 export class TaskService {
   readonly #parts: TaskServiceParts
@@ -96,6 +98,31 @@ export class TaskService {
   async waitEnded(taskId: string, signal: AbortSignal): Promise<TaskView> {
     const record = this.#find(taskId)
     return endingOf(record) === null ? await this.#parts.book.ended(taskId, signal) : viewOf(record)
+  }
+
+  /** The task as soon as it runs or has ended; after 2 s also while no node has taken it, for which its message gives the reason. */
+  async waitStarted(taskId: string, signal: AbortSignal): Promise<TaskView> {
+    const settled = new AbortController()
+    const either = AbortSignal.any([signal, settled.signal])
+    const started = new Promise<void>((resolve, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+      const look = (task: TaskView): void => {
+        if (task.taskId === taskId && task.state !== 'staging' && task.state !== 'starting') resolve()
+      }
+      this.#parts.book.watch(look, either)
+      look(viewOf(this.#find(taskId)))
+    })
+    const unplaced = this.#parts.clock
+      .sleep(placementPatienceMs, either)
+      .then(() => (this.#find(taskId).status === null ? undefined : started))
+    try {
+      await Promise.race([started, unplaced])
+      return viewOf(this.#find(taskId))
+    } finally {
+      settled.abort()
+      unplaced.catch(() => undefined) // its sleep was ended above
+      started.catch(() => undefined) // the client is gone; the race has told
+    }
   }
 
   watch(onChange: (task: TaskView, removed: boolean) => void, signal: AbortSignal): void {
