@@ -164,10 +164,13 @@ export class TaskRunner {
     this.#decided = { kind: 'kill' }
   }
 
-  /** Resolves once the wish is on the disk. A second kill can only shorten the grace. */
+  /**
+   * Resolves once the wish is recorded: in the kernel, for what it ends dies with the boot, and the master repeats it until the
+   * end is told. A second kill can only shorten the grace.
+   */
   async kill(policy: KillPolicy | null): Promise<void> {
     if (isTerminal(this.#task)) return
-    await this.#parts.ledger.append({ kill: { containerId: this.containerId, policy } }, 'disk')
+    await this.#parts.ledger.append({ kill: { containerId: this.containerId, policy } }, 'kernel')
     this.#decided ??= { kind: 'kill' }
     this.#log.info({ graceMs: policy?.graceMs ?? defaultGraceMs }, 'task.kill_requested')
     if (this.#container === 'preparing' || this.#container === 'creating') this.#launchStop.abort(new KilledDuringLaunch())
@@ -252,14 +255,16 @@ export class TaskRunner {
 
   /** Signal, grace, then cgroup.kill. */
   #stopBy(policy: KillPolicy | null): void {
+    const graceMs = policy === null ? defaultGraceMs : policy.graceMs
     if (this.#container === 'running') {
       this.#container = moveContainer(this.#container, 'stopping')
-      void this.#report('killing', {}).catch((error: unknown) => this.#log.error({ error }, 'status.report_failed'))
+      // Without a grace the end is all there is to tell.
+      if (graceMs > 0)
+        void this.#report('killing', {}).catch((error: unknown) => this.#log.error({ error }, 'status.report_failed'))
     }
     this.#killBy?.abort()
     const killBy = new AbortController()
     this.#killBy = killBy
-    const graceMs = policy === null ? defaultGraceMs : policy.graceMs
     const stopping = async (): Promise<void> => {
       if (graceMs > 0) {
         await this.#parts.runtime.signal(this.containerId, signalNumber(policy?.signal ?? ''))
@@ -272,14 +277,16 @@ export class TaskRunner {
     })
   }
 
+  /** The removal goes on while the status is on its way to the disk; the runtime's record of the exit stays until it is there. */
   async #end(ending: Ending): Promise<void> {
     if (this.#container === 'running' || this.#container === 'stopping')
       this.#container = moveContainer(this.#container, 'exited')
-    await this.#report(ending.state, statusFacts(ending))
-    this.#launched.abort()
-    this.#ended.abort()
-    this.#log.info({ state: ending.state, reason: ending.reason, exitCode: ending.exitCode ?? -1 }, 'task.ended')
-    await this.remove()
+    const told = this.#report(ending.state, statusFacts(ending)).then(() => {
+      this.#launched.abort()
+      this.#ended.abort()
+      this.#log.info({ state: ending.state, reason: ending.reason, exitCode: ending.exitCode ?? -1 }, 'task.ended')
+    })
+    await Promise.all([told, this.remove(told)])
   }
 
   async #neverRan(failure: unknown): Promise<void> {
@@ -291,22 +298,25 @@ export class TaskRunner {
     await this.#end(ending)
   }
 
-  async remove(): Promise<void> {
+  async remove(told: Promise<void> = Promise.resolve()): Promise<void> {
     this.#container = moveContainer(this.#container, 'removing')
-    await this.clear()
+    await this.clear(told)
     this.#container = moveContainer(this.#container, 'removed')
     this.#removed.abort()
   }
 
-  /** Takes down what is left of the container; repeatable. */
-  async clear(): Promise<void> {
-    await this.#parts.runtime.kill(this.containerId)
-    await this.#parts.runtime.remove(this.containerId, new AbortController().signal)
-    const clean = await cleanUpAll([...this.#parts.isolators].reverse(), this.#bare(), this.#log)
-    const objects = this.#parts.ledger.view.tasks.get(this.containerId)?.objects ?? new Map()
+  /** Takes down what is left of the container; repeatable. What the ledger must know first is awaited before the last step. */
+  async clear(told: Promise<void> = Promise.resolve()): Promise<void> {
+    const { runtime, isolators, ledger } = this.#parts
+    await runtime.kill(this.containerId)
+    await runtime.remove(this.containerId, new AbortController().signal)
+    const clean = await cleanUpAll([...isolators].reverse(), this.#bare(), this.#log)
+    await told
+    runtime.dropExit(this.containerId)
     if (!clean) return
+    const objects = ledger.view.tasks.get(this.containerId)?.objects ?? new Map()
     const released = [...objects.values()].map((o) => ({ object: { ...o, phase: 'released' as const } }))
-    await Promise.all(released.map((record) => this.#parts.ledger.append(record, 'kernel')))
+    await Promise.all(released.map((record) => ledger.append(record, 'kernel')))
   }
 
   async #report(state: TaskState, more: Partial<TaskStatus>): Promise<void> {

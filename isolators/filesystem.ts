@@ -1,4 +1,4 @@
-import { rmdirSync } from 'node:fs'
+import { opendirSync, rmSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BundlePart, Isolator, IsolatorRequest, OciMount } from './isolator.ts'
@@ -50,19 +50,44 @@ export const filesystem: Isolator = {
   /** The writable layer goes with the container; the sandbox's files and the log stay until the task is forgotten. */
   async cleanup(request) {
     const places = placesOf(request)
-    if (!removeUntouched(places))
-      await Promise.all([places.upper, places.work].map((path) => rm(path, { recursive: true, force: true })))
+    const left = [places.upper, places.work].filter((path) => !removeSmall(path))
+    await Promise.all(left.map((path) => rm(path, { recursive: true, force: true })))
   }
 }
 
-/** A task that wrote nothing leaves three empty directories; overlayfs makes the one in `work`. */
-function removeUntouched(places: Places): boolean {
+const smallEntries = 64
+
+/**
+ * Most tasks leave a few mount points in their writable layer: synchronously they go in microseconds. False where there is more,
+ * which would block the agent.
+ */
+function removeSmall(path: string): boolean {
   try {
-    for (const path of [join(places.work, 'work'), places.work, places.upper]) rmdirSync(path)
+    if (!isSmall(path)) return false
+    rmSync(path, { recursive: true })
     return true
   } catch {
-    return false // not empty, or not there: the thorough way copes with both
+    return false // gone already, or changing: the thorough way copes with both
   }
+}
+
+/** Looks at no more entries than a small tree has. */
+function isSmall(root: string): boolean {
+  const pending = [root]
+  let seen = 0
+  for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
+    const folder = opendirSync(path)
+    try {
+      for (let entry = folder.readSync(); entry !== null; entry = folder.readSync()) {
+        seen += 1
+        if (seen > smallEntries) return false
+        if (entry.isDirectory()) pending.push(join(path, entry.name))
+      }
+    } finally {
+      folder.closeSync()
+    }
+  }
+  return true
 }
 
 interface Places {

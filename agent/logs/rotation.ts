@@ -62,7 +62,11 @@ export class LogRotation implements Service {
     const guard = this.#guards.get(path)
     if (guard === undefined) return
     await this.#end(path, guard)
-    await guard.files.finish().catch((e: unknown) => this.#parts.log.warn({ error: e, path }, 'log.rotation_failed'))
+    try {
+      guard.files.finish()
+    } catch (e) {
+      this.#parts.log.warn({ error: e, path }, 'log.rotation_failed')
+    }
   }
 
   /** Leaves the logs of running containers as they are, for the agent that comes next. */
@@ -82,7 +86,7 @@ export class LogRotation implements Service {
     let failing = false
     while (!signal.aborted) {
       try {
-        const bytes = await files.settle()
+        const bytes = files.settle()
         failing = false
         const waitMs = pace.next(bytes, clock.monotonicMs())
         if (waitMs !== undefined) await clock.sleep(waitMs, signal)

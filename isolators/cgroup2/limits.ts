@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { HostCapability, Isolator, Usage } from '../isolator.ts'
@@ -51,11 +52,14 @@ function limitCapabilities(layout: CgroupLayout): readonly HostCapability[] {
 }
 
 /** How often the kernel's out-of-memory killer struck in the container: memory.events on v2, memory.oom_control on v1. */
-export async function readOomKills(layout: CgroupLayout, path: string): Promise<number> {
+export function readOomKills(layout: CgroupLayout, path: string): number {
   const memory = layout.classic.get('memory')
   const file = memory === undefined ? join(layout.unified ?? '', path, 'memory.events') : join(memory, path, 'memory.oom_control')
-  const text = await readFile(file, 'utf8').catch(() => '') // gone with the container: nothing to tell
-  return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0)
+  try {
+    return Number(/^oom_kill (\d+)$/m.exec(readFileSync(file, 'utf8'))?.[1] ?? 0)
+  } catch {
+    return 0 // gone with the container: nothing to tell
+  }
 }
 
 async function readUsage(layout: CgroupLayout, path: string): Promise<Usage> {

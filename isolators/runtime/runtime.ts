@@ -26,8 +26,10 @@ export interface Runtime {
    * program may have run.
    */
   endLaunch(containerId: string): Promise<'never-ran' | 'may-have-run'>
-  /** Removes everything of an ended container but its sandbox and log. */
+  /** Removes everything of an ended container but its sandbox, its log and the record of its exit. */
   remove(containerId: string, signal: AbortSignal): Promise<void>
+  /** Drops the record of the exit, once it is kept elsewhere. */
+  dropExit(containerId: string): void
   /** The command line that runs a program inside; the caller spawns it. */
   execCommand(request: ExecRequest): readonly string[]
 }

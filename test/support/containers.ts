@@ -48,6 +48,7 @@ export async function containerHost(t: Test): Promise<ContainerHost> {
       await runtime.wait(request.containerId, AbortSignal.timeout(20_000))
     }
     await runtime.remove(request.containerId)
+    runtime.dropExit(request.containerId)
     for (const isolator of [...isolators].reverse()) await isolator.cleanup(request)
     made.delete(request.containerId)
   }

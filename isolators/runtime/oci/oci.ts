@@ -79,13 +79,14 @@ export class OciRuntime implements Runtime {
     } catch (cause) {
       await this.kill(containerId)
       await this.remove(containerId)
+      this.dropExit(containerId)
       throw cause
     }
   }
 
   async inspect(containerId: string): Promise<Observed> {
     const code = this.#exits.read(containerId)
-    if (code !== undefined) return { kind: 'exited', exit: await this.#exitOf(containerId, code) }
+    if (code !== undefined) return { kind: 'exited', exit: this.#exitOf(containerId, code) }
     const bundle = this.#bundleOf(containerId)
     const pid = readPid(join(bundle, 'pid'))
     const process = pid === undefined ? undefined : readProcess(pid)
@@ -156,7 +157,11 @@ export class OciRuntime implements Runtime {
     const state = join(this.#config.runDir, 'oci')
     const all = [this.#bundleOf(containerId), join(state, 'runc', containerId), join(state, 'crun', containerId)]
     // A dozen small files of our own making: synchronously they take less time than one turn of the thread pool each.
-    for (const path of [...all, this.#exits.pathOf(containerId)]) rmSync(path, { recursive: true, force: true })
+    for (const path of all) rmSync(path, { recursive: true, force: true })
+  }
+
+  dropExit(containerId: string): void {
+    rmSync(this.#exits.pathOf(containerId), { force: true })
   }
 
   execCommand(request: ExecRequest): readonly string[] {
@@ -173,9 +178,9 @@ export class OciRuntime implements Runtime {
     ]
   }
 
-  async #exitOf(containerId: string, code: number): Promise<ContainerExit> {
+  #exitOf(containerId: string, code: number): ContainerExit {
     const path = join(this.#config.cgroupParent, containerId)
-    const outOfMemory = code !== 0 && (await readOomKills(this.#parts.layout, path)) > 0
+    const outOfMemory = code !== 0 && readOomKills(this.#parts.layout, path) > 0
     return { kind: 'exited', code, signal: code > 128 && code <= 128 + 64 ? code - 128 : undefined, outOfMemory }
   }
 
