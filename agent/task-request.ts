@@ -150,7 +150,9 @@ function allowedMount(allowed: readonly string[], mount: MountRequest): MountReq
   const inside = allowed.some((root) => real === root || real.startsWith(root === '/' ? '/' : `${root}/`))
   if (!inside) {
     const permitted = allowed.length === 0 ? 'no host folders' : `only ${allowed.join(', ')}`
-    throw refuse(`this node’s operator lets tasks mount ${permitted}; ${real} needs --allow-mount on the agent`)
+    throw refuse(
+      `this node’s operator lets tasks mount ${permitted}; to allow ${real}, start Hearth with HEARTH_ALLOW_MOUNT=${real} hearth up`
+    )
   }
   return { ...mount, source: real }
 }

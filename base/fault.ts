@@ -27,7 +27,7 @@ export const faultTable: Readonly<Record<FaultCode, FaultRow>> = {
   'not-leader': { httpStatus: 421, exitCode: 69, retryHelps: true },
   denied: { httpStatus: 403, exitCode: 77, retryHelps: false },
   timeout: { httpStatus: 504, exitCode: 124, retryHelps: true },
-  unsupported: { httpStatus: 501, exitCode: 70, retryHelps: false },
+  unsupported: { httpStatus: 501, exitCode: 64, retryHelps: false },
   corrupt: { httpStatus: 500, exitCode: 74, retryHelps: false }
 }
 

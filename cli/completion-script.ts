@@ -5,8 +5,24 @@ interface Place {
   readonly path: string
   readonly words: readonly string[]
   /** What a bare word may name here. */
-  readonly names: 'tasks' | 'files' | 'nothing'
+  readonly names: Names
+  /** Options that take one of a few words. */
+  readonly choices: readonly Choice[]
 }
+
+type Names = 'tasks' | 'images' | 'files' | 'nothing'
+
+interface Choice {
+  readonly flag: string
+  readonly values: readonly string[]
+}
+
+const listers = {
+  tasks: 'hearth task list --quiet --all 2>/dev/null',
+  images: 'hearth image list --quiet 2>/dev/null'
+}
+
+const namesOf: Readonly<Record<string, Names>> = { task: 'tasks', image: 'images', path: 'files', from: 'files' }
 
 /** Undefined for a shell that is not known. */
 export function scriptFor(shell: string, program: Command): string | undefined {
@@ -20,9 +36,10 @@ function placesOf(command: Command, path: readonly string[]): readonly Place[] {
   const commands = command.commands.flatMap((c) => [c.name(), ...c.aliases()])
   const options = command.options.flatMap((o) => [o.short, o.long].filter((flag) => flag !== undefined))
   const argument = command.registeredArguments[0]?.name() ?? ''
-  const names = argument === 'task' ? 'tasks' : ['path', 'from'].includes(argument) ? 'files' : 'nothing'
+  const names = namesOf[argument] ?? 'nothing'
+  const choices = command.options.flatMap((o) => (o.long && o.argChoices ? [{ flag: o.long, values: o.argChoices }] : []))
   const shells = command.name() === 'completion' ? ['bash', 'zsh', 'fish'] : []
-  const here: Place = { path: path.join(' '), words: [...commands, ...shells, ...options, '--help'], names }
+  const here: Place = { path: path.join(' '), words: [...commands, ...shells, ...options, '--help'], names, choices }
   const below = command.commands.flatMap((c) => [c.name(), ...c.aliases()].flatMap((name) => placesOf(c, [...path, name])))
   return [here, ...below]
 }
@@ -30,6 +47,9 @@ function placesOf(command: Command, path: readonly string[]): readonly Place[] {
 /** The place is found from the words before the cursor; options and their values do not lead anywhere. */
 function bashScript(places: readonly Place[]): string {
   const rows = places.map(({ path, words, names }) => `    '${path}') words='${words.join(' ')}' names='${names}' ;;`)
+  const choices = places.flatMap((p) =>
+    p.choices.map((c) => `    '${p.path} ${c.flag}') COMPREPLY=($(compgen -W '${c.values.join(' ')}' -- "$current")); return ;;`)
+  )
   const paths = places.map((p) => `'${p.path}'`).join('|')
   return `_hearth() {
   local current="\${COMP_WORDS[COMP_CWORD]}" place='' words='' names='nothing' word
@@ -38,12 +58,16 @@ function bashScript(places: readonly Place[]): string {
       ${paths}) place="\${place:+$place }$word" ;;
     esac
   done
+  case "$place \${COMP_WORDS[COMP_CWORD-1]}" in
+${choices.join('\n')}
+  esac
   case "$place" in
 ${rows.join('\n')}
   esac
   if [[ $current != -* ]]; then
     case "$names" in
-      tasks) words="$words $(hearth task list --quiet --all 2>/dev/null)" ;;
+      tasks) words="$words $(${listers.tasks})" ;;
+      images) words="$words $(${listers.images})" ;;
       files) COMPREPLY=($(compgen -f -- "$current")); return ;;
     esac
   fi
@@ -54,15 +78,18 @@ complete -F _hearth hearth
 }
 
 function fishScript(places: readonly Place[]): string {
-  const lines = places.flatMap(({ path, words, names }) => {
+  const lines = places.flatMap(({ path, words, names, choices }) => {
     const here = `test (__hearth_place) = '${path}'`
     const flags = words.filter((w) => w.startsWith('-'))
     const commands = words.filter((w) => !w.startsWith('-'))
     return [
       ...(names === 'files' ? [] : [`complete -c hearth -f -n "${here}"`]),
       ...(commands.length > 0 ? [`complete -c hearth -n "${here}" -a '${commands.join(' ')}'`] : []),
-      ...(names === 'tasks' ? [`complete -c hearth -n "${here}" -a '(hearth task list --quiet --all 2>/dev/null)'`] : []),
-      ...flags.map((f) => `complete -c hearth -n "${here}" ${f.startsWith('--') ? `-l ${f.slice(2)}` : `-s ${f.slice(1)}`}`)
+      ...(names === 'tasks' || names === 'images' ? [`complete -c hearth -n "${here}" -a '(${listers[names]})'`] : []),
+      ...choices.map((c) => `complete -c hearth -n "${here}" -l ${c.flag.slice(2)} -x -a '${c.values.join(' ')}'`),
+      ...flags
+        .filter((f) => !choices.some((c) => c.flag === f))
+        .map((f) => `complete -c hearth -n "${here}" ${f.startsWith('--') ? `-l ${f.slice(2)}` : `-s ${f.slice(1)}`}`)
     ]
   })
   return `function __hearth_place

@@ -33,6 +33,21 @@ export function createContext(env: Environment, streams: Streams, signal: AbortS
   return { env, streams, signal, settings, client: (options) => new OperatorClient(findEndpoint(settings(options))) }
 }
 
+/** The same, with a state directory for commands that were not given one of their own. */
+export function withStateDir(context: Context, stateDir: string): Context {
+  const filled = (options: CommonOptions): CommonOptions => ({ ...options, stateDir: options.stateDir ?? stateDir })
+  return {
+    ...context,
+    settings: (options) => context.settings(filled(options)),
+    client: (options) => context.client(filled(options))
+  }
+}
+
+/** The reader of our standard output has gone: there is nobody left to tell anything. */
+export class OutputClosed extends Error {
+  override readonly name = 'OutputClosed'
+}
+
 /** Columns to fit into; undefined where the output is no terminal and lines may be as long as they are. */
 export const widthOf = (output: Output): number | undefined => (output.isTTY === true ? (output.columns ?? 80) : undefined)
 

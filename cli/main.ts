@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander'
 import { errnoOf } from '../base/fault.ts'
-import { type Context, createContext, type Environment } from './context.ts'
-import { describeFailure, usageExit } from './failure.ts'
+import { type Context, createContext, type Environment, OutputClosed } from './context.ts'
+import { describeFailure, outputClosedExit, usageExit } from './failure.ts'
 import { buildProgram } from './program.ts'
 
 /** The process around one command; resolves with the exit code. */
@@ -18,11 +18,14 @@ export async function main(argv: readonly string[], env: Environment): Promise<n
       return process.stderr
     }
   }
+  const closed = new AbortController()
   process.stdout.on('error', (e) => {
-    if (errnoOf(e) === 'EPIPE') process.exit(0) // `hearth task list | head -1`
-    throw e
+    if (errnoOf(e) !== 'EPIPE') throw e
+    process.exitCode = outputClosedExit // `hearth task list | head -1`, where the command is over already
+    closed.abort(new OutputClosed('nobody reads standard output any more'))
   })
-  return await runCommand(argv, createContext(env, streams, new AbortController().signal))
+  const code = await runCommand(argv, createContext(env, streams, closed.signal))
+  return closed.signal.aborted ? outputClosedExit : code
 }
 
 export async function runCommand(argv: readonly string[], context: Context): Promise<number> {
@@ -35,7 +38,7 @@ export async function runCommand(argv: readonly string[], context: Context): Pro
     return exitCode
   } catch (e) {
     if (e instanceof CommanderError) return e.exitCode === 0 ? 0 : usageExit
-    const { text, code } = describeFailure(e)
+    const { text, code } = describeFailure(context.signal.aborted ? context.signal.reason : e)
     context.streams.stderr.write(text)
     return code
   }

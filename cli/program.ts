@@ -1,9 +1,9 @@
 import { Command } from 'commander'
 import { hearthVersion } from '../base/version.ts'
-import type { Context } from './context.ts'
+import { type CommonOptions, type Context, withStateDir } from './context.ts'
 import { addImageCommands } from './tree/image.ts'
 import { addNodeCommands } from './tree/node.ts'
-import type { Shell } from './tree/shell.ts'
+import { type Shell, stateDirOption } from './tree/shell.ts'
 import { addTaskCommands } from './tree/task.ts'
 import { addTopCommands } from './tree/top.ts'
 
@@ -12,13 +12,15 @@ export function buildProgram(context: Context, setExitCode: (code: number) => vo
   const program = new Command('hearth')
   const shell: Shell = {
     async run(command) {
-      setExitCode(await command(context))
+      const { stateDir } = program.opts<CommonOptions>()
+      setExitCode(await command(stateDir === undefined ? context : withStateDir(context, stateDir)))
     }
   }
   program
     .description('Many Linux machines, used as one computer.')
     .version(hearthVersion, '-V, --version', 'print the version')
     .helpCommand('help [command]', 'show help for a command')
+    .addOption(stateDirOption())
     .enablePositionalOptions()
     .showSuggestionAfterError()
   addTopCommands(program, shell)

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { errnoOf, Fault } from '../base/fault.ts'
+import { signalName } from '../base/signal.ts'
 import type { TaskRequest } from '../sdk/operator-messages.ts'
 import { parseBytes, parseCpus, parseDuration } from './amounts.ts'
 import type { CommonOptions, Environment } from './context.ts'
@@ -43,7 +44,7 @@ export function buildTaskRequest(image: string, command: readonly string[], opti
   const { tty, interactive, rm } = options
   return {
     image,
-    arguments: withoutSeparator(command),
+    arguments: wholeTexts(withoutSeparator(command)),
     environment: readEnvironment(options, env),
     ...present({
       name: options.name,
@@ -84,14 +85,11 @@ function killPolicy(options: RunOptions): TaskRequest['killPolicy'] {
   return { signal: parseSignal('--stop-signal', options.stopSignal ?? 'SIGTERM'), graceMs }
 }
 
-/** `TERM`, `sigterm` and `SIGTERM` are `SIGTERM`; numbers stay. */
+/** `TERM`, `sigterm`, `SIGTERM` and `15` are `SIGTERM`. */
 export function parseSignal(option: string, text: string): string {
-  const name = text.toUpperCase()
-  if (/^\d{1,2}$/.test(name)) return name
-  if (!/^[A-Z][A-Z0-9+-]{1,15}$/.test(name)) {
-    throw new Fault('invalid', `${option} must be a signal such as TERM or INT, not ${JSON.stringify(text)}`)
-  }
-  return name.startsWith('SIG') ? name : `SIG${name}`
+  const name = signalName(text)
+  if (name !== undefined) return name
+  throw new Fault('invalid', `${option} must be a signal such as TERM, INT or 9, not ${JSON.stringify(text)}`)
 }
 
 /** Later ones win, and -e wins over files, as in docker. */
@@ -108,8 +106,23 @@ export function parseVariables(option: string, texts: readonly string[], env: En
       throw new Fault('invalid', `${option} must be NAME=VALUE or NAME, not ${JSON.stringify(text)}`)
     }
     const value = at < 0 ? env[name] : text.slice(at + 1)
-    return value === undefined ? [] : [{ name, value }]
+    if (value === undefined) return []
+    if (isBroken(name + value)) throw new Fault('invalid', `${option} ${whole(name)} holds ${brokenText}`)
+    return [{ name, value }]
   })
+}
+
+const brokenText = 'bytes that are not valid UTF-8; put such data into a file of the image or of a mount'
+
+/** Node turns each such byte of an argument or of the environment into U+FFFD; the program would get something else. */
+const isBroken = (text: string): boolean => text.includes('\ufffd')
+const whole = (name: string): string => (isBroken(name) ? 'a name' : name)
+
+/** Throws `Fault('invalid')` for an argument that cannot be passed on as it was given. */
+export function wholeTexts(command: readonly string[]): readonly string[] {
+  const at = command.findIndex(isBroken)
+  if (at >= 0) throw new Fault('invalid', `word ${at + 1} of the command holds ${brokenText}`)
+  return command
 }
 
 export function uniteVariables(variables: readonly Variable[]): readonly Variable[] {
@@ -117,19 +130,30 @@ export function uniteVariables(variables: readonly Variable[]): readonly Variabl
 }
 
 function readEnvFile(path: string, env: Environment): readonly Variable[] {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (e) {
-    throw new Fault('not-found', `--env-file: ${path} cannot be read (${errnoOf(e) ?? 'unknown error'})`, { path }, e)
-  }
-  if (text.length > maxEnvFileBytes) throw new Fault('invalid', `--env-file: ${path} is over ${maxEnvFileBytes} bytes`)
+  const text = decodeEnvFile(path, readBytes(path))
   const lines = text.split(/\r?\n/).map((line) => line.trimStart())
   return parseVariables(
     `--env-file ${path}:`,
     lines.filter((line) => line !== '' && !line.startsWith('#')),
     env
   )
+}
+
+function readBytes(path: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (e) {
+    throw new Fault('not-found', `--env-file: ${path} cannot be read (${errnoOf(e) ?? 'unknown error'})`, { path }, e)
+  }
+}
+
+function decodeEnvFile(path: string, bytes: Buffer): string {
+  if (bytes.length > maxEnvFileBytes) throw new Fault('invalid', `--env-file: ${path} is over ${maxEnvFileBytes} bytes`)
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (cause) {
+    throw new Fault('invalid', `--env-file: ${path} is not valid UTF-8`, { path }, cause)
+  }
 }
 
 /** `SRC:DST` with `:ro` or `:rw`; a source that begins with a dot is taken from the working folder. */

@@ -53,10 +53,12 @@ export function containsResources(a: Resources, b: Resources): boolean {
 export const scalarOf = (resources: Resources, name: string): number =>
   resources.reduce((sum, r) => (r.name === name && r.kind === 'scalar' ? sum + r.scalar : sum), 0)
 
-/** For people: `cpus 0.5, mem 64 MB, ports 31000-32000`. */
+/** For people: `cpus 0.5, memory 64 MB, ports 31000-32000`. */
 export function describeResources(resources: Resources): string {
   if (resources.length === 0) return 'nothing'
-  return resources.map((r) => `${r.name} ${describeValue(r)}${r.revocable ? ' (revocable)' : ''}`).join(', ')
+  return resources
+    .map((r) => `${r.name === 'mem' ? 'memory' : r.name} ${describeValue(r)}${r.revocable ? ' (revocable)' : ''}`)
+    .join(', ')
 }
 
 /** Mesos' double: MB for `mem` and `disk`, units otherwise, rounded to thousandths as Mesos does. */
@@ -149,5 +151,17 @@ function tidy(resources: Iterable<Resource>): Resources {
 function describeValue(r: Resource): string {
   if (r.kind === 'ranges') return r.ranges.map((s) => `${s.begin}-${s.end}`).join(',')
   if (r.kind === 'set') return `{${r.items.join(',')}}`
-  return inBytes.has(r.name) ? `${Math.round((r.scalar / mebibyte) * 10) / 10} MB` : String(r.scalar / 1000)
+  return inBytes.has(r.name) ? describeBytes(r.scalar) : String(r.scalar / 1000)
+}
+
+/** Binary multiples, to a tenth: `64 MB`, `1.5 GB`. */
+function describeBytes(bytes: number): string {
+  const units = ['MB', 'GB', 'TB', 'PB']
+  let value = bytes / mebibyte
+  let step = 0
+  while (value >= 1024 && step < units.length - 1) {
+    value /= 1024
+    step += 1
+  }
+  return `${Math.round(value * 10) / 10} ${units[step] ?? 'MB'}`
 }

@@ -59,6 +59,15 @@ export function connectFault(endpoint: Endpoint, cause: unknown): Fault {
   if (errno === 'EACCES' || errno === 'EPERM') {
     return new Fault('denied', `${where} is open to root and group hearth only; use sudo or join that group`, { where }, cause)
   }
+  if (errno === 'EPIPE' || errno === 'ECONNRESET') {
+    const next = 'it may have been restarted: see hearth status, and try again'
+    return new Fault(
+      'unavailable',
+      `the connection to ${where} broke off before the answer (${errno}); ${next}`,
+      { where },
+      cause
+    )
+  }
   const seen = errno === 'ENOENT' ? 'is not there' : errno === 'ECONNREFUSED' ? 'refuses the connection' : `failed (${errno})`
   const next = 'start it with `sudo hearth up` or `npm start`, or name another with --state-dir or HEARTH_ADDR'
   return new Fault('unavailable', `no master: ${where} ${seen}; ${next}`, { where }, cause)

@@ -22,14 +22,21 @@ export async function sendRequest(endpoint: Endpoint, what: HttpRequest, signal:
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
     const outgoing = request({
       ...target(endpoint),
+      agent: false,
       method: what.method,
       path: what.path,
       headers: headersOf(endpoint, what),
       signal
     })
-    // Once the response is there it tells the outcome: a server that refuses an upload closes while we still write.
+    // Once the response is there it tells the outcome, whatever becomes of the rest of the request.
     outgoing.on('error', (e) => reject(signal.aborted ? signal.reason : connectFault(endpoint, e)))
-    outgoing.on('response', resolve)
+    outgoing.on('response', (incoming) => {
+      // The answer is read: what is left of an upload that was refused has nobody to go to.
+      incoming.once('close', () => {
+        if (!outgoing.writableFinished) outgoing.destroy()
+      })
+      resolve(incoming)
+    })
     if (what.body === undefined || what.body instanceof Uint8Array) outgoing.end(what.body)
     else {
       outgoing.flushHeaders()
@@ -59,7 +66,10 @@ const target = (endpoint: Endpoint) =>
     : { host: endpoint.host, port: endpoint.port, servername: '' }
 
 function headersOf(endpoint: Endpoint, what: HttpRequest): Record<string, string> {
-  const headers: Record<string, string> = { connection: 'close', ...what.headers }
+  // A server that was told to close does so right after its answer, and an answer that comes before the end of an upload is
+  // lost in the broken pipe.
+  const isStream = what.body !== undefined && !(what.body instanceof Uint8Array)
+  const headers: Record<string, string> = { connection: isStream ? 'keep-alive' : 'close', ...what.headers }
   if (endpoint.kind === 'tcp') headers['authorization'] = `Bearer ${endpoint.token}`
   if (endpoint.kind === 'socket') headers['host'] = 'localhost'
   if (what.body instanceof Uint8Array) headers['content-length'] = String(what.body.length)

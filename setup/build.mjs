@@ -5,8 +5,9 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { bootstrap, giveUp, root } from './bootstrap.mjs'
 
+// Node looks for its own --env-file up to the first `--`, behind the program's name too.
 const programs = [
-  { name: 'hearth', source: 'cli/main.ts' },
+  { name: 'hearth', source: 'cli/main.ts', interpreter: '/usr/bin/env -S node --' },
   { name: 'supervise', source: 'cli/supervise-main.ts' },
   { name: 'master', source: 'master/main.ts' },
   { name: 'agent', source: 'agent/main.ts' },
@@ -14,8 +15,8 @@ const programs = [
   { name: 'terminal', source: 'agent/host/terminal-main.ts' }
 ]
 
-/** Loaded by terminal.cjs alone, a short-lived child. koffi looks for `linux_x64/koffi.node` beside the program itself. */
-const addons = [{ from: 'node_modules/@koromix/koffi-linux-x64/linux_x64/koffi.node', to: 'linux_x64/koffi.node' }]
+/** Loaded by terminal.cjs alone, a short-lived child. koffi looks for `koffi/linux_x64/koffi.node` beside the program. */
+const addons = [{ from: 'node_modules/@koromix/koffi-linux-x64/linux_x64/koffi.node', to: 'koffi/linux_x64/koffi.node' }]
 
 /** The one place that turns a room's `main` into a process. */
 const entry = (source) => `
@@ -50,7 +51,9 @@ async function bundle(program, version) {
     legalComments: 'none',
     logLevel: 'warning',
     write: false,
-    banner: { js: '#!/usr/bin/env node\nconst importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
+    banner: {
+      js: `#!${program.interpreter ?? '/usr/bin/env node'}\nconst importMetaUrl = require("node:url").pathToFileURL(__filename).href;`
+    },
     define: { 'import.meta.url': 'importMetaUrl', HEARTH_VERSION: JSON.stringify(version) },
     plugins: [noSubprograms]
   })

@@ -8,5 +8,7 @@ const missing = installTools('start')
 if (missing.some((t) => t.need === 'run')) giveUp(describeMissing(missing))
 const { build } = await import('./build.mjs')
 await build()
-const up = spawnSync(process.execPath, [join(root, 'dist/hearth.cjs'), 'up', ...process.argv.slice(2)], { stdio: 'inherit' })
+const up = spawnSync(process.execPath, ['--', join(root, 'dist/hearth.cjs'), 'up', ...process.argv.slice(2)], {
+  stdio: 'inherit'
+})
 process.exit(up.status ?? 70)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Exec } from '../../base/exec.ts'
 import { isFault } from '../../base/fault.ts'
 import type { Capability } from '../../proto/gen/messages.ts'
-import type { CgroupView, HostRoots } from './cgroups.ts'
+import type { CgroupView, HostRoots, LimitingController } from './cgroups.ts'
 
 interface Parts {
   readonly exec: Exec
@@ -48,7 +48,7 @@ function crunRow(row: Capability, cgroups: CgroupView): Capability {
   return present(row.name, `${row.detail}, in a private mount namespace: crun refuses a host with cgroup v1 and v2 side by side`)
 }
 
-function limitRow(controller: 'cpu' | 'memory' | 'pids', cgroups: CgroupView): Capability {
+function limitRow(controller: LimitingController, cgroups: CgroupView): Capability {
   const name = `limit.${controller}`
   const place = cgroups.controllers[controller]
   if (place === undefined) return absent(name, `the kernel offers no ${controller} controller in any cgroup tree`)

@@ -1,7 +1,7 @@
 import { Fault } from '../../base/fault.ts'
 import { parseSize } from './frame-input.ts'
 
-/** What the agent tells the terminal program to run. */
+/** A program to run inside a container. */
 export interface ExecOrder {
   /** The runtime's command line up to and including `exec`. */
   readonly command: readonly string[]
@@ -11,9 +11,16 @@ export interface ExecOrder {
   readonly arguments: readonly string[]
   readonly environment: readonly string[]
   readonly workingDirectory: string
-  readonly user: string
+  /** Left out: the container's. */
+  readonly user?: ExecUser | undefined
   readonly rows: number
   readonly columns: number
+}
+
+interface ExecUser {
+  readonly uid: number
+  readonly gid: number
+  readonly additionalGids: readonly number[]
 }
 
 export function parseExecOrder(value: Readonly<Record<string, unknown>>): ExecOrder {
@@ -25,35 +32,46 @@ export function parseExecOrder(value: Readonly<Record<string, unknown>>): ExecOr
     arguments: texts(value, 'arguments'),
     environment: texts(value, 'environment'),
     workingDirectory: text(value, 'workingDirectory'),
-    user: text(value, 'user'),
+    user: user(value['user']),
     ...parseSize(value)
   }
 }
 
 /** The runtime spec's `process` of the container (runtime spec 1.0, "process"), with what this program has of its own. */
-export function processOf(config: unknown, order: ExecOrder): Readonly<Record<string, unknown>> {
+export function processOf(
+  config: unknown,
+  order: Omit<ExecOrder, 'command' | 'containerId' | 'bundleDir' | 'pidFile'>,
+  terminal: boolean
+): Readonly<Record<string, unknown>> {
   const own = field(config, 'process')
-  const [uid, gid] = order.user.split(':').map(Number)
   return {
     ...(typeof own === 'object' && own !== null ? own : {}),
     args: order.arguments,
-    env: merged(field(own, 'env'), order.environment),
-    terminal: true,
-    consoleSize: { height: order.rows, width: order.columns },
+    env: merged(terminal ? ['TERM=xterm'] : [], field(own, 'env'), order.environment),
+    terminal,
+    consoleSize: terminal ? { height: order.rows, width: order.columns } : undefined,
     ...(order.workingDirectory === '' ? {} : { cwd: order.workingDirectory }),
-    ...(order.user === '' ? {} : { user: { uid, gid: gid ?? 0 } })
+    ...(order.user === undefined ? {} : { user: order.user })
   }
 }
 
-/** The last value of a name wins; a terminal has a type. */
-function merged(own: unknown, more: readonly string[]): string[] {
+/** The last value of a name wins. */
+function merged(first: readonly string[], own: unknown, more: readonly string[]): string[] {
   const rows = Array.isArray(own) ? own.filter((row): row is string => typeof row === 'string') : []
-  const byName = new Map(['TERM=xterm', ...rows, ...more].map((row) => [row.split('=', 1)[0], row]))
+  const byName = new Map([...first, ...rows, ...more].map((row) => [row.split('=', 1)[0], row]))
   return [...byName.values()]
 }
 
 const field = (value: unknown, name: string): unknown =>
   typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>)[name] : undefined
+
+function user(value: unknown): ExecUser | undefined {
+  if (value === undefined || value === null) return undefined
+  const [uid, gid, additionalGids] = [field(value, 'uid'), field(value, 'gid'), field(value, 'additionalGids')]
+  const isList = Array.isArray(additionalGids) && additionalGids.every((id) => typeof id === 'number')
+  if (typeof uid === 'number' && typeof gid === 'number' && isList) return { uid, gid, additionalGids }
+  throw new Fault('invalid', 'an exec order holds user, with uid, gid and additionalGids')
+}
 
 function text(value: Readonly<Record<string, unknown>>, name: string): string {
   const found = value[name]

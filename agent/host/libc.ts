@@ -1,3 +1,5 @@
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { Fault } from '../../base/fault.ts'
 
 /** The few calls of libc that Node has no way to. Loaded only by the short-lived terminal program. */
@@ -34,6 +36,9 @@ const TIOCSWINSZ = 0x5414
 type Call = (...args: unknown[]) => number
 
 async function declareCalls() {
+  // Bundled, koffi looks for its native half below this directory: the build puts it there, beside the program.
+  const host: { resourcesPath?: string } = process as object
+  host.resourcesPath ??= dirname(fileURLToPath(import.meta.url))
   const { default: koffi } = await import('koffi')
   const library = koffi.load('libc.so.6')
   koffi.struct('iovec', { base: 'void *', length: 'size_t' })

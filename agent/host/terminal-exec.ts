@@ -60,7 +60,7 @@ async function startProgram(libc: Libc, order: ExecOrder): Promise<number | stri
   const socketPath = `/proc/${process.pid}/fd/${folder.fd}/${name}.tty`
   try {
     const config: unknown = JSON.parse(await readFile(join(bundleDir, 'config.json'), 'utf8'))
-    await writeFile(processFile, JSON.stringify(processOf(config, order)), { mode: 0o600 })
+    await writeFile(processFile, JSON.stringify(processOf(config, order, true)), { mode: 0o600 })
     const listening = libc.listen(socketPath)
     const flags = ['--detach', '--console-socket', socketPath, '--pid-file', pidFile, '--process', processFile]
     const complaint = await runRuntime([...order.command, ...flags, containerId])

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { errnoOf } from '../../base/fault.ts'
 import { replaceFile } from '../../base/replace-file.ts'
 import type { ImageConfig } from './manifest.ts'
+import { normalizeReference } from './reference.ts'
 import type { ArchiveKind } from './unpack-message.ts'
 
 /** One row of images.json. */
@@ -94,7 +95,10 @@ function parseRecords(text: string): ReadonlyMap<string, ImageRecord> | undefine
     const file = JSON.parse(text) as { version: number; images: ImageRecord[] }
     const sound =
       file.version === formatVersion && file.images.every((row) => typeof row.name === 'string' && row.layers.length > 0)
-    return sound ? new Map(file.images.map((row) => [row.name, row])) : undefined
+    if (!sound) return undefined
+    const oldestFirst = [...file.images].sort((a, b) => a.importedAtMs - b.importedAtMs)
+    // Names that an earlier agent kept as they came.
+    return new Map(oldestFirst.map((row) => ({ ...row, name: normalizeReference(row.name) })).map((row) => [row.name, row]))
   } catch {
     // The caller puts the file aside, so nothing of it is lost.
     return undefined

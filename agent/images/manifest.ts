@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { Fault } from '../../base/fault.ts'
-import { isDigest } from './reference.ts'
+import { canonicalReference, isDigest } from './reference.ts'
 
 /** What a manifest says of one blob (OCI image spec, "Descriptor"). */
 export interface Descriptor {
@@ -113,10 +113,10 @@ export function checkPlatform(found: Platform, wanted: Platform): void {
   }
 }
 
-/** The row for this platform, of those that carry `tag` where there are several images; never a guess between two. */
-export function chooseRow(all: readonly IndexRow[], wanted: Platform, tags: readonly string[], nested: boolean): IndexRow {
+/** The row for this platform, of those that carry the name or its tag where there are several images; never a guess between two. */
+export function chooseRow(all: readonly IndexRow[], wanted: Platform, name: string, nested: boolean): IndexRow {
   const usable = all.filter((row) => row.platform === undefined || isSame(row.platform, wanted))
-  const named = usable.filter((row) => tags.includes(row.referenceName))
+  const named = usable.filter((row) => name !== '' && isNamed(row, name))
   const [first, second] = named.length > 0 ? named : usable
   if (first === undefined) {
     const platforms = all.map((row) => `${row.platform?.os}/${row.platform?.architecture}`).slice(0, 8)
@@ -131,8 +131,19 @@ export function chooseRow(all: readonly IndexRow[], wanted: Platform, tags: read
   return first
 }
 
-export function chooseDockerRow(all: readonly DockerRow[], names: readonly string[]): DockerRow {
-  const named = all.filter((row) => row.names.some((name) => names.includes(name)))
+function isNamed(row: IndexRow, name: string): boolean {
+  const tag = name.slice(name.lastIndexOf(':') + 1)
+  return row.referenceName === tag || [row.referenceName, row.imageName].some((own) => canonicalReference(own) === name)
+}
+
+/** What a row of the top index calls its image: whole names only, as a tag alone is none. */
+export function ownNameOf(row: IndexRow): string {
+  if (row.imageName !== '') return row.imageName
+  return /[:/]/.test(row.referenceName) ? row.referenceName : ''
+}
+
+export function chooseDockerRow(all: readonly DockerRow[], name: string): DockerRow {
+  const named = all.filter((row) => row.names.some((own) => canonicalReference(own) === name))
   const [first, second] = named.length > 0 ? named : all
   if (first === undefined) throw new Fault('corrupt', 'the archive is damaged: its manifest.json names no image')
   if (second !== undefined && named.length === 0) throw several(all.flatMap((row) => row.names))

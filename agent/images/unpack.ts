@@ -15,13 +15,14 @@ import {
   isIndex,
   makeConfig,
   makeManifest,
+  ownNameOf,
   parseConfig,
   parseDockerManifest,
   parseIndex,
   parseManifest,
   sha256Of
 } from './manifest.ts'
-import { newImageName } from './reference.ts'
+import { canonicalReference, newImageName } from './reference.ts'
 import { type TarEntry, TarReader } from './tar-reader.ts'
 import type { ImportProgress, UnpackedImage, UnpackedLayer, UnpackRequest } from './unpack-message.ts'
 
@@ -73,13 +74,13 @@ export class Unpacking {
   }
 
   async #rootfs(reader: TarReader, start: readonly TarEntry[], source: ByteSource, hash: Hash): Promise<UnpackedImage> {
-    const name = this.#named(undefined)
+    const name = this.#named('')
     this.#layer = 1
     this.#layers = 1
     const folder = join(this.#request.draft, 'layers', 'rootfs')
     const facts = await this.#write(folder, reader, start, source, false)
     const diffId = `sha256:${hash.digest('hex')}`
-    if (facts.entries === 0) throw new Fault('invalid', 'the archive is empty: it holds no file')
+    if (facts.entries === 0) throw emptyRootfs(facts.skippedDevices)
     const layer = this.#settle(folder, diffId, facts)
     const config = makeConfig(this.#request.platform, [diffId])
     return this.#image('rootfs', name, makeManifest(config, [layer]), config, [layer])
@@ -107,13 +108,12 @@ export class Unpacking {
 
   async #oci(spool: ArchiveSpool): Promise<UnpackedImage> {
     const { platform, name } = this.#request
-    const tags = name === '' ? [] : [name, name.slice(name.lastIndexOf(':') + 1), name.replace(/:latest$/, '')]
-    const top = chooseRow(parseIndex(spool.document('index.json'), 'index.json'), platform, tags, false)
-    const ownName = this.#named(top.imageName)
+    const top = chooseRow(parseIndex(spool.document('index.json'), 'index.json'), platform, name, false)
+    const ownName = this.#named(ownNameOf(top), top.referenceName)
     let row: Descriptor = top
     for (let depth = 0; isIndex(row); depth += 1) {
       if (depth === maxIndexDepth) throw new Fault('invalid', `the image index is nested more than ${maxIndexDepth} deep`)
-      row = chooseRow(parseIndex(spool.documentOf(row), row.digest), platform, tags, true)
+      row = chooseRow(parseIndex(spool.documentOf(row), row.digest), platform, name, true)
     }
     const manifestBytes = spool.documentOf(row)
     const manifest = parseManifest(manifestBytes, row.digest)
@@ -129,8 +129,8 @@ export class Unpacking {
 
   async #docker(spool: ArchiveSpool): Promise<UnpackedImage> {
     const { name } = this.#request
-    const row = chooseDockerRow(parseDockerManifest(spool.document('manifest.json')), [name])
-    const ownName = this.#named(row.names[0])
+    const row = chooseDockerRow(parseDockerManifest(spool.document('manifest.json')), name)
+    const ownName = this.#named(row.names[0] ?? '')
     const configBytes = spool.document(row.config)
     const declared = /([0-9a-f]{64})(\.json)?$/.exec(row.config)?.[1]
     if (declared !== undefined && declared !== sha256Of(configBytes)) {
@@ -211,10 +211,14 @@ export class Unpacking {
   }
 
   /** The name asked for, or else the archive's own. */
-  #named(own: string | undefined): string {
+  #named(own: string, tag = ''): string {
     if (this.#request.name !== '') return this.#request.name
-    if (own === undefined || own === '') throw new Fault('invalid', 'the archive does not name its image: give it a name')
-    return newImageName(own)
+    if (own !== '' && canonicalReference(own) !== undefined) return newImageName(own)
+    const said = JSON.stringify((own || tag).slice(0, 80))
+    if (own !== '')
+      throw new Fault('invalid', `the archive names its image ${said}, which is no name here: give one with --name NAME`)
+    const what = tag === '' ? 'does not name its image' : `has only the tag ${said} for its image and no name`
+    throw new Fault('invalid', `the archive ${what}: give one with --name NAME`)
   }
 
   #image(
@@ -273,6 +277,15 @@ type Hash = ReturnType<typeof createHash>
 async function* entriesOf(reader: TarReader, start: readonly TarEntry[]): AsyncGenerator<TarEntry> {
   yield* start
   for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) yield entry
+}
+
+function emptyRootfs(skippedDevices: number): Fault {
+  if (skippedDevices === 0) return new Fault('invalid', 'the archive is empty: it holds no file')
+  const nodes = skippedDevices === 1 ? 'its one device node was' : `its ${skippedDevices} device nodes were`
+  return new Fault(
+    'invalid',
+    `the archive holds nothing to run: ${nodes} left out, as containers get their own, and nothing else is in it`
+  )
 }
 
 const hexOf = (digest: string): string => digest.slice('sha256:'.length)

@@ -23,17 +23,21 @@ interface GroupRow {
 }
 
 /**
- * `user`, `user:group`, each a name or a number, looked up in the image's own passwd and group; empty is root. Throws
- * `Fault('invalid')` for a name that the image does not have.
+ * `user`, `user:group`, each a name or a number, looked up in the image's own passwd and group; empty is root. `written` gives
+ * what a running container has put in the place of these files. Throws `Fault('invalid')` for a name that is in neither.
  */
-export async function resolveUser(user: string, layers: readonly string[]): Promise<ResolvedUser> {
+export async function resolveUser(
+  user: string,
+  layers: readonly string[],
+  written: (path: string) => Promise<Buffer | undefined> = async () => undefined
+): Promise<ResolvedUser> {
   if (user === '' || user === '0:0') return { uid: 0, gid: 0, additionalGids: [] }
   const [userPart = '', groupPart, ...more] = user.split(':')
   if (more.length > 0 || groupPart === '' || userPart === '')
     throw new Fault('invalid', `${shown(user)} is no user: write USER or USER:GROUP`)
   const view = await openLayerView(layers)
   const lines = async (path: string): Promise<string[]> =>
-    ((await view.readFile(path, maxFileBytes)) ?? '').toString('utf8').split('\n')
+    ((await written(path)) ?? (await view.readFile(path, maxFileBytes)) ?? '').toString('utf8').split('\n')
   const users = passwdRows(await lines('/etc/passwd'))
   const groups = groupRows(await lines('/etc/group'))
   const uidGiven = idOf(userPart)

@@ -1,6 +1,9 @@
 import { Fault } from '../../base/fault.ts'
 import { parseSize } from '../host/frame-input.ts'
 
+/** MAX_ARG_STRLEN (linux/binfmts.h), the zero byte at its end included. */
+const maxTextBytes = 128 * 1024
+
 /** What a client asks to run inside a container. */
 export interface ExecWish {
   readonly arguments: readonly string[]
@@ -8,7 +11,7 @@ export interface ExecWish {
   readonly environment: readonly string[]
   /** Empty: the container's. */
   readonly workingDirectory: string
-  /** `uid[:gid]`; empty: the container's. */
+  /** `USER[:GROUP]`, each a name or a number; empty: the container's. */
   readonly user: string
   readonly terminal: boolean
   readonly openStdin: boolean
@@ -24,15 +27,11 @@ export function parseExecWish(open: Readonly<Record<string, unknown>>): ExecWish
   if (workingDirectory !== '' && !workingDirectory.startsWith('/')) {
     throw new Fault('invalid', `workingDirectory is an absolute path in the container, not ${workingDirectory}`)
   }
-  const user = text(open, 'user')
-  if (!/^(\d{1,10}(:\d{1,10})?)?$/.test(user)) {
-    throw new Fault('invalid', `user is a number, or UID:GID, for exec, not ${user}`)
-  }
   return {
     arguments: args.map((a, i) => plain(a, `arguments[${i}]`)),
     environment: environment(open['environment']),
     workingDirectory,
-    user,
+    user: text(open, 'user'),
     terminal: flag(open, 'terminal'),
     openStdin: flag(open, 'openStdin'),
     ...parseSize(open)
@@ -61,6 +60,7 @@ function variable(row: string, where: string): string {
 function plain(value: unknown, where: string): string {
   if (typeof value !== 'string') throw new Fault('invalid', `${where} is a text`)
   if (value.includes('\0')) throw new Fault('invalid', `${where} holds a zero byte, which no program can get`)
+  if (Buffer.byteLength(value) >= maxTextBytes) throw new Fault('invalid', `${where} is longer than the kernel takes`)
   return value
 }
 

@@ -85,12 +85,26 @@ export async function logRoute(
   const pieces = parts.readLog(request, task.ended, call.signal)[Symbol.asyncIterator]()
   // A following reader has its head at once and waits for the launch; without follow the first piece may still turn into a
   // plain HTTP error.
-  const first = request.follow ? undefined : await pieces.next()
+  const first = request.follow
+    ? undefined
+    : await pieces.next().catch((e: unknown) => {
+        throw whyNoLog(task, e)
+      })
   return {
     status: 200,
     contentType: streamContentType,
     body: logFrames(parts.log, task, pieces, first, request.follow, call.signal)
   }
+}
+
+/** What ended before it ran has no log, and its ending says why. */
+function whyNoLog(task: LocalTask, e: unknown): unknown {
+  const latest = task.latest()
+  if (!isFault(e) || e.code !== 'not-found' || !task.ended.aborted || latest === null) return e
+  const { state, reason, message } = latest
+  const known = reason === 'unspecified_reason' ? '' : ` (${reason})`
+  const said = `task ${task.taskId} has no log: it ended as ${state}${known}${message === '' ? '' : `: ${message}`}`
+  return new Fault(e.code, said, { ...e.detail, state, reason }, e)
 }
 
 async function* logFrames(

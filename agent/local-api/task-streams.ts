@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
@@ -6,10 +6,12 @@ import type { Log } from '../../base/log.ts'
 import { randomId } from '../../base/random.ts'
 import type { ExecRequest } from '../../isolators/runtime/runtime.ts'
 import { channels, streamContentType } from '../../proto/stream-frame.ts'
+import { processOf } from '../host/exec-order.ts'
 import { type FrameInput, parseJson, parseSize, readFrames } from '../host/frame-input.ts'
 import { startPlainExec } from '../host/plain-exec.ts'
 import { startTerminal } from '../host/terminal.ts'
 import type { LocalResponse } from '../ports.ts'
+import { execUser } from './exec-user.ts'
 import { type ExecWish, parseExecWish } from './exec-wish.ts'
 import { aborted, type LocalTask, type TaskStreams } from './task-routes.ts'
 
@@ -29,6 +31,9 @@ interface Config {
 const openMs = 10_000
 /** How long after its last output the end of a container may take to be known. */
 const endMs = 15_000
+
+/** Of the container, once nothing can run in it any more. */
+const endedStates: ReadonlySet<string> = new Set(['exited', 'lost', 'removing', 'removed'])
 
 type Body = AsyncIterable<Uint8Array>
 
@@ -61,26 +66,39 @@ export class ContainerStreams implements TaskStreams {
     })
   }
 
-  #exec(task: LocalTask, wish: ExecWish, input: FrameInput, over: () => Promise<void>, signal: AbortSignal): Promise<Body> {
-    const pidFile = join(task.bundleDir, `exec-${randomId()}.pid`)
-    const { openStdin, rows, columns, ...request } = wish
-    const command = this.#parts.runtime.execCommand({ ...request, containerId: task.containerId, pidFile })
-    const program = wish.arguments[0] ?? ''
+  async #exec(task: LocalTask, wish: ExecWish, input: FrameInput, over: () => Promise<void>, signal: AbortSignal): Promise<Body> {
+    const { containerId, bundleDir } = task
+    const name = join(bundleDir, `exec-${randomId()}`)
+    const [pidFile, processFile] = [`${name}.pid`, `${name}.process`]
+    const user = wish.user === '' ? undefined : await execUser(task, wish.user)
+    const full = this.#parts.runtime.execCommand({ ...wish, containerId, pidFile })
+    const command = full.slice(0, full.indexOf('exec') + 1)
+    const clear = async (): Promise<void> => {
+      for (const path of [pidFile, processFile]) await rm(path, { force: true })
+    }
     const done = async (): Promise<void> => {
-      await rm(pidFile, { force: true })
+      await clear()
       await over()
     }
-    if (!wish.terminal) {
-      const parts = { clock: this.#parts.clock, log: this.#parts.log.child({ containerId: task.containerId }) }
-      return startPlainExec(parts, { command, program, pidFile, openStdin }, input, done, signal)
+    if (wish.terminal) {
+      const ending = async (): Promise<unknown> => ({
+        error: { code: 'unavailable', message: 'the terminal program ended before its end was told', detail: {} }
+      })
+      const order = { ...wish, user, command, containerId, bundleDir, pidFile }
+      return startTerminal(this.#terminal(task), { mode: 'exec', order, ending }, input, done, signal)
     }
-    const ending = async (): Promise<unknown> => ({
-      error: { code: 'unavailable', message: 'the terminal program ended before its end was told', detail: {} }
-    })
-    const { containerId, bundleDir } = task
-    const upToExec = command.slice(0, command.indexOf('exec') + 1)
-    const order = { ...request, command: upToExec, containerId, bundleDir, pidFile, rows, columns }
-    return startTerminal(this.#terminal(task), { mode: 'exec', order, ending }, input, done, signal)
+    try {
+      // What a command line cannot say of a user, and what no other program of the host should read in it, goes by file.
+      const config: unknown = JSON.parse(await readFile(join(bundleDir, 'config.json'), 'utf8'))
+      await writeFile(processFile, JSON.stringify(processOf(config, { ...wish, user }, false)), { mode: 0o600 })
+      const parts = { clock: this.#parts.clock, log: this.#parts.log.child({ containerId }) }
+      const run = [...command, '--pid-file', pidFile, '--process', processFile, containerId]
+      const plan = { command: run, program: wish.arguments[0] ?? '', pidFile, openStdin: wish.openStdin }
+      return await startPlainExec(parts, plan, input, done, signal)
+    } catch (e) {
+      await clear()
+      throw e
+    }
   }
 
   #terminal(task: LocalTask) {
@@ -95,6 +113,9 @@ export class ContainerStreams implements TaskStreams {
     start: (first: Readonly<Record<string, unknown>>, input: FrameInput, over: () => Promise<void>) => Promise<Body>
   ): Promise<LocalResponse> {
     await aborted(task.launched, signal)
+    if (task.ended.aborted || endedStates.has(task.state)) {
+      throw new Fault('conflict', `task ${task.taskId} has ended`, { state: task.state })
+    }
     if (task.state !== 'running') {
       throw new Fault('conflict', `task ${task.taskId} is ${task.state}, not running`, { state: task.state })
     }

@@ -32,9 +32,11 @@ export class LogParser {
     for (;;) {
       const end = rest.indexOf(newline, from)
       if (end < 0) break
-      const entry = this.#skipping ? undefined : parseLogLine(rest.subarray(0, end + 1))
+      const line = rest.subarray(0, end + 1)
+      const whole = this.#skipping ? undefined : parseLogLine(line)
+      if (whole === undefined) this.damagedLines += 1
+      const entry = whole ?? (this.#skipping ? undefined : afterTornHead(line))
       if (entry !== undefined) entries.push(entry)
-      else this.damagedLines += 1
       this.#skipping = false
       rest = rest.subarray(end + 1)
       from = 0
@@ -64,6 +66,14 @@ export function parseLogLine(line: Buffer): LogEntry | undefined {
   if (stream === undefined || (tag !== 'F ' && tag !== 'P ') || Number.isNaN(atMs)) return undefined
   const partial = tag === 'P '
   return { stream, atMs, partial, data: line.subarray(text, partial ? line.length - 1 : line.length) }
+}
+
+const headPattern = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}[+-]\d\d:\d\d std(?:out|err) [FP] /
+
+/** Where a full disk cut a record in its head, the first one that had room again stands behind the piece, in the same line. */
+function afterTornHead(line: Buffer): LogEntry | undefined {
+  const at = line.toString('latin1', 0, 2 * (longestTime + afterTime)).search(headPattern)
+  return at < 0 ? undefined : parseLogLine(line.subarray(at))
 }
 
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

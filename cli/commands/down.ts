@@ -1,4 +1,4 @@
-import { existsSync, realpathSync } from 'node:fs'
+import { existsSync, readdirSync, realpathSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { Fault } from '../../base/fault.ts'
 import { defaultStateDir } from '../../sdk/endpoint.ts'
@@ -69,6 +69,21 @@ export function checkPurge(layout: StateLayout, home = homedir()): void {
   if (isSystem || isShared || home === real || home.startsWith(`${real}/`)) {
     throw new Fault('denied', `--purge refuses to remove ${real}`)
   }
-  if (real === defaultStateDir || existsSync(layout.identity)) return
+  if (real === defaultStateDir || existsSync(layout.identity) || holdsOnlyRemains(layout)) return
   throw new Fault('denied', `--purge refuses to remove ${real}: there is no identity.json of a cluster in it`)
+}
+
+const inRun = /^(up\.lock|supervisor\.json(\.draft)?|http|c|(master|agents|agent)\.sock)$/
+const inLogs = /^(master|agent|supervisor)\.log(\.1)?$/
+
+/** What `hearth up` leaves where it failed before the master had written its identity. */
+function holdsOnlyRemains(layout: StateLayout): boolean {
+  const namesIn = (path: string): readonly string[] => (existsSync(path) ? readdirSync(path) : [])
+  const top = readdirSync(layout.stateDir)
+  return (
+    top.some((name) => name === 'run' || name === 'logs') &&
+    top.every((name) => name === 'run' || name === 'logs') &&
+    namesIn(layout.run).every((name) => inRun.test(name)) &&
+    namesIn(layout.logs).every((name) => inLogs.test(name))
+  )
 }

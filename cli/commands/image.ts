@@ -70,10 +70,18 @@ async function openArchive(context: Context, path: string): Promise<Archive> {
   return { bytes: packFolder(path, ''), kind: 'oci' }
 }
 
-export async function listImages(context: Context, options: ImageOptions): Promise<number> {
+interface ListOptions extends ImageOptions {
+  readonly quiet?: boolean
+}
+
+export async function listImages(context: Context, options: ListOptions): Promise<number> {
   const client = context.client(options)
   const images = await client.nodes.images(await nodeFor(client, options, context.signal), context.signal)
   const { stdout } = context.streams
+  if (options.quiet === true && options.json !== true) {
+    await writeOut(stdout, images.map((image) => `${image.name}\n`).join(''))
+    return 0
+  }
   const nowMs = Date.now()
   const table = (): string =>
     renderTable(

@@ -1,8 +1,9 @@
+import { isFault } from '../../base/fault.ts'
 import type { CommonOptions, Context } from '../context.ts'
 import { outcomeOf } from '../exit-code.ts'
-import { usage } from '../failure.ts'
+import { describeFailure, usage } from '../failure.ts'
 import { holdSession, windowSize } from '../session.ts'
-import { parseVariables, uniteVariables, withoutSeparator } from '../task-request.ts'
+import { parseVariables, uniteVariables, wholeTexts, withoutSeparator } from '../task-request.ts'
 
 interface ExecOptions extends CommonOptions {
   readonly interactive?: boolean
@@ -20,11 +21,11 @@ export async function execInTask(
 ): Promise<number> {
   const { stdin, stdout } = context.streams
   const terminal = options.tty === true
-  const words = withoutSeparator(command)
+  const words = wholeTexts(withoutSeparator(command))
   if (words.length === 0) throw usage('hearth task exec needs a command to run')
   if (terminal && stdin.isTTY !== true) throw usage('-t needs a terminal on standard input; use -i alone for a pipe')
   const client = context.client(options)
-  const ending = await holdSession(context, {
+  const session = holdSession(context, {
     open: {
       arguments: words,
       environment: uniteVariables(parseVariables('-e', options.env ?? [], context.env)),
@@ -40,7 +41,16 @@ export async function execInTask(
     detachHint: 'detached; the program runs on in the container',
     connect: (input, signal) => client.tasks.duplex(id, 'exec', input, signal)
   })
+  const ending = await session.catch((e: unknown) => neverStarted(context, e))
   return ending === 'detached' ? 130 : (ending.exitCode ?? 125)
+}
+
+/** A program that is not there or cannot be executed ends as in a shell and in docker: the node says with which code. */
+function neverStarted(context: Context, e: unknown): { readonly exitCode: number } {
+  const exitCode = isFault(e, 'invalid') ? e.detail['exitCode'] : undefined
+  if (typeof exitCode !== 'number') throw e
+  context.streams.stderr.write(describeFailure(e).text)
+  return { exitCode }
 }
 
 interface AttachOptions extends CommonOptions {

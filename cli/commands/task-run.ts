@@ -9,6 +9,9 @@ import { onInterrupts } from '../interrupts.ts'
 import { copyParts } from '../output/stream-copy.ts'
 import { buildTaskRequest, type RunOptions } from '../task-request.ts'
 
+/** For the last request of a command whose output nobody reads any more. */
+const goodbyeMs = 5_000
+
 /** Foreground: the program's output is ours byte for byte, and its exit code too. */
 export async function runTask(context: Context, image: string, command: readonly string[], options: RunOptions): Promise<number> {
   const client = context.client(options)
@@ -26,7 +29,21 @@ export async function runTask(context: Context, image: string, command: readonly
     stdout.write(`${task.taskId}\n`)
     return tellStart(context, await client.tasks.waitStarted(task.taskId, context.signal))
   }
-  return attached ? runAttached(context, client, task, options) : runWatched(context, client, task)
+  try {
+    return await (attached ? runAttached(context, client, task, options) : runWatched(context, client, task))
+  } catch (e) {
+    if (context.signal.aborted) await endUnread(client, task)
+    throw e
+  }
+}
+
+/** `hearth task run host yes | head -1`: without a reader the program would go on for nobody. */
+async function endUnread(client: OperatorClient, task: Task): Promise<void> {
+  try {
+    await client.tasks.kill(task.taskId, {}, AbortSignal.timeout(goodbyeMs))
+  } catch {
+    // It has ended, or there is no master: either way nobody is left to be told.
+  }
 }
 
 /** A task that never ran is a failed command, even for who did not want to wait for its end. */

@@ -8,8 +8,10 @@ import type { Node } from '../../sdk/operator-messages.ts'
 import type { CommonOptions, Context } from '../context.ts'
 import { outcomeOf } from '../exit-code.ts'
 import { requireHostTools, searchFolders } from '../host-tools.ts'
+import { checkListenAddress } from '../listen-address.ts'
 import { startProgress } from '../output/progress.ts'
 import { awaitEnd, isAlive, signalProcess } from '../process-identity.ts'
+import { changedSettings, environmentOf } from '../running-settings.ts'
 import { daemonLog, type StateLayout, stateLayout } from '../state-layout.ts'
 import { stopCluster } from '../stop-cluster.ts'
 import { livingDaemons, readSupervisorFile, type SupervisorFile } from '../supervisor-file.ts'
@@ -30,6 +32,8 @@ const logLines = 15
 export async function up(context: Context, options: UpOptions): Promise<number> {
   const { stateDir } = context.settings(options)
   checkStateDir(stateDir)
+  const http = options.http ?? context.env['HEARTH_HTTP'] ?? ''
+  if (http !== '') checkListenAddress(options.http === undefined ? 'HEARTH_HTTP' : '--http', http)
   if (process.getuid?.() !== 0) throw new Fault('denied', 'hearth up makes containers and needs root; try: sudo hearth up')
   requireHostTools(searchFolders(context.env['PATH'] ?? ''))
   const layout = stateLayout(stateDir)
@@ -37,7 +41,7 @@ export async function up(context: Context, options: UpOptions): Promise<number> 
   const release = takeUpLock(layout)
   try {
     const running = readSupervisorFile(layout)
-    if (running !== undefined && isAlive(running.process)) return await tellRunning(context, layout, running)
+    if (running !== undefined && isAlive(running.process)) return await tellRunning(context, layout, running, options.http)
     if (running !== undefined) await endOrphans(running, context.signal)
     return await startCluster(context, layout, options.http ?? '')
   } finally {
@@ -63,10 +67,23 @@ function makeFolders(layout: StateLayout): void {
   }
 }
 
-async function tellRunning(context: Context, layout: StateLayout, running: SupervisorFile): Promise<number> {
+async function tellRunning(
+  context: Context,
+  layout: StateLayout,
+  running: SupervisorFile,
+  http: string | undefined
+): Promise<number> {
   const client = clientOf(layout)
   const node = await awaitNode(client, layout, context.signal)
   context.streams.stdout.write(`hearth is up already\n${describeCluster(layout, running, [node])}${nextCommand(layout)}`)
+  const changed = [
+    ...(http === undefined || http === running.http ? [] : ['--http']),
+    ...changedSettings(context.env, environmentOf(running.process.pid))
+  ]
+  if (changed.length > 0) {
+    const say = `${changed.join(', ')}: the running daemons were started with other settings; run hearth down, then hearth up again`
+    context.streams.stderr.write(`hearth: ${say}\n`)
+  }
   return 0
 }
 

@@ -2,7 +2,7 @@ export interface Column<T> {
   readonly title: string
   readonly value: (row: T) => string
   readonly align?: 'right'
-  /** May be cut with an ellipsis where the terminal is narrow; the last such column is cut first. */
+  /** Is cut first, with an ellipsis, where the terminal is narrow, the last such column before the others. */
   readonly shrinks?: boolean
   readonly colour?: (text: string, row: T) => string
 }
@@ -11,7 +11,13 @@ const gap = '  '
 const leastWidth = 6
 
 /** Lines of a table, at most `width` columns wide where a width is given. */
-export function renderTable<T>(columns: readonly Column<T>[], rows: readonly T[], width: number | undefined): string {
+export function renderTable<T>(all: readonly Column<T>[], rows: readonly T[], width: number | undefined): string {
+  // Where there is not even a letter for each column, the last ones are left out.
+  const shown = width === undefined ? all : all.slice(0, Math.max(1, Math.floor((width + gap.length) / (1 + gap.length))))
+  return renderColumns(shown, rows, width)
+}
+
+function renderColumns<T>(columns: readonly Column<T>[], rows: readonly T[], width: number | undefined): string {
   const cells = rows.map((row) => columns.map((c) => oneLine(c.value(row))))
   const natural = columns.map((c, i) => Math.max(c.title.length, ...cells.map((r) => textWidth(r[i] ?? ''))))
   const widths = width === undefined ? natural : fit(columns, natural, width)
@@ -24,8 +30,7 @@ export function renderTable<T>(columns: readonly Column<T>[], rows: readonly T[]
       })
       .join(gap)
   )
-  const cut = (line: string): string => (width === undefined ? line : cutTo(line, width))
-  return [cut(head), ...lines].map((line) => `${line.trimEnd()}\n`).join('')
+  return [head, ...lines].map((line) => `${line.trimEnd()}\n`).join('')
 }
 
 /** Title and value on a line each; absent values are left out. */
@@ -44,6 +49,24 @@ function fit<T>(columns: readonly Column<T>[], natural: readonly number[], width
     const cut = Math.min(over, Math.max(0, (widths[i] ?? 0) - least))
     widths[i] = (widths[i] ?? 0) - cut
     over -= cut
+  }
+  return over > 0 ? cutWidest(widths, over) : widths
+}
+
+/** Takes what is still too much from the widest columns, whichever they are; each keeps a letter. */
+function cutWidest(natural: readonly number[], tooMuch: number): readonly number[] {
+  const widths = [...natural]
+  for (let over = tooMuch; over > 0; ) {
+    const widest = Math.max(...widths)
+    const next = Math.max(1, ...widths.filter((w) => w < widest))
+    if (widest <= 1) break
+    const ties = widths.filter((w) => w === widest).length
+    const step = Math.max(1, Math.min(widest - next, Math.floor(over / ties)))
+    for (let i = widths.length - 1; i >= 0 && over > 0; i -= 1) {
+      if (widths[i] !== widest) continue
+      widths[i] = widest - step
+      over -= step
+    }
   }
   return widths
 }

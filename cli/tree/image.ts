@@ -16,6 +16,7 @@ export function addImageCommands(program: Command, shell: Shell): void {
   load.action((path: string, options) => shell.run(async (c) => (await commands()).importImage(c, path, options)))
 
   const list = leaf(image, 'list', 'list images').alias('ls').addOption(nodeOption()).addOption(jsonOption())
+  list.option('-q, --quiet', 'names only')
   list.action((options) => shell.run(async (c) => (await commands()).listImages(c, options)))
 
   const show = leaf(image, 'show', 'show one image').addOption(nodeOption()).addOption(jsonOption())

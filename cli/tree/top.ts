@@ -4,6 +4,11 @@ import { jsonOption, leaf, type Shell } from './shell.ts'
 export function addTopCommands(program: Command, shell: Shell): void {
   const up = leaf(program, 'up', 'start a master and an agent on this host and wait until a probe task has run')
   up.option('--http <address>', 'where the API listens for programs of this host, or off (HEARTH_HTTP, default 127.0.0.1:7340)')
+  up.addHelpText(
+    'after',
+    '\nSettings of the node come from the environment, such as HEARTH_ALLOW_MOUNT=/srv/data,/srv/more:\n' +
+      'the folders of this host that tasks may mount with -v. They take effect when the daemons start.'
+  )
   up.action((options) => shell.run(async (c) => (await import('../commands/up.ts')).up(c, options)))
 
   const down = leaf(program, 'down', 'stop all tasks, the agent and the master of this host')

@@ -52,7 +52,36 @@ function validationSentence(e: Error & { readonly validation?: unknown; readonly
     case 'pattern':
       return `${place} ${patternWords[String(first.params['pattern'])] ?? first.message ?? 'is wrong'}`
     default:
-      return `${place} ${first.message ?? 'is wrong'}`
+      return `${place} ${limitWords(first)}`
+  }
+}
+
+const typeNames: Readonly<Record<string, string>> = {
+  string: 'a text',
+  integer: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'an object'
+}
+
+function limitWords({ keyword, params, message }: Finding): string {
+  const limit = Number(params['limit'])
+  switch (keyword) {
+    case 'type':
+      return `must be ${typeNames[String(params['type'])] ?? String(params['type'])}`
+    case 'minLength':
+      return limit === 1 ? 'may not be empty' : `must have at least ${limit} characters`
+    case 'maxLength':
+      return `may have at most ${limit} characters`
+    case 'maxItems':
+    case 'maxProperties':
+      return `may have at most ${limit} entries`
+    case 'minimum':
+      return `must be at least ${limit}`
+    case 'maximum':
+      return `may be at most ${limit}`
+    default:
+      return message ?? 'is wrong'
   }
 }
 

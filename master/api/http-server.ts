@@ -14,6 +14,7 @@ import { errorAnswer, maxBodyBytes, parseJsonBody } from './errors.ts'
 import { type EventRouteConfig, eventRoutes } from './events.ts'
 import { imageRoutes } from './images.ts'
 import { nodeRoutes } from './nodes.ts'
+import { openapiOptions } from './openapi.ts'
 import type { ClusterFacts, NodeDirectory, TaskService, Whereabouts } from './ports.ts'
 import { taskRoutes, taskStreamRoutes } from './tasks.ts'
 
@@ -41,6 +42,9 @@ export interface HttpServerConfig {
   readonly events: EventRouteConfig
 }
 
+/** Node gives a request's body 300 s; that of an exec or an attach lasts as long as its program. */
+const serverOptions = { requestTimeout: 0 }
+
 /** The operator API on its two doors: a unix socket, whose mode admits, and loopback, where every request is checked. */
 export class HttpServer implements Service {
   readonly name = 'http-server'
@@ -59,7 +63,7 @@ export class HttpServer implements Service {
   async start(): Promise<void> {
     const { socketPath, socketGroup, loopback, addressPath } = this.#config
     const app = await this.#app()
-    const own = createServer((request, response) => app.routing(request, response))
+    const own = createServer(serverOptions, (request, response) => app.routing(request, response))
     await removeSocket(socketPath)
     await this.#listen(own, { path: socketPath })
     if (socketGroup !== undefined) await chown(socketPath, 0, socketGroup)
@@ -68,7 +72,7 @@ export class HttpServer implements Service {
       await rm(addressPath, { force: true })
       return
     }
-    const guarded = createServer((request, response) => {
+    const guarded = createServer(serverOptions, (request, response) => {
       this.#overLoopback.add(request)
       app.routing(request, response)
     })
@@ -118,7 +122,7 @@ export class HttpServer implements Service {
       throw new Fault('not-found', `the master has no route ${request.method} ${request.url.slice(0, 200)}`)
     })
     const { version } = this.#config
-    await app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'Hearth operator API', version } } })
+    await app.register(swagger, openapiOptions(version))
     await app.register(async (scope) => this.#jsonRoutes(scope))
     await app.register(async (scope) => {
       scope.removeAllContentTypeParsers()

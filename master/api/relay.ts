@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Fault, isFault } from '../../base/fault.ts'
 import { channels, encodeStreamJson, streamContentType } from '../../proto/stream-frame.ts'
@@ -30,10 +30,19 @@ export async function relay(
 ): Promise<void> {
   const { method } = request
   const withBody = method === 'POST' || method === 'PUT'
-  const body = withBody && hasBody(request) ? (request.raw as AsyncIterable<Uint8Array>) : new Uint8Array()
+  const body = withBody && hasBody(request) ? piecesOf(request.raw) : new Uint8Array()
   const answer = await link.open({ method, path: path + queryOf(request), body }, signal)
   reply.hijack()
-  await copy(answer, reply.raw)
+  await copy(answer, request.raw, reply.raw)
+}
+
+/** The body; what its reader leaves is thrown away as it comes, so that the client gets to read an answer that came early. */
+async function* piecesOf(request: IncomingMessage): AsyncGenerator<Uint8Array> {
+  try {
+    yield* request.iterator({ destroyOnReturn: false })
+  } finally {
+    request.resume()
+  }
 }
 
 const hasBody = ({ headers }: FastifyRequest): boolean =>
@@ -44,8 +53,10 @@ function queryOf(request: FastifyRequest): string {
   return at < 0 ? '' : (request.raw.url?.slice(at) ?? '')
 }
 
-async function copy(answer: RelayResponse, to: ServerResponse): Promise<void> {
-  const head = { 'content-type': answer.contentType, 'cache-control': 'no-store', connection: 'close' }
+async function copy(answer: RelayResponse, request: IncomingMessage, to: ServerResponse): Promise<void> {
+  // While the client still writes, closing would break its pipe before it has read the answer.
+  const connection = request.complete ? 'close' : 'keep-alive'
+  const head = { 'content-type': answer.contentType, 'cache-control': 'no-store', connection }
   to.writeHead(answer.status, head)
   to.flushHeaders()
   const boundary = answer.contentType === streamContentType ? new FrameBoundary() : undefined

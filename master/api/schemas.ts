@@ -23,7 +23,7 @@ export const taskRequestSchema = {
   properties: {
     name: { type: 'string', minLength: 1, maxLength: 128, pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]*$' },
     image: text(1024, 1),
-    arguments: { type: 'array', maxItems: 10_000, items: text(131_072) },
+    arguments: { type: 'array', maxItems: 10_000, items: text(1_048_576) },
     environment: {
       type: 'array',
       maxItems: 10_000,

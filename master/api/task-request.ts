@@ -1,4 +1,5 @@
 import { Fault } from '../../base/fault.ts'
+import { signalName } from '../../base/signal.ts'
 import type { Init } from '../../proto/codec.ts'
 import type { KillPolicy, Resource } from '../../proto/gen/messages.ts'
 import { describeResources, type Resources, scalar, scalarOf } from '../../proto/resources.ts'
@@ -37,6 +38,7 @@ export interface TaskRequest {
  */
 export function orderOf(request: TaskRequest): TaskOrder {
   const { arguments: args, environment, workingDirectory, user, terminal, openStdin, rows, columns } = request
+  checkWords(request)
   return {
     role: request.role ?? '*',
     removeWhenDone: request.removeWhenDone ?? false,
@@ -47,13 +49,35 @@ export function orderOf(request: TaskRequest): TaskOrder {
       process: { arguments: args, environment, workingDirectory, user, terminal, openStdin, rows, columns },
       mounts: request.mounts,
       network: { mode: request.network ?? 'host' },
-      killPolicy: request.killPolicy,
+      killPolicy: request.killPolicy && { ...request.killPolicy, signal: knownSignal(request.killPolicy.signal) },
       logBudget: request.logBudget,
       labels: Object.entries(request.labels ?? {}).map(([key, value]) => ({ key, value })),
       runtime: request.runtime,
       seccomp: request.seccomp
     }
   }
+}
+
+/** What execve takes as one argument or one NAME=value without its zero byte (linux/binfmts.h, MAX_ARG_STRLEN). */
+const maxWordBytes = 131_071
+
+function checkWords({ arguments: args = [], environment = [] }: TaskRequest): void {
+  const check = (what: string, text: string): void => {
+    const bytes = Buffer.byteLength(text)
+    if (bytes <= maxWordBytes) return
+    const hint = 'put it into a file of the image or of a mount'
+    throw new Fault('invalid', `${what} has ${bytes} bytes and Linux takes at most ${maxWordBytes}; ${hint}`, { bytes })
+  }
+  for (const [i, text] of args.entries()) check(`argument ${i + 1}`, text)
+  for (const { name, value } of environment) check(`the variable ${name.slice(0, 100)}`, `${name}=${value}`)
+}
+
+/** `SIGTERM` for `TERM` and `15`; nothing for nothing, which is the default. Throws `Fault('invalid')` for what is no signal. */
+export function knownSignal(text: string | undefined): string {
+  if (text === undefined || text === '') return ''
+  const name = signalName(text)
+  if (name !== undefined) return name
+  throw new Fault('invalid', `there is no signal ${JSON.stringify(text)}: signals are called SIGTERM, SIGINT and so on`)
 }
 
 function asked(request: TaskRequest): readonly Resource[] {

@@ -5,7 +5,7 @@ import type { NodeDirectory, TaskService, TaskView, Whereabouts } from './ports.
 import { clientSignal, linkTo, relay } from './relay.ts'
 import { idParams, killRequestSchema, taskRequestSchema } from './schemas.ts'
 import { type TaskJson, taskJson } from './task-json.ts'
-import { checkCanFit, orderOf, type TaskRequest } from './task-request.ts'
+import { checkCanFit, knownSignal, orderOf, type TaskRequest } from './task-request.ts'
 
 export interface TaskRouteParts {
   readonly tasks: TaskService
@@ -51,7 +51,7 @@ export function taskRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
     const task = taskOf(tasks, request)
     const { signal, graceMs } = request.body as { readonly signal?: string; readonly graceMs?: number }
     const own = task.definition.killPolicy
-    const policy = { signal: signal ?? own?.signal ?? '', graceMs: graceMs ?? own?.graceMs ?? 10_000 }
+    const policy = { signal: knownSignal(signal) || (own?.signal ?? ''), graceMs: graceMs ?? own?.graceMs ?? 10_000 }
     return reply.code(202).send(shown(await tasks.kill(task.taskId, policy)))
   })
 

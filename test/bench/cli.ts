@@ -16,7 +16,7 @@ interface Command {
 export async function cli(bench: Bench): Promise<Outcome> {
   const node24 = await findNode24(bench.root)
   const cluster = await startCluster(bench, 'c')
-  const words = [cluster.program, 'task', 'run', '--state-dir', cluster.stateDir, '--rm', 'host', 'true']
+  const words = ['--', cluster.program, 'task', 'run', '--state-dir', cluster.stateDir, '--rm', 'host', 'true']
   const nodes = [{ name: `Node ${process.versions.node.split('.')[0] ?? ''}`, program: process.execPath }]
   if (node24 !== undefined) nodes.push({ name: 'Node 24', program: node24 })
   const commands = nodes.flatMap(({ name, program }): Command[] => [

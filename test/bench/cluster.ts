@@ -16,7 +16,7 @@ export async function startCluster(bench: Bench, name: string): Promise<Cluster>
   const program = join(bench.root, 'dist/hearth.cjs')
   // Ctrl-C reaches the bench alone, which then ends the cluster in order.
   const options = { cwd: '/', detached: true, env: { PATH: process.env['PATH'], HEARTH_ALLOW_MOUNT: bench.folder('f') } }
-  const say = (words: readonly string[]) => run(process.execPath, [program, ...words, '--state-dir', stateDir], options)
+  const say = (words: readonly string[]) => run(process.execPath, ['--', program, ...words, '--state-dir', stateDir], options)
   const stop = bench.cleanup.add('the cluster', () => say(['down', '--purge']))
   await say(['up', '--http', '127.0.0.1:0'])
   return {

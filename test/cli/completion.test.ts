@@ -12,7 +12,7 @@ const bash = scriptFor('bash', program) ?? ''
 /** What a bash with our script offers for the words, the last of which is under the cursor. */
 function complete(...words: string[]): readonly string[] {
   const script = `${bash}
-hearth() { echo task-one; }
+hearth() { case "$1" in task) echo task-one ;; image) echo image-one ;; esac; }
 COMP_WORDS=(${words.map((w) => `'${w}'`).join(' ')}); COMP_CWORD=${words.length - 1}
 _hearth; printf '%s\\n' "\${COMPREPLY[@]}"`
   const run = spawnSync('bash', ['-c', script], { encoding: 'utf8' })
@@ -37,6 +37,20 @@ t.test('bash completes commands, subcommands and options', async (t) => {
 t.test('bash completes the ids of tasks', async (t) => {
   t.strictSame(complete('hearth', 'task', 'logs', 'task-'), ['task-one'])
   t.strictSame(complete('hearth', 'task', 'ls', 'task-'), [])
+})
+
+t.test('bash completes the values of options and the names of images', async (t) => {
+  t.strictSame(complete('hearth', 'task', 'run', '--network', ''), ['host', 'none'])
+  t.strictSame(complete('hearth', 'task', 'run', '--runtime', 'c'), ['crun'])
+  t.strictSame(complete('hearth', 'image', 'import', '--kind', 'ro'), ['rootfs'])
+  t.strictSame(complete('hearth', 'task', 'run', 'ima'), ['image-one'])
+  t.strictSame(complete('hearth', 'image', 'rm', 'ima'), ['image-one'])
+})
+
+t.test('fish is told the same', async (t) => {
+  const fish = scriptFor('fish', program) ?? ''
+  t.match(fish, /= 'task run'" -l network -x -a 'host none'/)
+  t.match(fish, /= 'task run'" -a '\(hearth image list --quiet/)
 })
 
 t.test('every command of the program is in each script', async (t) => {

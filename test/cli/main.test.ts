@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { text } from 'node:stream/consumers'
@@ -9,6 +9,7 @@ import { createContext } from '../../cli/context.ts'
 import { describeFailure } from '../../cli/failure.ts'
 import { missingHostTools, requireHostTools } from '../../cli/host-tools.ts'
 import { runCommand } from '../../cli/main.ts'
+import { changedSettings, environmentOf } from '../../cli/running-settings.ts'
 import { stateLayout } from '../../cli/state-layout.ts'
 import { mountsBelow } from '../../cli/stop-cluster.ts'
 import { takeUpLock } from '../../cli/up-lock.ts'
@@ -34,6 +35,10 @@ t.test('a mistake in the command line is one sentence and 64', async (t) => {
     [['task', 'exec', 'x'], /^hearth: missing required argument 'command'/],
     [['task', 'cp', '/a', '/b'], /^hearth: one of the two must be TASK:PATH/],
     [['taks'], /^hearth: unknown command 'taks'\n\(Did you mean task\?\)/],
+    [['task', 'kill', '-s', 'FOO', 'x'], /^hearth: --signal must be a signal such as TERM, INT or 9, not "FOO"\n$/],
+    [['task', 'exec', 'x', '--', 'a\ufffd'], /^hearth: word 1 of the command holds bytes that are not valid UTF-8/],
+    [['up', '--http', 'foo'], /^hearth: --http must be an address of this host such as 127.0.0.1:7340, or off, not "foo"/],
+    [['up', '--http', '10.0.0.1:80'], /^hearth: --http must be an address of this host/],
     [['completion', 'tcsh'], /^hearth: no completion for "tcsh": use bash, zsh or fish/]
   ] as const
   for (const [argv, sentence] of rows) {
@@ -70,6 +75,25 @@ t.test('without a master every command says where it looked and ends with 69', a
   }
 })
 
+t.test('--state-dir is taken before the command too, and the one after it wins', async (t) => {
+  t.match((await run('--state-dir', '/elsewhere', 'task', 'list')).err, /no master: \/elsewhere\/run\/master\.sock/)
+  t.match((await run('--state-dir', '/a', 'task', 'list', '--state-dir', '/b')).err, /no master: \/b\/run\/master\.sock/)
+})
+
+t.test('a wrong address makes nothing', async (t) => {
+  const stateDir = join(t.testdir(), 'state')
+  t.equal((await run('up', '--state-dir', stateDir, '--http', 'foo')).code, 64)
+  t.notOk(existsSync(stateDir))
+})
+
+t.test('only settings of the daemons that were given otherwise than when they were started are told', async (t) => {
+  const started = { HEARTH_RUNC: '/r', PATH: '/a', HEARTH_STATE_DIR: '/s' }
+  const wanted = { HEARTH_RUNC: '/r', HEARTH_ALLOW_MOUNT: '/x', PATH: '/b', HEARTH_STATE_DIR: '/t', HEARTH_TOKEN: 'y' }
+  t.strictSame(changedSettings(wanted, started), ['HEARTH_ALLOW_MOUNT'])
+  t.strictSame(changedSettings({}, started), [])
+  t.equal(environmentOf(process.pid)['PATH'], process.env['PATH'])
+})
+
 t.test('version answers without a master', async (t) => {
   const { code, out } = await run('version')
   t.equal(code, 0)
@@ -98,6 +122,14 @@ t.test('missing host tools are named with the commands that install them', async
 t.test('--purge removes only what is certainly a state directory', async (t) => {
   const mine = join(t.testdir({ state: { 'identity.json': '{}' }, other: {} }), 'state')
   t.doesNotThrow(() => checkPurge(stateLayout(mine)))
+  const remains = join(mine, '../remains')
+  for (const folder of ['run', 'logs']) mkdirSync(join(remains, folder), { recursive: true })
+  for (const file of ['run/supervisor.json', 'run/up.lock', 'logs/master.log', 'logs/agent.log.1']) {
+    writeFileSync(join(remains, file), '')
+  }
+  t.doesNotThrow(() => checkPurge(stateLayout(remains)), 'what a failed up leaves')
+  writeFileSync(join(remains, 'logs/diary.txt'), '')
+  t.throws(() => checkPurge(stateLayout(remains)), { code: 'denied', message: /no identity\.json/ })
   const other = join(mine, '../other')
   t.throws(() => checkPurge(stateLayout(other)), { code: 'denied', message: /no identity\.json/ })
   for (const path of ['/', '/etc', '/var/lib', '/usr', '/tmp', '/root']) {

@@ -63,3 +63,41 @@ t.test('facts without a value are left out', async (t) => {
     'A:  x\nCc: y\n'
   )
 })
+
+t.test('however narrow the terminal and whatever the columns, no line is wider', async (t) => {
+  const column = fc.record({
+    title: fc.constantFrom('TASK', 'A', 'MODIFIED', ''),
+    shrinks: fc.boolean(),
+    right: fc.boolean()
+  })
+  const cell = fc.oneof(fc.string({ maxLength: 40 }), fc.string({ unit: 'grapheme', maxLength: 20 }), fc.constant('日本語'))
+  const table = fc.array(column, { minLength: 1, maxLength: 8 }).chain((shapes) =>
+    fc.record({
+      shapes: fc.constant(shapes),
+      rows: fc.array(fc.array(cell, { minLength: shapes.length, maxLength: shapes.length }), { maxLength: 6 }),
+      width: fc.integer({ min: 1, max: 120 })
+    })
+  )
+  const fits = fc.property(table, ({ shapes, rows, width }) => {
+    const columns = shapes.map((shape, i): Column<readonly string[]> => {
+      const { title, shrinks, right } = shape
+      return { title, shrinks, value: (row) => row[i] ?? '', ...(right ? { align: 'right' } : {}) }
+    })
+    const lines = renderTable(columns, rows, width).split('\n')
+    return lines.length === rows.length + 2 && lines.every((line) => textWidth(line) <= width)
+  })
+  t.doesNotThrow(() => fc.assert(fits, { numRuns: 1_000 }))
+})
+
+t.test('columns that do not like to be cut are cut last, and the widest first', async (t) => {
+  const fixed: readonly Column<Row>[] = [
+    { title: 'ID', value: (row) => row.id },
+    { title: 'WORDS', value: (row) => row.words }
+  ]
+  t.equal(renderTable(fixed, [{ id: 'abc', words: 'a long tale' }], 12), 'ID   WORDS\nabc  a long…\n')
+})
+
+t.test('a cut cell keeps its colour and the colour its end', async (t) => {
+  const painted: readonly Column<Row>[] = [{ title: 'W', value: (row) => row.words, colour: (text) => `<${text}>` }]
+  t.equal(renderTable(painted, [{ id: '', words: 'abcdefgh' }], 5), 'W\n<abcd…>\n')
+})

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { buildTaskRequest, parseMount, parseSignal, type RunOptions } from '../../cli/task-request.ts'
@@ -88,6 +89,11 @@ const mistakes: readonly (readonly [RunOptions, RegExp])[] = [
   [{ cpus: '0' }, /--cpus must be a number/],
   [{ disk: '-1' }, /--disk must be a size/],
   [{ stopSignal: 'now!' }, /--stop-signal must be a signal/],
+  [{ stopSignal: 'NOPE' }, /--stop-signal must be a signal such as TERM, INT or 9, not "NOPE"/],
+  [{ stopSignal: '0' }, /not "0"/],
+  [{ stopSignal: '99' }, /not "99"/],
+  [{ env: ['A=x\ufffd'] }, /-e A holds bytes that are not valid UTF-8/],
+  [{ env: ['A\ufffd=x'] }, /-e a name holds bytes that are not valid UTF-8/],
   [{ stopTimeout: 'soon' }, /--stop-timeout must be a time/]
 ]
 
@@ -101,6 +107,16 @@ t.test('a source that begins with a dot is taken from the working folder', async
   t.equal(parseMount('./x:/b').source, join(process.cwd(), 'x'))
 })
 
-t.test('signals are taken with and without SIG, in any case', async (t) => {
-  for (const text of ['TERM', 'SIGTERM', 'sigterm', 'term']) t.equal(parseSignal('-s', text), 'SIGTERM')
+t.test('signals are taken by name with and without SIG, in any case, and by number', async (t) => {
+  t.equal(parseSignal('-s', '9'), 'SIGKILL')
+  t.equal(parseSignal('-s', '6'), 'SIGABRT')
+  for (const text of ['TERM', 'SIGTERM', 'sigterm', 'term', '15']) t.equal(parseSignal('-s', text), 'SIGTERM')
+})
+
+t.test('what is not valid UTF-8 is refused, not passed on as something else', async (t) => {
+  t.throws(() => build({}, ['--', 'echo', 'a\ufffd']), { code: 'invalid', message: /word 2 of the command holds bytes/ })
+  t.throws(() => build({ env: ['FROM_SHELL'] }, [], { FROM_SHELL: '\ufffd' }), { code: 'invalid', message: /-e FROM_SHELL/ })
+  const file = join(t.testdir(), 'env')
+  writeFileSync(file, Buffer.from([0x41, 0x3d, 0xff, 0x0a]))
+  t.throws(() => build({ envFile: [file] }), { code: 'invalid', message: `--env-file: ${file} is not valid UTF-8` })
 })

@@ -92,7 +92,12 @@ t.test('task run behaves as a person who knows docker run expects', async (t) =>
       ['more memory than any node has', ['--rm', '--memory', '900t', 'host', '--', 'true'], 64, /mem/],
       ['memory below what starts', ['--rm', '--memory', '300k', 'host', '--', 'true'], 125, /memory/],
       ['a published port', ['--rm', '-p', '80:80', 'host', '--', 'true'], 64, /address/],
-      ['a host folder that the operator does not allow', ['--rm', '-v', '/root:/x', 'host', '--', 'true'], 125, /--allow-mount/],
+      [
+        'a host folder that the operator does not allow',
+        ['--rm', '-v', '/root:/x', 'host', '--', 'true'],
+        125,
+        /HEARTH_ALLOW_MOUNT=\/root hearth up/
+      ],
       ['a size that is none', ['--rm', '--memory', 'lots', 'host', '--', 'true'], 64, /lots/],
       ['a name with a slash', ['--rm', '--name', 'a/b', 'host', '--', 'true'], 64, /letters/]
     ]

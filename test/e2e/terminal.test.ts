@@ -10,7 +10,7 @@ const typed = (stateDir: string, command: string, input: string) =>
 
 t.test('a terminal reaches into the container and back', async (t) => {
   const cluster = await startCluster(t)
-  const hearth = `${process.execPath} ${new URL('../../dist/hearth.cjs', import.meta.url).pathname}`
+  const hearth = `${process.execPath} -- ${new URL('../../dist/hearth.cjs', import.meta.url).pathname}`
 
   t.test('task run -it shows the program a terminal of the right size and ends with its exit code', async (t) => {
     const ran = await typed(

@@ -1,4 +1,5 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { channels } from '../../proto/stream-frame.ts'
 import { noContainers, startContainer } from '../support/bundle.ts'
@@ -56,6 +57,17 @@ t.test('exec with a terminal', { skip: noContainers }, async (t) => {
     t.equal(s.status, 200)
     t.match(await s.end, { error: { code: 'invalid', detail: { reason: 'program_not_found', exitCode: 127 } } })
     t.equal(s.stdout(), '')
+    const text = await exec({ arguments: ['/etc/not-a-program'] })
+    t.match(await text.end, { error: { code: 'invalid', detail: { reason: 'program_not_executable', exitCode: 126 } } })
+  })
+
+  t.test('knows the users of the container by name, with their groups', async (t) => {
+    const etc = join(container.bundleDir, 'rootfs/etc')
+    writeFileSync(join(etc, 'passwd'), 'web:x:33:34::/home/web:/bin/sh\n')
+    writeFileSync(join(etc, 'group'), 'web:x:34:\nlogs:x:50:web\n')
+    const s = await exec({ arguments: ['sh', '-c', 'echo $(id -u) $(id -g) $(id -G) $TERM'], user: 'web' })
+    t.same(await s.end, { exitCode: 0 })
+    t.equal(s.stdout(), '33 34 34 50 xterm\r\n')
   })
 
   t.test('loses nothing of much output', async (t) => {

@@ -48,8 +48,7 @@ t.test('the agent dies while a terminal is open', { skip: noContainers }, async 
     pidFile: join(bundleDir, 'exec-1.pid'),
     arguments: ['sh', '-c', 'trap "" HUP; sh; while true; do echo noise; sleep 0.02; done'],
     environment: [],
-    workingDirectory: '',
-    user: ''
+    workingDirectory: ''
   }
 
   t.test('exec ends its program, even one that does not listen', async (t) => {

@@ -1,4 +1,5 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { channels } from '../../proto/stream-frame.ts'
 import { noContainers, startContainer } from '../support/bundle.ts'
@@ -56,17 +57,39 @@ t.test('exec without a terminal', { skip: noContainers }, async (t) => {
     t.equal(s.stdout(), 'x y\n/tmp\n12\n34\n')
   })
 
+  t.test('knows the users of the container by name and number, with their groups', async (t) => {
+    const etc = join(container.bundleDir, 'rootfs/etc')
+    writeFileSync(join(etc, 'passwd'), 'root:x:0:0::/:/bin/sh\nweb:x:33:34::/home/web:/bin/sh\n')
+    writeFileSync(join(etc, 'group'), 'root:x:0:\nweb:x:34:\nlogs:x:50:web\n')
+    const seen = [
+      ['web', '33 34 34 50 /home/web'],
+      ['33', '33 34 34 50 /home/web'],
+      ['web:logs', '33 50 50 /home/web'],
+      ['65534', '65534 0 0 /']
+    ] as const
+    for (const [user, ids] of seen) {
+      const s = await exec({ arguments: ['sh', '-c', 'echo $(id -u) $(id -g) $(id -G) $HOME'], user })
+      t.same(await s.end, { exitCode: 0 }, user)
+      t.equal(s.stdout(), `${ids}\n`, user)
+    }
+    const nobody = await exec({ arguments: ['true'], user: 'alice' })
+    t.match(await nobody.end, { error: { code: 'invalid', message: /"alice"/, detail: { reason: 'no_user', exitCode: 126 } } })
+    t.same(leftPidFiles(), [])
+  })
+
   t.test('says that a program is not there, with the code of shells', async (t) => {
     const s = await exec({ arguments: ['no-such-program'] })
     t.match(await s.end, { error: { code: 'invalid', detail: { reason: 'program_not_found', exitCode: 127 } } })
     t.equal(s.stderr(), '')
     const absolute = await exec({ arguments: ['/no/such'] })
-    t.match(await absolute.end, { error: { detail: { reason: 'program_not_found' } } })
+    t.match(await absolute.end, { error: { detail: { reason: 'program_not_found', exitCode: 127 } } })
   })
 
   t.test('says that a file is not a program', async (t) => {
     const s = await exec({ arguments: ['/etc/not-a-program'] })
     t.match(await s.end, { error: { code: 'invalid', detail: { reason: 'program_not_executable', exitCode: 126 } } })
+    const folder = await exec({ arguments: ['/tmp'] })
+    t.match(await folder.end, { error: { code: 'invalid', detail: { reason: 'program_not_executable', exitCode: 126 } } })
   })
 
   t.test('keeps the end of a program whose own words look like the runtime', async (t) => {
@@ -136,7 +159,8 @@ t.test('exec without a terminal', { skip: noContainers }, async (t) => {
     const name = await exec({ arguments: ['true'], user: 'alice' })
     t.equal(name.status, 400)
     const big = await exec({ arguments: ['true', 'x'.repeat(200_000)] })
-    t.match(await big.end, { error: { code: 'invalid' } })
+    t.match(await big.end, { error: { code: 'invalid', message: /^arguments\[1\] is longer than the kernel takes/ } })
+    t.same(leftPidFiles(), [])
     t.equal(agent.streams.open, 0)
   })
 })
@@ -156,9 +180,19 @@ t.test('execs beyond the limit are refused', { skip: noContainers }, async (t) =
 })
 
 t.test('a task that has ended takes no exec', async (t) => {
-  const agent = await startLocalAgent({ tasks: [localTask({ state: 'ended' })] })
+  const ended = localTask({ taskId: 'over', ended: AbortSignal.abort() })
+  const agent = await startLocalAgent({
+    tasks: [localTask({ state: 'removed' }), ended, localTask({ taskId: 'soon', state: 'stopping' })]
+  })
   t.teardown(() => agent.stop())
-  const s = await openStream(agent.socketPath, path, { arguments: ['true'] })
-  t.equal(s.status, 409)
-  t.match(await s.end, { error: { code: 'conflict' } })
+  const said = [
+    ['one', 'task one has ended'],
+    ['over', 'task over has ended'],
+    ['soon', 'task soon is stopping, not running']
+  ]
+  for (const [id, message] of said) {
+    const s = await openStream(agent.socketPath, `/v1/tasks/hearth-tasks/${id}/exec`, { arguments: ['true'] })
+    t.equal(s.status, 409)
+    t.match(await s.end, { error: { code: 'conflict', message } })
+  }
 })

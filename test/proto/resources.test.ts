@@ -54,6 +54,8 @@ t.test('ranges and sets are taken away without overlap', async (t) => {
   t.notOk(containsResources(rest, [ranges('ports', [{ begin: 31004, end: 31005 }])]))
   t.same(addResources(rest, [ranges('ports', [{ begin: 31005, end: 31006 }])]), all)
   t.equal(describeResources(subtractResources([items('gpus', ['a', 'b'])], [items('gpus', ['a'])])), 'gpus {b}')
+  const amounts = [scalar('mem', 999 * 1024 ** 3), scalar('disk', 1.5 * 1024 ** 4), scalar('cpus', 500)]
+  t.equal(describeResources(amounts), 'memory 999 GB, disk 1.5 TB, cpus 0.5')
 })
 
 t.test('a reservation, a disk or a flag keeps resources apart', async (t) => {

@@ -48,6 +48,6 @@ t.test('a wish that waits says why', async (t) => {
   t.equal(whyItWaits(wish('a', 500, 0), []), 'waits for a node')
   t.equal(
     whyItWaits(wish('a', 500, 0), [offer('o', 100, 64)]),
-    'waits for free resources: it asks for cpus 0.5, host-o has cpus 0.1, mem 64 MB free'
+    'waits for free resources: it asks for cpus 0.5, host-o has cpus 0.1, memory 64 MB free'
   )
 })

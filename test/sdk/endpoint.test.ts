@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { endpointSettings, findEndpoint } from '../../sdk/endpoint.ts'
+import { connectFault, endpointSettings, findEndpoint } from '../../sdk/endpoint.ts'
 
 t.test('the flag wins over the environment, and that over the default', async (t) => {
   t.strictSame(findEndpoint(endpointSettings({}, undefined)), { kind: 'socket', path: '/var/lib/hearth/run/master.sock' })
@@ -38,4 +38,11 @@ t.test('the token comes from the variable, its file, or the state directory', as
   t.match(from({ HEARTH_TOKEN_FILE: join(folder, 'mine') }), { token: 'one' })
   t.match(from({ HEARTH_STATE_DIR: folder }), { token: 'two' })
   t.throws(() => from({ HEARTH_TOKEN_FILE: join(folder, 'none') }), { code: 'denied', message: /ENOENT/ })
+})
+
+t.test('a connection that breaks off is not taken for a master that is not there', async (t) => {
+  const fault = (errno: string) => connectFault({ kind: 'socket', path: '/x' }, Object.assign(new Error(errno), { code: errno }))
+  for (const errno of ['EPIPE', 'ECONNRESET'])
+    t.match(fault(errno), { code: 'unavailable', message: /broke off before the answer/ })
+  t.match(fault('ECONNREFUSED'), { message: /^no master: \/x refuses/ })
 })

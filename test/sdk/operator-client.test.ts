@@ -172,3 +172,20 @@ t.test('a refusal in the middle of an upload is told, not the broken pipe', asyn
     message: 'the disk is full'
   })
 })
+
+t.test('an upload asks the server to keep the connection, and ends it itself once it has read a refusal', async (t) => {
+  let closed: Promise<unknown> = Promise.resolve()
+  const endpoint = await serveOnSocket(t, (request, response) => {
+    closed = new Promise((resolve) => request.socket.once('close', resolve))
+    request.resume()
+    request.on('error', () => undefined)
+    const kept = request.headers.connection === 'keep-alive'
+    response.writeHead(404).end(JSON.stringify({ error: { code: kept ? 'not-found' : 'corrupt', message: 'no such folder' } }))
+  })
+  async function* endless(): AsyncGenerator<Uint8Array> {
+    for (;;) yield Buffer.alloc(64 * 1024)
+  }
+  const refused = new OperatorClient(endpoint).tasks.writeArchive('x', 'nodir', endless(), never)
+  await t.rejects(refused, { code: 'not-found', message: 'no such folder' })
+  await closed
+})

@@ -55,7 +55,7 @@ export class Cluster {
 
   /** `hearth ARGS` against this cluster. */
   hearth(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
-    return runProgram(process.execPath, [program, ...args], {
+    return runProgram(process.execPath, ['--', program, ...args], {
       ...options,
       env: { HEARTH_STATE_DIR: this.stateDir, ...options.env }
     })
@@ -63,7 +63,7 @@ export class Cluster {
 
   /** Spawned with pipes, for commands that are talked to while they run. */
   spawn(args: readonly string[]): ChildProcess {
-    return spawn(process.execPath, [program, ...args], { env: { ...process.env, HEARTH_STATE_DIR: this.stateDir } })
+    return spawn(process.execPath, ['--', program, ...args], { env: { ...process.env, HEARTH_STATE_DIR: this.stateDir } })
   }
 
   async json<T>(args: readonly string[]): Promise<T> {

@@ -173,6 +173,61 @@ t.test('an archive of the old docker form brings its own name', { skip }, async 
   t.same((await store.resolve('shop/web:3', never)).environment, ['PATH=/bin'])
 })
 
+/** An OCI archive whose top index calls its images this. */
+function ociNamed(rows: readonly (readonly [Buffer, string])[]): Buffer {
+  const images = rows.map(([layer, name]) => ({ name, image: ociLayout([layer]) }))
+  const manifests = images.flatMap(({ name, image }) =>
+    (JSON.parse((image.files.get('index.json') ?? '').toString()) as { manifests: object[] }).manifests.map((row) => ({
+      ...row,
+      annotations: { 'org.opencontainers.image.ref.name': name }
+    }))
+  )
+  const files = new Map(images.flatMap(({ image }) => [...image.files]))
+  return archiveOf(new Map([...files, ['index.json', json({ schemaVersion: 2, manifests })]]))
+}
+
+t.test('an image has the name that skopeo gave it, and is found with and without docker.io/library/', { skip }, async (t) => {
+  const { store, directory } = await storeBench(t)
+  const layout = join(directory, 'layout')
+  await run('umoci', ['init', '--layout', layout])
+  await run('umoci', ['new', '--image', `${layout}:one`])
+  await run('umoci', ['insert', '--image', `${layout}:one`, join(await busyboxRoot(directory), 'bin'), '/bin'])
+  const oci = await importBytes(store, await skopeo(directory, layout, 'oci-archive', 'oci.tar:bbx:3'), '')
+  t.match(oci, { name: 'bbx:3', kind: 'oci' })
+  const docker = await importBytes(store, await skopeo(directory, layout, 'docker-archive', 'docker.tar:bbd:2.0'), '')
+  t.match(docker, { name: 'bbd:2.0', kind: 'docker-archive' })
+  for (const name of ['bbd:2.0', 'docker.io/library/bbd:2.0', 'docker.io/bbd:2.0']) {
+    t.equal((await store.resolve(name, never)).reference, 'bbd:2.0', name)
+  }
+  t.equal((await importBytes(store, archiveOf(dockerOld(dockerConfig, [])), 'docker.io/shop/web')).name, 'shop/web:latest')
+  t.equal((await store.resolve('shop/web', never)).reference, 'shop/web:latest')
+  await store.remove('docker.io/shop/web:latest')
+  await t.rejects(store.resolve('shop/web', never), { code: 'not-found' })
+})
+
+t.test('one of several images is taken by any way to write its name', { skip }, async (t) => {
+  const { store } = await storeBench(t)
+  const archive = ociNamed([
+    [lower, 'docker.io/library/low:1'],
+    [upper, 'high:1']
+  ])
+  const digests = [(await importBytes(store, archive, 'low:1')).digest, (await importBytes(store, archive, 'high:1')).digest]
+  t.same(digests, [ociLayout([lower]).manifestDigest, ociLayout([upper]).manifestDigest])
+  await t.rejects(importBytes(store, archive, ''), { code: 'invalid', message: /several images/ })
+})
+
+t.test('an archive without a usable name for its image asks for one', { skip }, async (t) => {
+  const { store } = await storeBench(t)
+  const rows = [
+    ['3', 'the archive has only the tag "3" for its image and no name: give one with --name NAME'],
+    ['', 'the archive does not name its image: give one with --name NAME'],
+    ['Shop:1', 'the archive names its image "Shop:1", which is no name here: give one with --name NAME']
+  ] as const
+  for (const [name, message] of rows) {
+    await t.rejects(importBytes(store, ociNamed([[lower, name]]), ''), { code: 'invalid', message })
+  }
+})
+
 t.test('the platform of this node is chosen out of a nested index', { skip }, async (t) => {
   const { store } = await storeBench(t)
   const here = ociLayout([lower])

@@ -203,6 +203,16 @@ t.test('the images are there for the next agent', { skip }, async (t) => {
   })
 })
 
+t.test('a name that an earlier agent kept with its registry is found by the short one', { skip }, async (t) => {
+  const bench = await storeBench(t)
+  await importBytes(bench.store, stack(base), 'kept:1')
+  const path = join(bench.storeDirectory, 'images.json')
+  await writeFile(path, (await readFile(path, 'utf8')).replace('"kept:1"', '"docker.io/library/kept:1"'))
+  const store = await later(bench)
+  t.equal((await store.resolve('kept:1', never)).reference, 'kept:1')
+  t.equal((await store.resolve('docker.io/library/kept:1', never)).reference, 'kept:1')
+})
+
 t.test('a list that cannot be read is put aside, and then nothing is collected', { skip }, async (t) => {
   const bench = await storeBench(t)
   await importBytes(bench.store, one, 'x')

@@ -90,3 +90,14 @@ t.test('the layers of an OCI image lie uppermost first, and keep what they hide'
   await store.verify('stacked:1')
   t.ok((await contentOf(join(top, 'var/old'))).includes('b f 1'))
 })
+
+t.test('an archive with nothing but device nodes says that they were left out', { skip }, async (t) => {
+  const { store } = await storeBench(t)
+  const nodes = ['null', 'zero'].map((name) => ({ name, type: '3' }))
+  await t.rejects(importBytes(store, tarOf(nodes.slice(1)), 'x'), {
+    code: 'invalid',
+    message: /its one device node was left out/
+  })
+  await t.rejects(importBytes(store, tarOf(nodes), 'x'), { code: 'invalid', message: /its 2 device nodes were left out/ })
+  await t.rejects(importBytes(store, tarOf([]), 'x'), { code: 'invalid', message: 'the archive is empty: it holds no file' })
+})

@@ -112,6 +112,26 @@ t.test('a log that fails before its first byte is an HTTP error, later an end fr
   })
 })
 
+t.test('a task that never ran has no log, and it is told why', async (t) => {
+  const logPath = join(t.testdir(), 'never/log')
+  const facts = { state: 'failed', reason: 'image_unknown', message: 'there is no image x on this node' } as const
+  const failed = { logPath, latest: () => completeMessage('TaskStatus', facts), ended: AbortSignal.abort() }
+  const tasks = [localTask(failed), localTask({ taskId: 'two', logPath })]
+  const { socketPath } = await start(t, { tasks, readLog })
+  t.match(json(await call(socketPath, '/v1/tasks/hearth-tasks/one/logs')), {
+    status: 404,
+    error: {
+      code: 'not-found',
+      message: 'task one has no log: it ended as failed (image_unknown): there is no image x on this node',
+      detail: { reason: 'image_unknown' }
+    }
+  })
+  t.match(json(await call(socketPath, '/v1/tasks/hearth-tasks/two/logs')), {
+    status: 404,
+    error: { message: /never launched here/ }
+  })
+})
+
 t.test('a client that goes away ends the work for it', async (t) => {
   let signal: AbortSignal | undefined
   const { socketPath } = await start(t, {

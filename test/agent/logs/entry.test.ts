@@ -27,6 +27,18 @@ t.test('what conmon writes comes back as the program wrote it', async (t) => {
   t.equal(entries[0]?.atMs, Date.UTC(2026, 10, 22, 2, 3, 16, 153))
 })
 
+t.test('a record that a full disk cut short takes no later one with it', async (t) => {
+  for (let cut = 1; cut < `${time} stdout F `.length; cut += 1) {
+    const parser = new LogParser()
+    const torn = `${time} stdout F lost`.slice(0, cut)
+    t.same(parser.push(Buffer.from(`${torn}${time} stderr F kept\n${time} stdout F more\n`)).map(shown), [
+      'stderr F kept\n',
+      'stdout F more\n'
+    ])
+    t.equal(parser.damagedLines, 1)
+  }
+})
+
 t.test('any output, cut into any pieces, comes back byte for byte', async (t) => {
   const piece = fc.record({
     stream: fc.constantFrom('stdout' as const, 'stderr' as const),

@@ -1,7 +1,10 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import t from 'tap'
 import { streamWindow } from '../../../master/api/stream-relay.ts'
 import type { Launch } from '../../../proto/gen/messages.ts'
 import { channels, encodeStreamFrame, StreamFrameDecoder, streamContentType } from '../../../proto/stream-frame.ts'
+import { OperatorClient } from '../../../sdk/operator-client.ts'
 import { ScriptedAgent } from '../../support/scripted-agent.ts'
 import { startTestMaster, type TestMaster, textOf } from '../../support/test-master.ts'
 
@@ -200,4 +203,47 @@ t.test('images are the agent’s own routes, found by host name or by the beginn
     agent.send('StreamEnd', { stream })
     t.equal((await call).status, 204)
   }
+})
+
+t.test('the rest of an upload that is refused early is taken and thrown away, so that the answer can be read', async (t) => {
+  const { master, agent } = await stage(t)
+  for (const task of ['a', 'nobody']) {
+    const socket = connect(master.socket)
+    t.teardown(() => socket.destroy())
+    const write = (bytes: Buffer | string): Promise<Error | null | undefined> =>
+      new Promise((resolve) => socket.write(bytes, resolve))
+    const broken = new Promise<never>((_, reject) => socket.once('error', reject))
+    broken.catch(() => undefined)
+    const size = 16 * 1024 * 1024
+    await write(`PUT /v1/tasks/${task}/archive?path=x HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${size}\r\n\r\n`)
+    await write(Buffer.alloc(1024))
+    if (task === 'a') {
+      const { stream } = await agent.next('StreamOpen')
+      agent.send('StreamHead', { stream, status: 404, contentType: 'application/json' })
+      agent.send('StreamData', { stream, data: Buffer.from('{"error":{"code":"not-found","message":"no such folder"}}') })
+      agent.send('StreamEnd', { stream })
+    }
+    const answer = await Promise.race([once(socket, 'data'), broken])
+    t.match(String(answer[0]), /^HTTP\/1.1 404 /)
+    t.notMatch(String(answer[0]), /connection: close/i)
+    t.notOk(await write(Buffer.alloc(size - 1024)), 'no broken pipe')
+    await write('GET /v1/version HTTP/1.1\r\nhost: localhost\r\n\r\n')
+    let more = ''
+    while (!more.includes('HTTP/1.1 200')) more += String((await Promise.race([once(socket, 'data'), broken]))[0])
+    t.pass('the connection goes on')
+  }
+})
+
+t.test('a session whose program has ended does not wait for the rest of its input', async (t) => {
+  const { master, agent } = await stage(t)
+  const client = new OperatorClient({ kind: 'socket', path: master.socket })
+  const input = pipe()
+  input.push(stdin('open'))
+  const opening = client.tasks.duplex('a', 'attach', input.read, new AbortController().signal)
+  const { stream } = await agent.next('StreamOpen')
+  agent.send('StreamHead', { stream, status: 409, contentType: 'application/json' })
+  agent.send('StreamData', { stream, data: Buffer.from('{"error":{"code":"conflict","message":"it has ended"}}') })
+  agent.send('StreamEnd', { stream })
+  await t.rejects(opening, { code: 'conflict', message: 'it has ended' })
+  input.push(undefined)
 })

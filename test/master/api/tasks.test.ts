@@ -18,14 +18,31 @@ t.test('requests that make no sense are answered with one sentence', async (t) =
   const table: readonly [string, unknown, number, RegExp][] = [
     ['no image', { arguments: [] }, 400, /must have the field image/],
     ['an unknown field', { image: 'host', memory: '64m' }, 400, /unknown field: memory/],
-    ['a wrong type', { image: 'host', milliCpu: 'lots' }, 400, /milliCpu must be integer/],
-    ['no CPU at all', { image: 'host', milliCpu: 0 }, 400, /milliCpu must be >= 1/],
+    ['a wrong type', { image: 'host', milliCpu: 'lots' }, 400, /milliCpu must be a whole number$/],
+    ['no CPU at all', { image: 'host', milliCpu: 0 }, 400, /milliCpu must be at least 1$/],
     ['a network of tomorrow', { image: 'host', network: 'bridge' }, 400, /network must be one of host, none/],
     ['a name that is a path', { image: 'host', name: '../x' }, 400, /name may hold letters/],
     ['a NUL in an argument', { image: 'host', arguments: ['a\0b'] }, 400, /arguments.0 may not hold a zero byte/],
     ['an equals sign in a variable', { image: 'host', environment: [{ name: 'A=B', value: '' }] }, 400, /environment.0.name/],
     ['half a character', { image: 'host', arguments: ['\ud800'] }, 400, /half a character/],
-    ['no object', [], 400, /must be object/],
+    ['no object', [], 400, /must be an object$/],
+    ['an empty image', { image: '' }, 400, /^image may not be empty$/],
+    ['a name without end', { image: 'host', name: 'x'.repeat(129) }, 400, /^name may have at most 128 characters$/],
+    ['too many words', { image: 'host', arguments: Array(10_001).fill('') }, 400, /^arguments may have at most 10000 entries$/],
+    ['no such signal', { image: 'host', killPolicy: { signal: 'NOPE' } }, 400, /^there is no signal "NOPE"/],
+    [
+      'an argument over the kernel’s limit',
+      { image: 'host', arguments: ['a', 'x'.repeat(131_072)] },
+      400,
+      /^argument 2 has 131072 bytes/
+    ],
+    ['the limit counts bytes', { image: 'host', arguments: ['ä'.repeat(65_536)] }, 400, /^argument 1 has 131072 bytes/],
+    [
+      'a variable over it with its name',
+      { image: 'host', environment: [{ name: 'LONG', value: 'x'.repeat(131_067) }] },
+      400,
+      /^the variable LONG has 131072 bytes and Linux takes at most 131071/
+    ],
     ['a role without offers', { image: 'host', role: 'web' }, 501, /leave it out/],
     ['invalid UTF-8', Buffer.from([0x22, 0xff, 0x22]), 400, /not valid UTF-8/],
     ['invalid JSON', Buffer.from('{"image":'), 400, /not valid JSON/]
@@ -49,6 +66,15 @@ t.test('ten megabytes of environment are refused by size, and the client gets to
   const environment = Array.from({ length: 100 }, (_, i) => ({ name: `V${i}`, value: 'x'.repeat(100_000) }))
   const answer = await master.call('POST', '/v1/tasks', { image: 'host', environment })
   t.match(answer, { status: 413, body: { error: { code: 'invalid', message: /limit of 1048576 bytes/ } } })
+})
+
+t.test('an argument and a variable of exactly the kernel’s limit are taken', async (t) => {
+  const master = await startTestMaster()
+  t.teardown(() => master.stop())
+  const environment = [{ name: 'LONG', value: 'x'.repeat(131_066) }]
+  t.match(await master.call('POST', '/v1/tasks', { image: 'host', arguments: ['x'.repeat(131_071)], environment }), {
+    status: 201
+  })
 })
 
 t.test('a name is used once', async (t) => {
@@ -88,7 +114,7 @@ t.test('with no node everything waits; what no node could ever hold is refused a
     body: {
       error: {
         code: 'invalid',
-        message: /can never fit: .* mem 921600 MB, and the largest node, scripted, has mem 1024 MB in all/
+        message: /can never fit: .* memory 900 GB, and the largest node, scripted, has memory 1 GB in all/
       }
     }
   })
@@ -120,6 +146,12 @@ t.test('a kill reaches the node with its policy, and a forced removal waits for 
   const launch = await agent.takeLaunch()
   agent.status(launch, { state: 'running' })
   await agent.next('StatusAcknowledgement')
+  t.match(await master.call('POST', '/v1/tasks/a/kill', { signal: 'FOO' }), {
+    status: 400,
+    body: { error: { message: /^there is no signal "FOO"/ } }
+  })
+  t.equal((await master.call('POST', '/v1/tasks/a/kill', { signal: '15' })).status, 202)
+  t.match(await agent.next('Kill'), { policy: { signal: 'SIGTERM' } }, 'numbers become names')
   t.equal((await master.call('POST', '/v1/tasks/a/kill', { graceMs: 5 })).status, 202)
   t.match(await agent.next('Kill'), { taskId: 'a', attempt: 1, policy: { signal: 'SIGINT', graceMs: 5 } })
   const removal = master.call('DELETE', '/v1/tasks/a?force=true')
@@ -172,4 +204,41 @@ t.test('the OpenAPI document names every route', async (t) => {
     t.ok(body.paths[path], path)
   }
   t.match(await master.call('GET', '/v1/cluster'), { status: 200, body: { term: 1, epoch: 1, featureLevel: 1 } })
+})
+
+t.test('the statuses that are answered are those of the OpenAPI document, which tells errors and the token too', async (t) => {
+  const master = await startTestMaster()
+  t.teardown(() => master.stop())
+  const { body: document } = await master.call('GET', '/v1/openapi.json')
+  const calls = [
+    ['POST', '/v1/tasks', '/v1/tasks', { name: 'a', image: 'host' }],
+    ['GET', '/v1/tasks', '/v1/tasks'],
+    ['GET', '/v1/tasks/a', '/v1/tasks/{id}'],
+    ['POST', '/v1/tasks/a/kill', '/v1/tasks/{id}/kill'],
+    ['GET', '/v1/tasks/a/wait', '/v1/tasks/{id}/wait'],
+    ['DELETE', '/v1/tasks/a', '/v1/tasks/{id}'],
+    ['GET', '/v1/nodes', '/v1/nodes'],
+    ['GET', '/v1/cluster', '/v1/cluster'],
+    ['GET', '/v1/version', '/v1/version']
+  ] as const
+  for (const [method, path, template, body] of calls) {
+    const { status } = await master.call(method, path, body)
+    t.strictSame(
+      Object.keys(document.paths[template][method.toLowerCase()].responses),
+      [String(status), 'default'],
+      `${method} ${path}`
+    )
+  }
+  const failed = await master.call('GET', '/v1/tasks/nobody')
+  const schema = document.components.schemas.Error.properties.error
+  t.strictSame(Object.keys(failed.body.error).sort(), [...schema.required].sort())
+  t.ok(schema.properties.code.enum.includes(failed.body.error.code))
+  for (const operations of Object.values<Record<string, { responses: { default: { content: unknown } } }>>(document.paths)) {
+    for (const { responses } of Object.values(operations))
+      t.match(JSON.stringify(responses.default), '#/components/schemas/Error')
+  }
+  t.match(document, {
+    components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
+    security: [{ bearer: [] }, {}]
+  })
 })
