@@ -18,6 +18,8 @@ export async function buildTerminal(dir: string): Promise<readonly string[]> {
     format: 'cjs',
     target: 'node20',
     external: ['koffi'],
+    banner: { js: 'const importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
+    define: { 'import.meta.url': 'importMetaUrl' },
     outfile,
     logLevel: 'error'
   })

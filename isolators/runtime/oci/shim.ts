@@ -49,7 +49,7 @@ unset HEARTH_VIEW
 ${hideUnified === undefined ? '' : `umount ${quote(hideUnified)} || exit 1\n`}\
 [ "$1" = create ] || exec ${real} "$@"
 IFS= read -r options < "$3/overlay"
-mount -t overlay -o "$options" overlay "$3/root" || exit 1
+mount -t overlay -o "$options" none "$3/root" || exit 1
 shift
 exec ${real} run --detach "$@"
 `
