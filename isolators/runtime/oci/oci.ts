@@ -28,6 +28,13 @@ export interface OciConfig {
 
 /** How often the monitor of a running container is looked at: only a conmon that was killed needs it. */
 const monitorCheckMs = 2_000
+const unseenEnd = 'the container ended while nothing watched it: its monitor was killed, or had no room to write the exit code'
+
+interface Watched {
+  monitorPid: number | undefined
+  readonly settle: (exit: ContainerExit) => void
+}
+
 /** Cgroup of the conmons on v2 hosts. */
 const monitorsName = 'monitors'
 
@@ -38,6 +45,9 @@ export class OciRuntime implements Runtime {
   readonly #config: OciConfig
   readonly #exits: ExitFiles
   readonly #place: PlaceMonitor | undefined
+  readonly #watched = new Map<string, Watched>()
+  readonly #stopping = new AbortController()
+  #sweeping: Promise<void> | undefined
   #shims: Readonly<Record<OciRuntimeName, string>> = { runc: '', crun: '' }
 
   constructor(parts: OciParts, config: OciConfig) {
@@ -53,11 +63,14 @@ export class OciRuntime implements Runtime {
     const hide = this.#parts.layout.mode === 'hybrid' ? this.#parts.layout.unified : undefined
     this.#shims = writeShims(join(runDir, 'bin'), join(runDir, 'oci'), programs, hide)
     this.#exits.start()
+    this.#sweeping = this.#sweep(this.#stopping.signal)
   }
 
   /** Containers go on; the cgroup that holds them goes too where none is left. */
   async stop(): Promise<void> {
     this.#exits.stop()
+    this.#stopping.abort()
+    await this.#sweeping
     const own = cgroupDirectories(this.#parts.layout, this.#config.cgroupParent)
     await removeEmpty([...own.map((directory) => join(directory, monitorsName)), ...own])
   }
@@ -100,24 +113,29 @@ export class OciRuntime implements Runtime {
   }
 
   wait(containerId: string, signal: AbortSignal): Promise<ContainerExit> {
-    const ended = new AbortController()
     return new Promise<ContainerExit>((resolve, reject) => {
-      const stop = (): void => reject(signal.reason as Error)
       const unwatch = this.#exits.watch(containerId, () => look())
-      const settle = (exit: Promise<ContainerExit> | ContainerExit): void => {
+      const over = (): void => {
         unwatch()
+        this.#watched.delete(containerId)
         signal.removeEventListener('abort', stop)
-        ended.abort()
+      }
+      const stop = (): void => {
+        over()
+        reject(signal.reason as Error)
+      }
+      const settle = (exit: ContainerExit): void => {
+        over()
         resolve(exit)
       }
       const look = (): void => {
         const code = this.#exits.read(containerId)
         if (code !== undefined) settle(this.#exitOf(containerId, code))
       }
+      this.#watched.set(containerId, { monitorPid: undefined, settle })
       signal.addEventListener('abort', stop, { once: true })
       if (signal.aborted) stop()
-      look()
-      this.#watchMonitor(containerId, AbortSignal.any([signal, ended.signal])).then(settle, () => undefined) // aborted: settled above
+      else look()
     })
   }
 
@@ -184,16 +202,17 @@ export class OciRuntime implements Runtime {
     return { kind: 'exited', code, signal: code > 128 && code <= 128 + 64 ? code - 128 : undefined, outOfMemory }
   }
 
-  /** Resolves once the container is gone without an exit code, because its monitor was killed or never wrote one. */
-  async #watchMonitor(containerId: string, signal: AbortSignal): Promise<ContainerExit> {
-    for (;;) {
-      await this.#parts.sleep(monitorCheckMs, signal)
-      const monitor = readPid(join(this.#bundleOf(containerId), 'conmon.pid'))
-      if (monitor !== undefined && readProcess(monitor) !== undefined) continue
-      const seen = await this.inspect(containerId)
-      if (seen.kind === 'exited') return seen.exit
-      if (seen.kind !== 'running')
-        return { kind: 'lost', why: 'the container ended while nothing watched it: its monitor had been killed' }
+  /** One look at all monitors every so often: only one that was killed, or could not write the exit code, needs it. */
+  async #sweep(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#parts.sleep(monitorCheckMs, signal).catch(() => undefined) // stopping
+      for (const [containerId, watched] of this.#watched) {
+        watched.monitorPid ??= readPid(join(this.#bundleOf(containerId), 'conmon.pid'))
+        if (watched.monitorPid !== undefined && readProcess(watched.monitorPid) !== undefined) continue
+        const seen = await this.inspect(containerId)
+        if (seen.kind === 'exited') watched.settle(seen.exit)
+        else if (seen.kind !== 'running') watched.settle({ kind: 'lost', why: unseenEnd })
+      }
     }
   }
 
