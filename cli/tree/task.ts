@@ -71,7 +71,7 @@ function addMovers(task: Command, shell: Shell): void {
     .option('-t, --tty', 'give the program a terminal')
     .option('-e, --env <name=value>', 'set an environment variable', collect)
     .option('-w, --workdir <folder>', 'the program’s working directory')
-    .option('-u, --user <uid[:gid]>', 'the user, by number')
+    .option('-u, --user <user[:group]>', 'the user: name or number, with a group after a colon')
   exec.action((id: string, command: string[], options) =>
     shell.run(async (c) => (await import('../commands/task-exec.ts')).execInTask(c, id, command, options))
   )
