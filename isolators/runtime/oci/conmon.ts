@@ -56,7 +56,7 @@ function conmonArguments(places: ConmonPlaces, request: LaunchRequest): string[]
   return [
     ...['--api-version', '1', '-c', request.containerId, '-u', request.containerId, '-r', places.shim, '-b', bundle],
     ...['-p', join(bundle, 'pid'), '--conmon-pidfile', join(bundle, 'conmon.pid'), '--exit-dir', places.exitDir],
-    ...['--persist-dir', bundle, '--socket-dir-path', bundle, '-l', `k8s-file:${request.logPath}`],
+    ...['--socket-dir-path', bundle, '-l', `k8s-file:${request.logPath}`],
     ...['--log-size-max', String(request.logMaxBytes), '--no-sync-log'],
     ...(request.terminal ? ['-t'] : []),
     ...(request.openStdin ? ['-i'] : []),

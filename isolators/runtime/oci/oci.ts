@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { Fault } from '../../../base/fault.ts'
+import { errnoOf, Fault } from '../../../base/fault.ts'
 import { type CgroupLayout, cgroupDirectories, unifiedDirectory } from '../../cgroup2/layout.ts'
 import { readOomKills } from '../../cgroup2/limits.ts'
 import { isPopulated, joinCgroup, killCgroup, makeCgroup, removeEmpty } from '../../cgroup2/tree.ts'
@@ -28,6 +28,9 @@ export interface OciConfig {
 
 /** How often the monitor of a running container is looked at: only a conmon that was killed needs it. */
 const monitorCheckMs = 2_000
+const removalTries = 100
+const removalPauseMs = 10
+
 const unseenEnd = 'the container ended while nothing watched it: its monitor was killed, or had no room to write the exit code'
 
 interface Watched {
@@ -174,8 +177,24 @@ export class OciRuntime implements Runtime {
   async remove(containerId: string): Promise<void> {
     const state = join(this.#config.runDir, 'oci')
     const all = [this.#bundleOf(containerId), join(state, 'runc', containerId), join(state, 'crun', containerId)]
-    // A dozen small files of our own making: synchronously they take less time than one turn of the thread pool each.
-    for (const path of all) rmSync(path, { recursive: true, force: true })
+    for (const path of all) await this.#removeTree(path)
+  }
+
+  /**
+   * A dozen small files of our own making: synchronously they take less time than one turn of the thread pool each. conmon may
+   * still write its last words there, which makes the directory anew not empty.
+   */
+  async #removeTree(path: string): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        rmSync(path, { recursive: true, force: true })
+        return
+      } catch (e) {
+        const late = errnoOf(e) === 'ENOTEMPTY' || errnoOf(e) === 'EBUSY'
+        if (!late || attempt === removalTries) throw e
+        await this.#parts.sleep(removalPauseMs, new AbortController().signal)
+      }
+    }
   }
 
   dropExit(containerId: string): void {
