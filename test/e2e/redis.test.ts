@@ -19,7 +19,7 @@ async function debianWithRedis(): Promise<string> {
   mkdirSync(cache, { recursive: true })
   const built = await runProgram('sh', [
     '-c',
-    `[ -s "$1" ] || { mmdebstrap --variant=essential --include=redis-server bookworm "$1.draft" && mv "$1.draft" "$1"; }`,
+    `[ -s "$1" ] || { mmdebstrap --format=tar --variant=essential --include=redis-server bookworm "$1.draft" && mv "$1.draft" "$1"; }`,
     'sh',
     archive
   ])
