@@ -1,4 +1,4 @@
-import { Fault, type FaultDetail, isFaultCode } from '../base/fault.ts'
+import { errnoOf, Fault, type FaultDetail, isFaultCode } from '../base/fault.ts'
 import type { TaskStatus } from '../proto/gen/messages.ts'
 import { channels, StreamFrameDecoder } from '../proto/stream-frame.ts'
 
@@ -17,15 +17,23 @@ export type StreamPart =
 /** Yields parts as they come. Throws the Fault of an error frame, and `unavailable` where the stream stops without its last frame. */
 export async function* readStream(body: AsyncIterable<Uint8Array>): AsyncGenerator<StreamPart> {
   const decoder = new StreamFrameDecoder()
-  for await (const chunk of body) {
-    for (const frame of decoder.push(chunk)) {
-      const part = partOf(frame.channel, frame.data)
-      if (part !== undefined) yield part
-      if (part?.kind === 'end') return
+  try {
+    for await (const chunk of body) {
+      for (const frame of decoder.push(chunk)) {
+        const part = partOf(frame.channel, frame.data)
+        if (part !== undefined) yield part
+        if (part?.kind === 'end') return
+      }
     }
+  } catch (e) {
+    if (errnoOf(e) !== 'ECONNRESET') throw e
+    throw brokenOff(e)
   }
-  throw new Fault('unavailable', 'the stream broke off before its end; the master or the agent may have been restarted')
+  throw brokenOff()
 }
+
+const brokenOff = (cause?: unknown): Fault =>
+  new Fault('unavailable', 'the stream broke off before its end; the master or the agent may have been restarted', {}, cause)
 
 function partOf(channel: number, data: Uint8Array): StreamPart | undefined {
   switch (channel) {
