@@ -89,7 +89,7 @@ export class ConmonContainer implements Prepared {
         ...['--api-version', '1', '-c', this.id, '-u', this.id, '-r', this.#programs.runc, '-b', directory],
         ...['--runtime-arg', '--root', '--runtime-arg', join(this.#home, 'runc'), '-p', join(directory, 'pid')],
         ...['--conmon-pidfile', join(directory, 'conmon.pid'), '--exit-dir', join(this.#home, 'exits')],
-        ...['--persist-dir', directory, '--socket-dir-path', directory, '-l', `k8s-file:${join(directory, 'log')}`],
+        ...['--socket-dir-path', directory, '-l', `k8s-file:${join(directory, 'log')}`],
         ...['--log-size-max', '16777216', '--no-sync-log']
       ],
       {
