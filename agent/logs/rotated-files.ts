@@ -67,14 +67,20 @@ export class RotatedFiles {
     rmSync(`${path}.tmp`, { force: true })
   }
 
+  /**
+   * conmon truncates what it opens as `log.tmp`: that name must never be given to the file it writes already. Hence the order of
+   * the looks: where `log.tmp` is gone because conmon has just taken it, the look at `log` that follows sees which file it took.
+   */
   #prepareNext(): void {
     const { path } = this.#rotated
     const next = look(nextName(path))
     const draft = look(`${path}.tmp`)
-    if (next !== undefined && next.inode === draft?.inode) return
+    const writtenTo = look(path)
+    if (draft !== undefined && draft.inode === writtenTo?.inode) rmSync(`${path}.tmp`, { force: true })
     // What conmon made itself is `log` a moment later; an old one of ours is empty.
+    else if (draft !== undefined) return
     if (next === undefined) closeSync(openSync(nextName(path), 'a', 0o600))
-    if (draft !== undefined) return
+    else if (next.inode === writtenTo?.inode) return
     try {
       linkSync(nextName(path), `${path}.tmp`)
     } catch (e) {

@@ -1,5 +1,9 @@
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import t from 'tap'
 import { readLog } from '../../../agent/logs/reader.ts'
@@ -95,6 +99,37 @@ t.test('whatever the writer, the agent and its restarts do, nothing is lost or d
     { numRuns: 150 }
   )
   t.pass('held')
+})
+
+/** A writer in a thread of its own, so that it opens and renames between any two steps of the agent's. */
+const besides = `
+  const fs = require('node:fs')
+  const { path, controlPath, lines } = require('node:worker_threads').workerData
+  const { O_RDWR, O_NONBLOCK } = fs.constants
+  const control = fs.openSync(controlPath, O_RDWR | O_NONBLOCK)
+  let file = fs.openSync(path, 'a')
+  const request = Buffer.alloc(6)
+  for (let n = 1; n <= lines; n += 1) {
+    fs.writeSync(file, '2026-11-22T02:00:00.000000000+00:00 stdout F ' + n + '\\n')
+    try { fs.readSync(control, request, 0, 6, null) } catch { continue }
+    fs.closeSync(file)
+    file = fs.openSync(path + '.tmp', 'w')
+    fs.renameSync(path + '.tmp', path)
+  }`
+
+t.test('a writer that takes its next file between two looks of the agent loses nothing', async (t) => {
+  const directory = t.testdir()
+  const [path, controlPath, lines] = [join(directory, 'log'), join(directory, 'ctl'), 120_000]
+  execFileSync('mkfifo', [controlPath])
+  const files = new RotatedFiles({ path, controlPath, fileBytes: 2_000, files: 100 }, systemClock)
+  const writer = new Worker(besides, { eval: true, workerData: { path, controlPath, lines } })
+  const ended = once(writer, 'exit').then(() => true)
+  while ((await Promise.race([ended, setImmediate()])) !== true) for (let i = 0; i < 200; i += 1) files.settle()
+  files.finish()
+  const kept = await linesOf(path)
+  t.ok((await readdir(directory)).length > 50, 'it was rotated often')
+  t.equal(kept.at(-1), lines)
+  t.equal(kept.length, lines - (kept[0] ?? 0) + 1, 'without a gap')
 })
 
 t.test('the oldest file goes when there are as many as asked for', async (t) => {
