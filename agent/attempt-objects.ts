@@ -1,0 +1,49 @@
+import type { MadeObject } from '../isolators/isolator.ts'
+import type { Ledger } from './ports.ts'
+
+/** Objects that every container has; the isolators name theirs through the journal. */
+const ownObjects = ['bundle', 'conmon', 'runtime_state', 'log_file'] as const
+
+type ObjectKind = MadeObject['kind'] | (typeof ownObjects)[number]
+
+/** The ledger's rows of what one container is made of: written before and after each thing is made, released when all is gone. */
+export class AttemptObjects {
+  readonly #containerId: string
+  readonly #ledger: Pick<Ledger, 'view' | 'append'>
+  readonly #bootId: string
+
+  constructor(containerId: string, ledger: Pick<Ledger, 'view' | 'append'>, bootId: string) {
+    this.#containerId = containerId
+    this.#ledger = ledger
+    this.#bootId = bootId
+  }
+
+  /** Of a container that is not yet removed; it keeps the image's layers from being collected. */
+  get imageDigest(): string | undefined {
+    return this.#rows().get(`bundle:${this.#containerId}`)?.facts['image']
+  }
+
+  async intend(imageDigest: string): Promise<void> {
+    await Promise.all(ownObjects.map((kind) => this.#write(kind, 'intent', kind === 'bundle' ? { image: imageDigest } : {})))
+  }
+
+  readonly intendMade = (made: MadeObject): Promise<void> => this.#write(made.kind, 'intent', { path: made.id }, made.id)
+
+  monitorRuns(facts: Record<string, string>): Promise<void> {
+    return this.#write('conmon', 'done', facts)
+  }
+
+  async release(): Promise<void> {
+    const released = [...this.#rows().values()].map((o) => ({ object: { ...o, phase: 'released' as const } }))
+    await Promise.all(released.map((record) => this.#ledger.append(record, 'kernel')))
+  }
+
+  #rows() {
+    return this.#ledger.view.tasks.get(this.#containerId)?.objects ?? new Map()
+  }
+
+  #write(kind: ObjectKind, phase: 'intent' | 'done', facts: Record<string, string>, id = this.#containerId): Promise<void> {
+    const object = { kind, id, containerId: this.#containerId, phase, bootId: this.#bootId, facts }
+    return this.#ledger.append({ object }, 'kernel')
+  }
+}

@@ -1,0 +1,50 @@
+import type { Clock } from '../base/clock.ts'
+import type { TaskRow, TaskStatus } from '../proto/gen/messages.ts'
+import { canMove, move, type TaskState } from '../proto/task-state.ts'
+
+interface Parts {
+  readonly outbox: { report(status: Partial<TaskStatus>): Promise<TaskStatus> }
+  readonly clock: Clock
+}
+
+/** What one attempt tells the master: the only mover of its task state on the host. */
+export class AttemptReport {
+  readonly #row: TaskRow
+  readonly #parts: Parts
+  readonly #agentId: string
+  #state: TaskState = 'staging'
+  #latest: TaskStatus | null
+
+  constructor(row: TaskRow, latest: TaskStatus | null, parts: Parts, agentId: string) {
+    this.#row = row
+    this.#parts = parts
+    this.#agentId = agentId
+    this.#latest = latest
+    if (latest !== null && latest.state !== 'unspecified_state') this.#state = latest.state
+  }
+
+  get state(): TaskState {
+    return this.#state
+  }
+
+  get latest(): TaskStatus | null {
+    return this.#latest
+  }
+
+  /** Resolves once the status is on the disk; one that the task can no longer come to is dropped. */
+  async tell(state: TaskState, more: Partial<TaskStatus>): Promise<void> {
+    if (this.#state !== state && !canMove(this.#state, state)) return
+    if (this.#state !== state) this.#state = move(this.#state, state)
+    const { group, attempt, containerId } = this.#row
+    this.#latest = await this.#parts.outbox.report({
+      frameworkId: group?.frameworkId ?? '',
+      taskId: group?.tasks[0]?.taskId ?? '',
+      attempt,
+      containerId,
+      agentId: this.#agentId,
+      atMs: Math.round(this.#parts.clock.wallMs()),
+      ...more,
+      state
+    })
+  }
+}

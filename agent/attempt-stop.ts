@@ -1,0 +1,58 @@
+import { constants } from 'node:os'
+import type { Clock } from '../base/clock.ts'
+import { Fault } from '../base/fault.ts'
+import type { Log } from '../base/log.ts'
+import type { Runtime } from '../isolators/runtime/runtime.ts'
+import type { KillPolicy } from '../proto/gen/messages.ts'
+
+interface Parts {
+  readonly runtime: Pick<Runtime, 'signal' | 'kill'>
+  readonly clock: Clock
+  readonly log: Log
+}
+
+const defaultGraceMs = 10_000
+
+export const graceOf = (policy: KillPolicy | null): number => (policy === null ? defaultGraceMs : policy.graceMs)
+
+/** Signal, grace, then cgroup.kill. A second stop can only shorten the grace. */
+export class AttemptStop {
+  readonly #containerId: string
+  readonly #parts: Parts
+  #killBy: AbortController | undefined
+
+  constructor(containerId: string, parts: Parts) {
+    this.#containerId = containerId
+    this.#parts = parts
+  }
+
+  begin(policy: KillPolicy | null): void {
+    const { runtime, clock, log } = this.#parts
+    this.over()
+    const killBy = new AbortController()
+    this.#killBy = killBy
+    const graceMs = graceOf(policy)
+    const stopping = async (): Promise<void> => {
+      if (graceMs > 0) {
+        await runtime.signal(this.#containerId, signalNumber(policy?.signal ?? ''))
+        await clock.sleep(graceMs, killBy.signal)
+      }
+      await runtime.kill(this.#containerId)
+    }
+    void stopping().catch((error: unknown) => {
+      if (!killBy.signal.aborted) log.error({ error }, 'container.kill_failed')
+    })
+  }
+
+  /** The container has ended: the grace need not be waited for. */
+  over(): void {
+    this.#killBy?.abort()
+  }
+}
+
+function signalNumber(name: string): number {
+  const known: Readonly<Record<string, number>> = constants.signals
+  const number = known[name === '' ? 'SIGTERM' : name]
+  if (number === undefined) throw new Fault('invalid', `there is no signal ${name}`)
+  return number
+}
