@@ -15,6 +15,7 @@ import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
 import { newNodeId } from '../proto/ids.ts'
 import { type AgentConfig, readAgentConfig } from './config.ts'
 import { Garbage } from './garbage.ts'
+import { placeBootDirectory, removeBootDirectory } from './host/boot-directory.ts'
 import { systemRoots } from './host/cgroups.ts'
 import { systemExec } from './host/exec.ts'
 import { type HostFacts, readHostFacts } from './host/facts.ts'
@@ -65,20 +66,25 @@ async function run(config: AgentConfig, log: Log): Promise<number> {
   if (ledger.view.head.agentId === '') {
     await ledger.append({ head: { ...ledger.view.head, format: 1, agentId: newNodeId() } }, 'disk')
   }
-  const agent = await compose(config, facts, ledger, log, end)
+  const bootDir = placeBootDirectory(config.runDir)
+  const agent = await compose({ ...config, bootDir }, facts, ledger, log, end)
   await agent.runtime.start()
-  await reattach({ ledger, runtime: agent.runtime, tasks: agent.tasks, log }, { runDir: config.runDir, bootId: facts.bootId })
+  await reattach({ ledger, runtime: agent.runtime, tasks: agent.tasks, log }, { runDir: bootDir, bootId: facts.bootId })
   if (config.stopWorkloads) {
     await agent.tasks.stopAll(AbortSignal.timeout(stopWorkloadsWithinMs))
     await agent.tasks.idle()
   } else {
     const services = inOrder('agent', agent.services, () => AbortSignal.timeout(stopWithinMs))
     await services.start()
-    log.info({ agentId: ledger.view.head.agentId, cgroups: facts.cgroups.mode, stateDir: config.stateDir }, 'agent.started')
+    log.info(
+      { agentId: ledger.view.head.agentId, cgroups: facts.cgroups.mode, stateDir: config.stateDir, bootDir },
+      'agent.started'
+    )
     await end.asked
     await services.stop(AbortSignal.timeout(stopWithinMs))
   }
   await agent.runtime.stop()
+  removeBootDirectory(config.runDir, bootDir)
   await ledger.close()
   log.info({ code: end.code }, 'agent.stopped')
   return end.code
@@ -90,21 +96,30 @@ interface Agent {
   readonly services: readonly Service[]
 }
 
-async function compose(config: AgentConfig, facts: HostFacts, ledger: Ledger, log: Log, end: Ending): Promise<Agent> {
+async function compose(
+  config: AgentConfig & { readonly bootDir: string },
+  facts: HostFacts,
+  ledger: Ledger,
+  log: Log,
+  end: Ending
+): Promise<Agent> {
   const clock = systemClock
-  const { runDir, cgroupParent } = config
+  const { runDir, bootDir, cgroupParent } = config
   const layout = readCgroupLayout()
   const agentDir = join(config.stateDir, 'agent')
   const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
   const images = await openImageStore({ exec: systemExec, log, clock }, { directory: join(agentDir, 'images'), unpackProgram })
-  const runtime = new OciRuntime({ layout, sleep: clock.sleep }, { runDir, cgroupParent, programs: config })
+  const runtime = new OciRuntime(
+    { layout, sleep: clock.sleep },
+    { runDir: bootDir, shimDir: join(runDir, 'bin'), cgroupParent, programs: config }
+  )
   const isolators = builtinIsolators({ layout, cgroupParent, seccompProfile: config.seccompProfile, sleep: clock.sleep })
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const rotation = new LogRotation({ clock, log })
   const tasks = new Tasks(
     { ledger, outbox, images, runtime, isolators, clock, log, rotation, resolveUser },
     {
-      runDir,
+      runDir: bootDir,
       sandboxesDir: join(agentDir, 'sandboxes'),
       hostname: facts.hostname,
       allowedMounts: config.allowedMounts,

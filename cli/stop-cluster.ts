@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import { Fault, isFault } from '../base/fault.ts'
 import { readJson, sendRequest } from '../sdk/http.ts'
@@ -85,7 +85,17 @@ function stopWorkloadsAlone(layout: StateLayout): void {
 
 /** Refuses while something is mounted there: what is below a mount belongs to somebody. */
 export function removeRun(layout: StateLayout): void {
+  const elsewhere = bootDirectory(layout)
+  if (elsewhere !== undefined) removeTree(elsewhere)
   removeTree(layout.run)
+}
+
+/** Where the agent put its boot-bound files, if that is a directory of its own on a tmpfs. */
+function bootDirectory(layout: StateLayout): string | undefined {
+  const link = join(layout.run, 'c')
+  if (lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return undefined
+  const place = dirname(readlinkSync(link))
+  return /^hearth-[0-9a-f]{16}$/.test(basename(place)) ? place : undefined
 }
 
 export function removeTree(path: string): void {

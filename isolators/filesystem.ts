@@ -1,6 +1,7 @@
-import { opendirSync, rmSync } from 'node:fs'
+import { opendirSync, rmSync, statfsSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { Fault } from '../base/fault.ts'
 import type { BundlePart, Isolator, IsolatorRequest, OciMount } from './isolator.ts'
 
 /** Where the task finds its sandbox directory; also in the environment as HEARTH_SANDBOX. */
@@ -17,6 +18,9 @@ export const filesystem: Isolator = {
   async prepare(request, signal): Promise<BundlePart> {
     signal.throwIfAborted()
     const places = placesOf(request)
+    if (statfsSync(dirname(request.sandboxDir)).bavail === 0) {
+      throw new Fault('exhausted', 'no space is left on the node’s disk', { reason: 'disk_full' })
+    }
     await Promise.all([
       request.journal({ kind: 'sandbox_dir', id: request.sandboxDir }),
       request.journal({ kind: 'overlay', id: places.upper })

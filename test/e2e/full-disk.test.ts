@@ -19,6 +19,8 @@ t.test('on a full disk tasks can still be ended, told and removed', async (t) =>
   t.equal(up.code, 0, up.stderr)
   const run = (...args: string[]) => cluster.hearth(['task', 'run', ...args])
   t.equal((await run('-d', '--name', 'old', 'host', '--', 'sleep', '1000')).code, 0)
+  const tidy = 'trap "exit 7" TERM; while :; do sleep 0.1; done'
+  t.equal((await run('-d', '--name', 'tidy', 'host', '--', 'sh', '-c', tidy)).code, 0)
 
   const filled = await run('-d', '--name', 'hog', 'host', '--', 'sh', '-c', 'cat /dev/zero > /sandbox/big; sleep 1000')
   t.equal(filled.code, 0, filled.stderr)
@@ -37,6 +39,9 @@ t.test('on a full disk tasks can still be ended, told and removed', async (t) =>
   t.not(refused.code, 0, refused.stdout)
   t.match(refused.stderr, /space|full/)
 
+  t.equal((await cluster.hearth(['task', 'kill', 'tidy'])).code, 0)
+  await cluster.hearth(['task', 'wait', 'tidy'])
+  t.match(await cluster.json(['task', 'show', 'tidy']), { state: 'killed', exitCode: 7 }, 'its exit code found room')
   for (const name of ['old', 'hog']) {
     t.equal((await cluster.hearth(['task', 'kill', '--grace', '0', name])).code, 0, name)
     await cluster.hearth(['task', 'wait', name])

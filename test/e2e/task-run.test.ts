@@ -172,7 +172,7 @@ t.test('task run behaves as a person who knows docker run expects', async (t) =>
     const tasks = await cluster.json<Tasks>(['task', 'list', '--all'])
     for (const task of tasks) await cluster.hearth(['task', 'rm', '--force', task.taskId])
     const left = kernelObjectsOf(cluster.stateDir).filter(
-      (o) => !/master|agent|supervise/.test(o) && !/^cgroup .*\/hearth-[0-9a-f]{8}$/.test(o)
+      (o) => !/master|agent|supervise|^directory/.test(o) && !/^cgroup .*\/hearth-[0-9a-f]{8}$/.test(o)
     )
     t.same(left, [])
   })

@@ -37,7 +37,10 @@ export async function containerHost(t: Test): Promise<ContainerHost> {
     sleep: systemClock.sleep
   })
   const programs = { conmon: '/usr/bin/conmon', runc: '/usr/sbin/runc', crun: '/usr/bin/crun' }
-  const runtime = new OciRuntime({ layout, sleep: systemClock.sleep }, { runDir, cgroupParent, programs })
+  const runtime = new OciRuntime(
+    { layout, sleep: systemClock.sleep },
+    { runDir, shimDir: join(runDir, 'bin'), cgroupParent, programs }
+  )
   await runtime.start()
   const layer = makeBusyboxLayer(join(directory, 'layer'))
   const made = new Map<string, IsolatorRequest>()

@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { bootDirectoryName } from '../../agent/host/boot-directory.ts'
 import { cgroupDirectories, readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 
 /**
@@ -10,7 +11,7 @@ import { cgroupDirectories, readCgroupLayout } from '../../isolators/cgroup2/lay
  * provably this cluster's is listed by name.
  */
 export function kernelObjectsOf(stateDir: string): readonly string[] {
-  return [...processes(stateDir), ...mounts(stateDir), ...cgroups(stateDir), ...network()].sort()
+  return [...processes(stateDir), ...mounts(stateDir), ...cgroups(stateDir), ...bootFiles(stateDir), ...network()].sort()
 }
 
 function processes(stateDir: string): readonly string[] {
@@ -22,6 +23,13 @@ function processes(stateDir: string): readonly string[] {
       return command !== '' && (command.includes(stateDir) || inside) ? [`process ${command}`] : []
     })
 }
+
+/** What lies in memory on behalf of the state directory. */
+const bootFiles = (stateDir: string): readonly string[] =>
+  ['/run', '/dev/shm']
+    .map((tmpfs) => join(tmpfs, bootDirectoryName(join(stateDir, 'run'))))
+    .filter((path) => existsSync(path))
+    .map((path) => `directory ${path}`)
 
 const mounts = (stateDir: string): readonly string[] =>
   read('/proc/self/mountinfo')

@@ -21,6 +21,8 @@ interface OciParts {
 export interface OciConfig {
   /** Boot-bound directory; bundles lie in `c/` below it. */
   readonly runDir: string
+  /** Where programs may be executed from: a tmpfs for run files often forbids it. */
+  readonly shimDir: string
   /** Path of the cgroup that holds all containers, the same in every hierarchy. */
   readonly cgroupParent: string
   readonly programs: { readonly conmon: string; readonly runc: string; readonly crun: string }
@@ -61,10 +63,10 @@ export class OciRuntime implements Runtime {
   }
 
   async start(): Promise<void> {
-    const { runDir, programs } = this.#config
+    const { runDir, shimDir, programs } = this.#config
     await mkdir(join(runDir, 'c'), { recursive: true, mode: 0o711 })
     const hide = this.#parts.layout.mode === 'hybrid' ? this.#parts.layout.unified : undefined
-    this.#shims = writeShims(join(runDir, 'bin'), join(runDir, 'oci'), programs, hide)
+    this.#shims = writeShims(shimDir, join(runDir, 'oci'), programs, hide)
     this.#exits.start()
     this.#sweeping = this.#sweep(this.#stopping.signal)
   }
