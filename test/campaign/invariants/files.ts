@@ -1,0 +1,37 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+
+export interface SeenFiles {
+  /** Ids that runc or crun keep a state directory for. */
+  readonly runtimeStates: readonly string[]
+  readonly bundles: readonly string[]
+  readonly exitFiles: readonly string[]
+  /** Names in the sandbox directory, by container id. */
+  readonly sandboxes: ReadonlyMap<string, readonly string[]>
+  /** Half-written files (`.draft`, `.tmp`) that nobody goes on with. */
+  readonly drafts: readonly string[]
+}
+
+export function seeFiles(stateDir: string): SeenFiles {
+  const below = (...parts: string[]): readonly string[] => list(join(stateDir, ...parts))
+  const sandboxes = new Map(below('agent/sandboxes').map((id) => [id, below('agent/sandboxes', id)]))
+  return {
+    runtimeStates: ['runc', 'crun'].flatMap((runtime) => below('run/oci', runtime)),
+    bundles: below('run/c'),
+    exitFiles: below('run/exits'),
+    sandboxes,
+    drafts: ['', 'run', 'run/bin', 'run/exits', 'agent', 'agent/ledger', 'agent/images'].flatMap((folder) =>
+      below(folder)
+        .filter((name) => /\.(draft|tmp)$/.test(name))
+        .map((name) => join(folder, name))
+    )
+  }
+}
+
+function list(path: string): readonly string[] {
+  try {
+    return readdirSync(path)
+  } catch {
+    return [] // not there
+  }
+}

@@ -1,0 +1,46 @@
+import type { Expected } from './expected.ts'
+import type { Observation } from './observe.ts'
+
+/** Everything that stands there without an owner: of containers that do not run, and of none at all. Pure. */
+export function orphans(expected: Expected, seen: Observation): readonly string[] {
+  const running = new Set(expected.tasks.filter((t) => t.wanted === 'running').map((t) => t.containerId))
+  const kept = new Set(expected.tasks.filter((t) => t.wanted !== 'forgotten').map((t) => t.containerId))
+  const found: string[] = []
+  const say = (kind: string, names: readonly string[]): void => void found.push(...names.map((name) => `${kind} ${name}`))
+  const strangers = (ids: readonly string[]): readonly string[] => ids.filter((id) => !running.has(id))
+
+  for (const p of seen.processes) {
+    const owned = p.kind === 'agent' || p.kind === 'child' ? expected.agentRuns : running.has(p.containerId)
+    // Programs are told by "what is wanted is what runs"; one that no task of ours asked for is told here.
+    const told = p.kind === 'program' && expected.tasks.some((t) => t.containerId === p.containerId)
+    if (!owned && !told) found.push(`${p.kind === 'monitor' ? 'conmon' : p.kind} with pid ${p.pid}: ${p.command}`)
+  }
+  // The parent, and the monitors' place in it, stay as long as there is an agent or a container.
+  const parentMayStay = expected.agentRuns || running.size > 0
+  for (const { path, name } of seen.cgroups) {
+    const owned = name === '' || name === 'monitors' ? parentMayStay : running.has(name)
+    if (!owned) found.push(`cgroup ${path}`)
+  }
+  say('mount', seen.mounts)
+  say('network namespace', seen.networkNamespaces)
+  say('link', seen.links)
+  say('nft element', seen.nftElements)
+  say('loop device', seen.loopDevices)
+  say('runtime state', strangers(seen.runtimeStates))
+  say('bundle', strangers(seen.bundles))
+  say('exit file', seen.exitFiles)
+  say('half-written file', seen.drafts)
+  for (const [id, names] of seen.sandboxes) {
+    if (!kept.has(id)) found.push(`sandbox ${id}`)
+    else if (!running.has(id)) {
+      say(
+        `file of the ended container ${id.slice(0, 8)}:`,
+        names.filter((name) => !outlives(name))
+      )
+    }
+  }
+  return found
+}
+
+/** What stays of a container that has ended: its log, and the files of its sandbox. */
+const outlives = (name: string): boolean => name === 'files' || /^log(\.\d+)?$/.test(name)
