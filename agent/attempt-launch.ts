@@ -1,9 +1,9 @@
 import { mkdir } from 'node:fs/promises'
 import { Fault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
-import type { BundlePart, Isolator, IsolatorRequest } from '../isolators/isolator.ts'
+import type { Isolator, IsolatorRequest } from '../isolators/isolator.ts'
 import { buildSpec } from '../isolators/runtime/oci/spec.ts'
-import type { RunningContainer, Runtime } from '../isolators/runtime/runtime.ts'
+import type { LaunchRequest, RunningContainer, Runtime, RuntimeSpec } from '../isolators/runtime/runtime.ts'
 import type { TaskRow } from '../proto/gen/messages.ts'
 import type { AttemptObjects } from './attempt-objects.ts'
 import { logBudgetDefaults, unattendedLogBytes } from './logs/rotation.ts'
@@ -23,59 +23,90 @@ interface LaunchConfig extends RequestConfig {
   readonly agentId: string
 }
 
-export interface PreparedAttempt {
-  readonly request: IsolatorRequest
-  readonly parts: readonly BundlePart[]
-}
+const prepareDeadlineMs = 300_000
+const startDeadlineMs = 60_000
 
-/** The image, the user and each isolator's part of the bundle; all or nothing. */
-export async function prepareAttempt(
+/** The image and the user, resolved; from here on something of the container exists, and the ledger knows. */
+export async function openAttempt(
   parts: LaunchParts,
   config: LaunchConfig,
-  of: { readonly row: TaskRow; readonly objects: AttemptObjects; readonly log: Log },
+  of: { readonly row: TaskRow; readonly objects: AttemptObjects },
   signal: AbortSignal
-): Promise<PreparedAttempt> {
-  const { row, objects, log } = of
+): Promise<IsolatorRequest> {
+  const { row, objects } = of
   const task = onlyTask(row)
   const image = await parts.images.resolve(task.image, signal)
   const user = await parts.resolveUser(task.process?.user || image.user, image.layers)
-  const request = fullRequest(config, row, image, user, objects.intendMade)
   await objects.intend(image.digest)
   await mkdir(sandboxOf(config, row.containerId), { recursive: true, mode: 0o711 })
-  return { request, parts: await prepareAll(parts.isolators, request, log, signal) }
+  return fullRequest(config, row, image, user, objects.intendMade)
 }
 
-/** Hands the bundle to the runtime. A start that fails leaves no wall standing. */
-export async function startAttempt(
+/**
+ * Each isolator's part of the bundle, all or nothing, and the runtime over it; the runtime's monitor gets ready while the parts
+ * are made. `onPrepared` is called between the two stages. A launch that fails leaves no wall standing.
+ */
+export async function launchAttempt(
   parts: LaunchParts,
   config: LaunchConfig,
-  of: { readonly row: TaskRow; readonly prepared: PreparedAttempt; readonly log: Log },
+  of: { readonly row: TaskRow; readonly request: IsolatorRequest; readonly log: Log; readonly onPrepared: () => void },
   signal: AbortSignal
 ): Promise<RunningContainer> {
-  const { row, prepared, log } = of
-  const task = onlyTask(row)
-  const { containerId } = row
+  const { row, request, log, onPrepared } = of
+  const starting = new Deadline()
+  let standing = false
+  const prepare = async (): Promise<RuntimeSpec> => {
+    const prepared = await prepareAll(parts.isolators, request, log, within(prepareDeadlineMs, signal))
+    standing = true
+    starting.begin(startDeadlineMs)
+    onPrepared()
+    // What the ledger kept free is for endings, not for one launch more.
+    if (parts.ledger.low) throw new Fault('exhausted', 'no space is left on the node’s disk', { reason: 'disk_full' })
+    return buildSpec(request, prepared, annotationsOf(row, config.agentId))
+  }
+  const spec = prepare()
   try {
-    if (parts.ledger.low) {
-      // What the ledger kept free is for endings, not for one launch more.
-      throw new Fault('exhausted', 'no space is left on the node’s disk', { reason: 'disk_full' })
-    }
-    return await parts.runtime.launch(
-      {
-        containerId,
-        bundleDir: bundleOf(config, containerId),
-        config: buildSpec(prepared.request, prepared.parts, annotationsOf(row, config.agentId)),
-        logPath: logOf(config, containerId),
-        logMaxBytes: unattendedLogBytes(task.logBudget ?? logBudgetDefaults),
-        terminal: task.process?.terminal ?? false,
-        openStdin: task.process?.openStdin ?? false,
-        runtime: task.runtime === 'crun' ? 'crun' : 'runc'
-      },
-      signal
-    )
+    return await parts.runtime.launch(launchRequestOf(config, row, spec), AbortSignal.any([signal, starting.signal]))
   } catch (cause) {
-    await cleanUpAll([...parts.isolators].reverse(), prepared.request, log)
+    await spec.catch(() => undefined) // the same failure, or one that came after it
+    if (standing) await cleanUpAll([...parts.isolators].reverse(), request, log)
     throw cause
+  } finally {
+    starting.end()
+  }
+}
+
+function launchRequestOf(config: LaunchConfig, row: TaskRow, spec: Promise<RuntimeSpec>): LaunchRequest {
+  const task = onlyTask(row)
+  return {
+    containerId: row.containerId,
+    bundleDir: bundleOf(config, row.containerId),
+    config: spec,
+    logPath: logOf(config, row.containerId),
+    logMaxBytes: unattendedLogBytes(task.logBudget ?? logBudgetDefaults),
+    terminal: task.process?.terminal ?? false,
+    openStdin: task.process?.openStdin ?? false,
+    runtime: task.runtime === 'crun' ? 'crun' : 'runc'
+  }
+}
+
+const within = (ms: number, signal: AbortSignal): AbortSignal => AbortSignal.any([signal, AbortSignal.timeout(ms)])
+
+/** A time limit that begins later than the signal that tells of it. */
+class Deadline {
+  readonly #late = new AbortController()
+  #timer: NodeJS.Timeout | undefined
+
+  get signal(): AbortSignal {
+    return this.#late.signal
+  }
+
+  begin(ms: number): void {
+    this.#timer = setTimeout(() => this.#late.abort(new DOMException('the time limit has passed', 'TimeoutError')), ms)
+  }
+
+  end(): void {
+    clearTimeout(this.#timer)
   }
 }
 

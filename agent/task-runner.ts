@@ -8,7 +8,7 @@ import type { ContainerExit, RunningContainer } from '../isolators/runtime/runti
 import { type ContainerState, moveContainer } from '../proto/container-state.ts'
 import type { KillPolicy, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
 import { isTerminal } from '../proto/task-state.ts'
-import { type LaunchParts, prepareAttempt, startAttempt } from './attempt-launch.ts'
+import { type LaunchParts, launchAttempt, openAttempt } from './attempt-launch.ts'
 import { AttemptObjects } from './attempt-objects.ts'
 import { clearAttempt } from './attempt-removal.ts'
 import { AttemptReport } from './attempt-report.ts'
@@ -30,9 +30,6 @@ export interface TaskRunnerConfig extends RequestConfig {
   readonly agentId: string
   readonly bootId: string
 }
-
-const prepareDeadlineMs = 300_000
-const startDeadlineMs = 60_000
 
 /**
  * One attempt of one task from its row in the ledger to its removal: the only place that moves the two state machines.
@@ -112,14 +109,14 @@ export class TaskRunner {
   /** Runs the task from the start to its removal. Rejects only with a broken invariant or when the ledger is dead. */
   async launch(): Promise<void> {
     let stage = 'preparing the container'
-    try {
-      const within = (ms: number): AbortSignal => AbortSignal.any([this.#launchStop.signal, AbortSignal.timeout(ms)])
-      const of = { row: this.row, objects: this.#objects, log: this.#log }
-      const prepared = await prepareAttempt(this.#parts, this.#config, of, within(prepareDeadlineMs))
+    const onPrepared = (): void => {
       stage = 'starting the container'
       this.#container = moveContainer(this.#container, 'creating')
-      const running = await startAttempt(this.#parts, this.#config, { ...of, prepared }, within(startDeadlineMs))
-      await this.follow(running)
+    }
+    try {
+      const of = { row: this.row, objects: this.#objects, log: this.#log, onPrepared }
+      const request = await openAttempt(this.#parts, this.#config, of, this.#launchStop.signal)
+      await this.follow(await launchAttempt(this.#parts, this.#config, { ...of, request }, this.#launchStop.signal))
     } catch (e) {
       if (this.#ended.signal.aborted) throw e
       await this.#neverRan(launchFailure(e, stage))

@@ -34,11 +34,14 @@ export interface Runtime {
   execCommand(request: ExecRequest): readonly string[]
 }
 
+/** OCI runtime-spec 1.0.2, `config.json`. */
+export type RuntimeSpec = Readonly<Record<string, unknown>>
+
 export interface LaunchRequest {
   readonly containerId: string
   readonly bundleDir: string
-  /** The finished runtime spec. */
-  readonly config: Readonly<Record<string, unknown>>
+  /** May still be in the making: the runtime gets ready meanwhile, and rejects with what it rejects with, leaving nothing. */
+  readonly config: RuntimeSpec | Promise<RuntimeSpec>
   readonly logPath: string
   /** conmon's own bound on the log while the agent is down, in bytes. */
   readonly logMaxBytes: number

@@ -1,9 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { isFault } from '../../base/fault.ts'
+import { Fault, isFault } from '../../base/fault.ts'
 import { cgroupDirectories, readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
+import { findByArgument } from '../../isolators/runtime/oci/process-table.ts'
 import { containerHost } from '../support/containers.ts'
+import { until } from '../support/until.ts'
 
 const patience = (): AbortSignal => AbortSignal.timeout(30_000)
 
@@ -25,7 +27,7 @@ t.test('an ended container is removed without a trace in any hierarchy', async (
   const request = host.request(['sleep', '1000'])
   const launch = await host.prepare(request)
   await host.runtime.launch(launch, patience())
-  const path = String((launch.config['linux'] as { cgroupsPath: string }).cgroupsPath)
+  const path = String(((await launch.config)['linux'] as { cgroupsPath: string }).cgroupsPath)
   const made = cgroupDirectories(readCgroupLayout(), path).filter((d) => existsSync(d))
   t.ok(made.length > 0, 'it had cgroups')
   await host.remove(request)
@@ -60,6 +62,18 @@ t.test('a memory limit below what starts is named as the cause', async (t) => {
   const fault = await host.runtime.launch(await host.prepare(request), patience()).catch((e: unknown) => e)
   t.ok(isFault(fault), String(fault))
   if (isFault(fault)) t.equal(fault.detail['reason'], 'memory_too_small', String(fault.detail['runtime']))
+})
+
+t.test('a monitor that waited for a bundle in vain is gone, with all that was made for it', async (t) => {
+  const host = await containerHost(t)
+  const request = host.request(['true'])
+  const launch = await host.prepare(request)
+  const broken = new Fault('exhausted', 'no wall today')
+  const config = until(() => findByArgument(request.containerId).length > 0).then(() => Promise.reject(broken))
+  t.equal(await host.runtime.launch({ ...launch, config }, patience()).catch((e: unknown) => e), broken)
+  await until(() => findByArgument(request.containerId).length === 0)
+  t.notOk(existsSync(request.bundleDir))
+  await host.remove(request)
 })
 
 t.test('a container over its memory limit is reported as out of memory', async (t) => {

@@ -15,36 +15,42 @@ export type PlaceMonitor = (pid: number) => Promise<void>
 
 /**
  * Starts conmon over the runtime and resolves with the container's first pid, or with the runtime's words where it failed.
- * conmon owns stdio, log and exit code from then on. It tells the pid as one JSON line on the sync pipe; with a start pipe it
- * blocks before it forks until a byte comes (conmon 2.1 sources: `_OCI_SYNCPIPE`, `_OCI_STARTPIPE`).
+ * conmon owns stdio, log and exit code from then on. It tells the pid as one JSON line on the sync pipe, and blocks before it
+ * forks until a byte comes on the start pipe (conmon 2.1 sources: `_OCI_SYNCPIPE`, `_OCI_STARTPIPE`): its own start-up runs
+ * while the bundle is still in the making. Rejects with what `ready` rejects with, once conmon has ended.
  */
 export async function startConmon(
   places: ConmonPlaces,
   request: LaunchRequest,
-  place: PlaceMonitor | undefined,
+  steps: { readonly place: PlaceMonitor | undefined; readonly ready: Promise<unknown> },
   signal: AbortSignal
 ): Promise<{ readonly pid: number } | { readonly message: string }> {
   const child = spawn(places.program, conmonArguments(places, request), {
     cwd: request.bundleDir,
     detached: true,
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe', ...(place === undefined ? [] : (['pipe'] as const))],
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
     env: {
       PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
       _OCI_SYNCPIPE: '3',
-      ...(place === undefined ? {} : { _OCI_STARTPIPE: '4' })
+      _OCI_STARTPIPE: '4'
     }
   })
   const stop = (): void => endGroup(child)
   signal.addEventListener('abort', stop, { once: true })
+  const startPipe = child.stdio[4] as Writable
+  startPipe.on('error', () => undefined) // conmon has ended already: the sync pipe tells why
   try {
     const line = firstLine(child)
-    if (place !== undefined) {
-      if (child.pid !== undefined) await place(child.pid)
-      ;(child.stdio[4] as unknown as Writable).end('x')
-    }
+    const placed = child.pid === undefined ? undefined : steps.place?.(child.pid)
+    await Promise.race([Promise.all([steps.ready, placed]), line])
+    await Promise.all([steps.ready, placed])
+    startPipe.end('x')
     const answer = parseAnswer(await line)
     signal.throwIfAborted()
     return answer
+  } catch (e) {
+    stop()
+    throw e
   } finally {
     signal.removeEventListener('abort', stop)
     child.unref()

@@ -6,7 +6,7 @@ import { type CgroupLayout, cgroupDirectories, unifiedDirectory } from '../../cg
 import { readOomKills } from '../../cgroup2/limits.ts'
 import { isPopulated, joinCgroup, killCgroup, makeCgroup, removeEmpty } from '../../cgroup2/tree.ts'
 import type { OciMount } from '../../isolator.ts'
-import type { ContainerExit, ExecRequest, LaunchRequest, Observed, RunningContainer, Runtime } from '../runtime.ts'
+import type { ContainerExit, ExecRequest, LaunchRequest, Observed, RunningContainer, Runtime, RuntimeSpec } from '../runtime.ts'
 import { type PlaceMonitor, startConmon } from './conmon.ts'
 import { ExitFiles } from './exits.ts'
 import { launchFault } from './failure.ts'
@@ -82,16 +82,21 @@ export class OciRuntime implements Runtime {
 
   async launch(request: LaunchRequest, signal: AbortSignal): Promise<RunningContainer> {
     const { containerId, bundleDir } = request
+    const config = Promise.resolve(request.config)
+    config.catch(() => undefined) // awaited below
     try {
       await mkdir(join(bundleDir, 'root'), { recursive: true, mode: 0o711 })
-      await writeBundle(request)
       const places = {
         program: this.#config.programs.conmon,
         shim: this.#shims[request.runtime],
         exitDir: dirname(this.#exits.pathOf('x'))
       }
-      const answer = await startConmon(places, request, this.#place, signal)
-      if ('message' in answer) throw launchFault(answer.message, programOf(request.config), isMemoryLimited(request.config))
+      const ready = config.then((spec) => writeBundle(request, spec))
+      const answer = await startConmon(places, request, { place: this.#place, ready }, signal)
+      if ('message' in answer) {
+        const spec = await config
+        throw launchFault(answer.message, programOf(spec), isMemoryLimited(spec))
+      }
       const startTicks = readProcess(answer.pid)?.startTicks ?? 0
       return { pid: answer.pid, startTicks, monitorPid: readPid(join(bundleDir, 'conmon.pid')) ?? 0 }
     } catch (cause) {
@@ -251,12 +256,12 @@ export class OciRuntime implements Runtime {
 }
 
 /** crun cannot mount the root itself: its shim does, from the options left in the bundle. */
-async function writeBundle(request: LaunchRequest): Promise<void> {
+async function writeBundle(request: LaunchRequest, spec: RuntimeSpec): Promise<void> {
   const config = join(request.bundleDir, 'config.json')
-  const [root, ...others] = request.config['mounts'] as readonly OciMount[]
-  if (request.runtime === 'runc' || root?.destination !== '/') return writeFile(config, JSON.stringify(request.config))
+  const [root, ...others] = spec['mounts'] as readonly OciMount[]
+  if (request.runtime === 'runc' || root?.destination !== '/') return writeFile(config, JSON.stringify(spec))
   await writeFile(join(request.bundleDir, 'overlay'), `${root.options.join(',')}\n`)
-  return writeFile(config, JSON.stringify({ ...request.config, mounts: others }))
+  return writeFile(config, JSON.stringify({ ...spec, mounts: others }))
 }
 
 function readPid(path: string): number | undefined {
@@ -268,12 +273,12 @@ function readPid(path: string): number | undefined {
   }
 }
 
-const programOf = (config: LaunchRequest['config']): string => {
+const programOf = (config: RuntimeSpec): string => {
   const { args } = config['process'] as { readonly args?: readonly string[] }
   return args?.[0] ?? ''
 }
 
-const isMemoryLimited = (config: LaunchRequest['config']): boolean => {
+const isMemoryLimited = (config: RuntimeSpec): boolean => {
   const linux = config['linux'] as { readonly resources?: { readonly memory?: unknown }; readonly cgroupsPath?: string }
   return linux.resources?.memory !== undefined || (linux.cgroupsPath?.endsWith('/task') ?? false)
 }
