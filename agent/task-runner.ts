@@ -150,6 +150,8 @@ export class TaskRunner {
   /** For a container that ended, or vanished, while no agent watched. */
   async endUnseen(exit: ContainerExit | Ending): Promise<void> {
     this.#container = moveContainer(moveContainer(this.#container, 'creating'), 'lost')
+    this.#watchLog()
+    await this.#parts.rotation.unwatch(this.logPath)
     await this.#end('state' in exit ? exit : endingOf(exit, this.#decided))
   }
 
@@ -182,8 +184,7 @@ export class TaskRunner {
     const over = new AbortController()
     const request = this.#bare()
     const watches = this.#parts.isolators.flatMap((i) => (i.watch === undefined ? [] : [i.watch(request, over.signal)]))
-    const budget = this.row.group?.tasks[0]?.logBudget ?? logBudgetDefaults
-    this.#parts.rotation.watch({ path: this.logPath, controlPath: join(this.bundleDir, 'ctl'), ...budget })
+    this.#watchLog()
     for (const watch of watches)
       void watch.then(
         (l) => this.#passed(l),
@@ -196,6 +197,11 @@ export class TaskRunner {
       await this.#parts.rotation.unwatch(this.logPath)
       this.#stop.over()
     }
+  }
+
+  #watchLog(): void {
+    const budget = this.row.group?.tasks[0]?.logBudget ?? logBudgetDefaults
+    this.#parts.rotation.watch({ path: this.logPath, controlPath: join(this.bundleDir, 'ctl'), ...budget })
   }
 
   #passed(limitation: Limitation): void {

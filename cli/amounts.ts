@@ -32,6 +32,17 @@ export function parseDuration(option: string, text: string): number {
   return ms
 }
 
+/** `10m` for ten minutes ago, or a time such as 2026-11-22T05:00:00Z. Milliseconds since 1970. */
+export function parseMoment(option: string, text: string, nowMs: number): number {
+  if (/^\d+(\.\d+)?(ms|s|m|h|d|)$/.test(text)) return Math.max(0, nowMs - parseDuration(option, text))
+  const ms = Date.parse(text)
+  if (/^\d{4}-/.test(text) && ms >= 0) return ms
+  throw new Fault(
+    'invalid',
+    `${option} must be a time ago such as 10m, or a time such as 2026-11-22T05:00:00Z, not ${JSON.stringify(text)}`
+  )
+}
+
 export function parseCount(option: string, text: string): number {
   const count = /^\d+$/.test(text) ? Number(text) : Number.NaN
   if (!Number.isSafeInteger(count)) throw new Fault('invalid', `${option} must be a whole number, not ${JSON.stringify(text)}`)

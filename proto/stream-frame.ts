@@ -25,7 +25,9 @@ export const channels = {
   /** host -> client, JSON: how far long work has come */
   progress: 7,
   /** client -> host, JSON, always the first frame of a duplex stream: what is asked for */
-  open: 8
+  open: 8,
+  /** host -> client, JSON `{cause, fromMs, toMs}`: output that is known to be lost stood here; how much is not known */
+  gap: 9
 } as const
 
 export type Channel = (typeof channels)[keyof typeof channels]

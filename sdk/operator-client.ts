@@ -20,6 +20,7 @@ export interface LogOptions {
   readonly tail?: number
   readonly stream?: 'stdout' | 'stderr'
   readonly sinceMs?: number
+  readonly untilMs?: number
 }
 
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>

@@ -22,7 +22,7 @@ export interface TaskRequest {
   readonly runtime?: 'runc' | 'crun'
   readonly seccomp?: string
   readonly killPolicy?: { readonly signal: string; readonly graceMs: number }
-  readonly logBudget?: { readonly fileBytes: number; readonly files: number }
+  readonly logBudget?: { readonly fileBytes: number; readonly files: number; readonly maxAgeMs?: number }
   readonly removeWhenDone?: boolean
 }
 

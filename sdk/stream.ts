@@ -9,8 +9,16 @@ export interface StreamEnding {
   readonly image?: unknown
 }
 
+/** Output of which is known that it was lost, and not how much of it. Times are wall time; 0 where not known. */
+export interface LostOutput {
+  readonly cause: string
+  readonly fromMs: number
+  readonly toMs: number
+}
+
 export type StreamPart =
   | { readonly kind: 'stdout' | 'stderr'; readonly data: Uint8Array }
+  | { readonly kind: 'gap'; readonly gap: LostOutput }
   | { readonly kind: 'progress'; readonly value: unknown }
   | { readonly kind: 'end'; readonly ending: StreamEnding }
 
@@ -41,6 +49,8 @@ function partOf(channel: number, data: Uint8Array): StreamPart | undefined {
       return { kind: 'stdout', data }
     case channels.stderr:
       return { kind: 'stderr', data }
+    case channels.gap:
+      return { kind: 'gap', gap: parse(data) as LostOutput }
     case channels.progress:
       return { kind: 'progress', value: parse(data) }
     case channels.end:

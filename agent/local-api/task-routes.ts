@@ -40,12 +40,15 @@ export interface LogRequest {
   readonly tailLines?: number
   readonly stream?: 'stdout' | 'stderr'
   readonly sinceMs?: number
+  readonly untilMs?: number
 }
 
 export interface LogPiece {
   readonly stream: 'stdout' | 'stderr'
   readonly atMs: number
   readonly data: Uint8Array
+  /** What was lost just before it; shown as it is. */
+  readonly gaps?: readonly object[]
 }
 
 /** agent/logs/reader.ts; when following, it ends once `ended` is aborted and everything is read. */
@@ -75,7 +78,7 @@ export const taskRow = (task: LocalTask) => ({
   latest: task.latest()
 })
 
-/** `?follow&tail=N&stream=stdout|stderr&sinceMs=N`: stream frames, at the end `{status}` or `{error}`. */
+/** `?follow&tail=N&stream=stdout|stderr&sinceMs=N&untilMs=N`: stream frames, at the end `{status}` or `{error}`. */
 export async function logRoute(
   parts: { readonly tasks: LocalTasks; readonly readLog: LogSource; readonly log: Log },
   call: RouteCall
@@ -118,7 +121,7 @@ async function* logFrames(
   try {
     if (follow) await aborted(task.launched, signal)
     for (let next = first ?? (await pieces.next()); next.done !== true; next = await pieces.next()) {
-      yield encodeStreamFrame(channels[next.value.stream], next.value.data)
+      yield* framesOf(next.value)
     }
     yield encodeStreamJson(channels.end, { status: follow && task.ended.aborted ? task.latest() : null })
   } catch (e) {
@@ -135,6 +138,11 @@ async function* logFrames(
   }
 }
 
+function* framesOf({ stream, data, gaps = [] }: LogPiece): Generator<Uint8Array> {
+  for (const gap of gaps) yield encodeStreamJson(channels.gap, gap)
+  if (data.length > 0) yield encodeStreamFrame(channels[stream], data)
+}
+
 /** Resolves when the event has come; rejects with the signal's reason. */
 export function aborted(event: AbortSignal, signal: AbortSignal): Promise<void> {
   if (event.aborted) return Promise.resolve()
@@ -147,6 +155,7 @@ export function aborted(event: AbortSignal, signal: AbortSignal): Promise<void> 
 function logRequest(path: string, query: URLSearchParams): LogRequest {
   const tailLines = count(query, 'tail')
   const sinceMs = count(query, 'sinceMs')
+  const untilMs = count(query, 'untilMs')
   const stream = query.get('stream')
   if (stream !== null && stream !== 'stdout' && stream !== 'stderr') {
     throw new Fault('invalid', 'stream is stdout or stderr; leave it out for both')
@@ -156,6 +165,7 @@ function logRequest(path: string, query: URLSearchParams): LogRequest {
     follow: flag(query, 'follow'),
     ...(tailLines === undefined ? {} : { tailLines }),
     ...(sinceMs === undefined ? {} : { sinceMs }),
+    ...(untilMs === undefined ? {} : { untilMs }),
     ...(stream === null ? {} : { stream })
   }
 }

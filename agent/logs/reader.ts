@@ -1,8 +1,10 @@
-import { type FSWatcher, watch } from 'node:fs'
+import { type FSWatcher, statSync, watch } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { Fault } from '../../base/fault.ts'
 import { type LogEntry, LogParser } from './entry.ts'
+import type { LogGap } from './gap.ts'
+import { gapsName, readGaps } from './gap-file.ts'
 import { type Generation, listGenerations, type OpenGeneration, openGeneration } from './generations.ts'
 import { findTail, TailCount } from './tail.ts'
 
@@ -14,15 +16,18 @@ export interface LogRequest {
   readonly tailLines?: number | undefined
   readonly stream?: LogEntry['stream'] | undefined
   readonly sinceMs?: number | undefined
+  /** Nothing that was written later; a follower ends there. */
+  readonly untilMs?: number | undefined
 }
 
 export interface LogChunk {
   readonly stream: LogEntry['stream']
   /** When the first of its bytes were written. */
   readonly atMs: number
+  /** May be empty behind a gap that nothing follows. */
   readonly data: Uint8Array
-  /** Output before it had been rotated away before it was read. */
-  readonly skipped: boolean
+  /** What was lost just before it. */
+  readonly gaps: readonly LogGap[]
 }
 
 const blockBytes = 128 * 1024
@@ -41,14 +46,18 @@ export async function* readLog(request: LogRequest, ended: AbortSignal, signal: 
   try {
     await reading.begin()
     for (;;) {
-      const over = !request.follow || ended.aborted
+      const over = !request.follow || ended.aborted || reading.isPast
       const chunks = await reading.next()
       signal.throwIfAborted()
       if (chunks !== undefined) {
         yield* chunks
         continue
       }
-      if (over) return
+      if (over) {
+        const rest = reading.lastGaps(ended.aborted)
+        if (rest !== undefined) yield rest
+        return
+      }
       if (arrival === undefined)
         arrival = new Arrival(request.path) // and look once more, now that nothing is missed
       else {
@@ -74,10 +83,14 @@ class Reading {
   #remaining = Number.POSITIVE_INFINITY
   #skipped = false
   #sinceMs: number
+  #lastMs = 0
+  #passedUntil = false
+  readonly #gaps: KnownGaps
 
   constructor(request: LogRequest) {
     this.#request = request
     this.#sinceMs = request.sinceMs ?? 0
+    this.#gaps = new KnownGaps(request)
   }
 
   async begin(): Promise<void> {
@@ -100,6 +113,7 @@ class Reading {
   async next(): Promise<LogChunk[] | undefined> {
     for (;;) {
       this.#current ??= await openGeneration(this.#request.path, (list) => list.at(-1))
+      if (this.#passedUntil) return undefined
       if (this.#current === undefined || this.#remaining <= 0) return undefined
       const block = await this.#block(this.#current)
       if (block !== undefined) return this.#chunks(block)
@@ -113,6 +127,20 @@ class Reading {
       }
       await this.#moveTo(newer)
     }
+  }
+
+  /** What was asked for has been read, whatever else comes. */
+  get isPast(): boolean {
+    return this.#passedUntil
+  }
+
+  /** Lost with nothing behind it. Half a record at the end is on its way while its writer lives. */
+  lastGaps(hasEnded: boolean): LogChunk | undefined {
+    if (this.#passedUntil) return undefined
+    if (hasEnded) this.#parser.endFile()
+    const torn = this.#parser.pendingGap
+    const gaps = [...this.#gaps.before(Number.POSITIVE_INFINITY), ...(torn === undefined ? [] : [torn])]
+    return gaps.length === 0 ? undefined : { stream: 'stdout', atMs: this.#lastMs, data: new Uint8Array(), gaps }
   }
 
   async end(): Promise<void> {
@@ -133,6 +161,7 @@ class Reading {
       const found = await findTail(opened.file, count)
       if (found === undefined) continue
       this.#position = found
+      this.#parser.startAt(found)
       this.#previous = await openGeneration(path, (list) => olderThan(list, opened.inode))
       return
     }
@@ -140,6 +169,7 @@ class Reading {
 
   async #block({ file }: OpenGeneration): Promise<Buffer | undefined> {
     const bytes = Math.min(blockBytes, this.#remaining)
+    this.#gaps.refresh()
     const { buffer, bytesRead } = await file.read(Buffer.allocUnsafeSlow(bytes), 0, bytes, this.#position)
     if (bytesRead === 0) return undefined
     this.#position += bytesRead
@@ -172,35 +202,75 @@ class Reading {
   #chunks(block: Buffer): LogChunk[] {
     const chunks: LogChunk[] = []
     let run: LogEntry[] = []
+    let gaps: LogGap[] = []
+    const close = (): void => {
+      const [first] = run
+      if (first !== undefined) chunks.push(chunkOf(first, run, gaps))
+      run = []
+      gaps = []
+    }
     for (const entry of this.#parser.push(block)) {
       if (!this.#isAsked(entry)) continue
-      if (run[0] !== undefined && run[0].stream !== entry.stream) {
-        chunks.push(this.#chunk(run))
-        run = []
-      }
+      const lost = this.#lostBefore(entry)
+      if (lost.length > 0 || (run[0] !== undefined && run[0].stream !== entry.stream)) close()
+      gaps.push(...lost)
       run.push(entry)
+      this.#lastMs = entry.atMs
     }
-    if (run.length > 0) chunks.push(this.#chunk(run))
+    close()
     return chunks
   }
 
   #isAsked(entry: LogEntry): boolean {
-    if (this.#request.stream !== undefined && entry.stream !== this.#request.stream) return false
-    if (entry.atMs < this.#sinceMs) return false
+    const { stream, untilMs } = this.#request
+    if (untilMs !== undefined && entry.atMs > untilMs) this.#passedUntil = true
+    if (this.#passedUntil || entry.atMs < this.#sinceMs) return false
     this.#sinceMs = 0 // times only grow, but for a clock that was set: whatever follows belongs to it
-    return true
+    return stream === undefined || entry.stream === stream
   }
 
-  #chunk(run: readonly LogEntry[]): LogChunk {
-    const skipped = this.#skipped
+  #lostBefore(entry: LogEntry): LogGap[] {
+    const gaps = [...this.#gaps.before(entry.atMs), ...(entry.gap === undefined ? [] : [entry.gap])]
+    if (this.#skipped) gaps.push({ cause: 'rotated_away', fromMs: this.#lastMs, toMs: entry.atMs })
     this.#skipped = false
-    const first = run[0]
-    return {
-      stream: first?.stream ?? 'stdout',
-      atMs: first?.atMs ?? 0,
-      data: run.length === 1 && first !== undefined ? first.data : Buffer.concat(run.map((entry) => entry.data)),
-      skipped
-    }
+    return gaps
+  }
+}
+
+function chunkOf(first: LogEntry, run: readonly LogEntry[], gaps: readonly LogGap[]): LogChunk {
+  const data = run.length === 1 ? first.data : Buffer.concat(run.map((entry) => entry.data))
+  return { stream: first.stream, atMs: first.atMs, data, gaps }
+}
+
+/** Gaps that the log itself does not show, told where their time comes. A torn record is seen by the parser. */
+class KnownGaps {
+  readonly #path: string
+  readonly #isAsked: (gap: LogGap) => boolean
+  #fileMs = 0
+  #known = 0
+  #waiting: LogGap[] = []
+
+  constructor({ path, sinceMs = 0, untilMs = Number.POSITIVE_INFINITY }: LogRequest) {
+    this.#path = gapsName(path)
+    this.#isAsked = ({ torn, fromMs, toMs }) => torn !== true && (toMs === 0 || toMs >= sinceMs) && fromMs <= untilMs
+  }
+
+  refresh(): void {
+    const facts = statSync(this.#path, { throwIfNoEntry: false })
+    if (facts === undefined || facts.mtimeMs === this.#fileMs) return
+    this.#fileMs = facts.mtimeMs
+    const gaps = readGaps(this.#path)
+    this.#waiting.push(...gaps.slice(this.#known).filter(this.#isAsked))
+    this.#known = gaps.length
+  }
+
+  /** Those that are over at `atMs`, each once. */
+  before(atMs: number): LogGap[] {
+    if (this.#waiting.length === 0) return []
+    const isDue = ({ fromMs, toMs }: LogGap): boolean => (toMs === 0 ? fromMs < atMs : toMs <= atMs)
+    const due = this.#waiting.filter(isDue)
+    this.#waiting = this.#waiting.filter((gap) => !isDue(gap))
+    return due
   }
 }
 

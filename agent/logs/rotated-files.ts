@@ -1,7 +1,9 @@
-import { closeSync, constants, linkSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import { closeSync, constants, linkSync, openSync, readSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import type { Clock } from '../../base/clock.ts'
 import { errnoOf } from '../../base/fault.ts'
+import type { LogGap } from './gap.ts'
 import { heldName, maxGenerations, nextName, rotatedName } from './generations.ts'
+import { headTimeMs, tearLookahead } from './tear.ts'
 
 export interface RotatedLog {
   readonly path: string
@@ -10,6 +12,16 @@ export interface RotatedLog {
   readonly fileBytes: number
   /** All files of the log together, the one being written included. At least 2. */
   readonly files: number
+  /** A file whose first record is older is put away even where it is small; 0: never. */
+  readonly maxAgeMs?: number
+}
+
+export interface Settled {
+  /** Of the file being written. */
+  readonly inode: number
+  readonly bytes: number
+  /** Until its age is a reason to begin a new one. */
+  readonly ageLeftMs: number
 }
 
 /** A request that conmon has not followed by then was lost with whoever made it. */
@@ -29,21 +41,26 @@ const askAgainMs = 5_000
 export class RotatedFiles {
   readonly #rotated: RotatedLog
   readonly #clock: Clock
+  readonly #onGap: (gap: LogGap) => void
   #askedAtMs = Number.NEGATIVE_INFINITY
+  #first: { readonly inode: number; readonly atMs: number } | undefined
 
-  constructor(rotated: RotatedLog, clock: Clock) {
+  /** `onGap` must have kept the gap when it returns: what tells of it goes right after. */
+  constructor(rotated: RotatedLog, clock: Clock, onGap: (gap: LogGap) => void) {
     this.#rotated = rotated
     this.#clock = clock
+    this.#onGap = onGap
   }
 
-  /** Puts names in order and asks for a new file where it is time; answers the size of the one being written. */
-  settle(): number | undefined {
+  /** Puts names in order and asks for a new file where it is time. */
+  settle(): Settled | undefined {
     const { path, fileBytes } = this.#rotated
     const current = look(path)
     if (current === undefined) return undefined
     const held = look(heldName(path))
     const next = look(nextName(path))
     if (held?.inode !== current.inode) {
+      this.#tellOverrun(current, held, next)
       this.#askedAtMs = Number.NEGATIVE_INFINITY
       if (held !== undefined) this.#putAway(heldName(path))
       if (next !== undefined && next.inode !== current.inode && next.bytes > 0) this.#putAway(nextName(path))
@@ -51,8 +68,9 @@ export class RotatedFiles {
       else linkSync(path, heldName(path))
     }
     this.#prepareNext()
-    if (current.bytes >= fileBytes) this.#askForNext()
-    return current.bytes
+    const ageLeftMs = this.#ageLeftMs(current)
+    if (current.bytes >= fileBytes || ageLeftMs <= 0) this.#askForNext()
+    return { inode: current.inode, bytes: current.bytes, ageLeftMs }
   }
 
   /** The writer has ended: removes the names that were for it. */
@@ -88,6 +106,29 @@ export class RotatedFiles {
     }
   }
 
+  /**
+   * conmon that passes its own limit a third time with nobody looking replaces a file that has no second name. The kernel tells:
+   * by the rename that takes its name a file changes (its ctime), just after its follower was made; so a current file that is
+   * younger than the last change of the newest file we know is not the one that followed it.
+   */
+  #tellOverrun(current: Seen, held: Seen | undefined, next: Seen | undefined): void {
+    const isOlder = (file: Seen | undefined): boolean => file !== undefined && file.inode !== current.inode
+    const known = isOlder(next) && (next?.bytes ?? 0) > 0 ? next : isOlder(held) ? held : look(rotatedName(this.#rotated.path, 1))
+    if (known === undefined || current.bornMs === 0 || current.bornMs <= known.changedMs) return
+    this.#onGap({ cause: 'unattended_bound', fromMs: Math.round(known.modifiedMs), toMs: Math.round(current.bornMs) })
+  }
+
+  #ageLeftMs({ inode, bytes }: Seen): number {
+    const { path, maxAgeMs = 0 } = this.#rotated
+    if (maxAgeMs === 0 || bytes === 0) return Number.POSITIVE_INFINITY
+    if (this.#first?.inode !== inode) {
+      const atMs = firstRecordMs(path)
+      if (atMs === undefined) return Number.POSITIVE_INFINITY
+      this.#first = { inode, atMs }
+    }
+    return this.#first.atMs + maxAgeMs - this.#clock.wallMs()
+  }
+
   #putAway(name: string): void {
     const { path, files } = this.#rotated
     const last = Math.min(maxGenerations, Math.max(2, files)) - 1
@@ -118,9 +159,25 @@ export class RotatedFiles {
 interface Seen {
   readonly inode: number
   readonly bytes: number
+  readonly modifiedMs: number
+  readonly changedMs: number
+  /** 0 where the file system does not know. */
+  readonly bornMs: number
 }
 
 function look(path: string): Seen | undefined {
   const facts = statSync(path, { throwIfNoEntry: false })
-  return facts === undefined ? undefined : { inode: facts.ino, bytes: facts.size }
+  if (facts === undefined) return undefined
+  const { ino, size, mtimeMs, ctimeMs, birthtimeMs } = facts
+  return { inode: ino, bytes: size, modifiedMs: mtimeMs, changedMs: ctimeMs, bornMs: birthtimeMs }
+}
+
+function firstRecordMs(path: string): number | undefined {
+  const file = openSync(path, 'r')
+  try {
+    const head = Buffer.alloc(tearLookahead)
+    return readSync(file, head, 0, head.length, 0) === head.length ? headTimeMs(head, 0) : undefined
+  } finally {
+    closeSync(file)
+  }
 }

@@ -1,4 +1,4 @@
-import { parseCount, parseDuration, showDuration } from '../amounts.ts'
+import { showDuration } from '../amounts.ts'
 import { type CommonOptions, type Context, wantsColour, widthOf, writeOut } from '../context.ts'
 import { paintWith } from '../output/colour.ts'
 import { showResources } from '../output/resources.ts'
@@ -80,28 +80,3 @@ export async function showTask(context: Context, id: string, options: CommonOpti
 }
 
 const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
-
-interface LogCommandOptions extends CommonOptions {
-  readonly follow?: boolean
-  readonly tail?: string
-  readonly since?: string
-  readonly stream?: 'stdout' | 'stderr'
-}
-
-export async function printLogs(context: Context, id: string, options: LogCommandOptions): Promise<number> {
-  const { stdout, stderr } = context.streams
-  const parts = await context.client(options).tasks.logs(
-    id,
-    {
-      ...(options.follow === true ? { follow: true } : {}),
-      ...(options.tail === undefined ? {} : { tail: parseCount('--tail', options.tail) }),
-      ...(options.since === undefined ? {} : { sinceMs: Date.now() - parseDuration('--since', options.since) }),
-      ...(options.stream === undefined ? {} : { stream: options.stream })
-    },
-    context.signal
-  )
-  for await (const part of parts) {
-    if (part.kind === 'stdout' || part.kind === 'stderr') await writeOut(part.kind === 'stdout' ? stdout : stderr, part.data)
-  }
-  return 0
-}

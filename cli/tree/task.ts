@@ -54,9 +54,13 @@ function addReaders(task: Command, shell: Shell): void {
   logs
     .option('-f, --follow', 'go on until the task has ended')
     .option('-n, --tail <lines>', 'only the last lines')
-    .option('--since <time>', 'only what is not older, such as 10m')
+    .option('--since <time>', 'only what is not older: 10m, or 2026-11-22T05:00:00Z')
+    .option('--until <time>', 'only what is not newer')
     .addOption(new Option('--stream <name>', 'one of its two outputs').choices(['stdout', 'stderr']))
-  logs.action((id: string, options) => shell.run(async (c) => (await commands()).printLogs(c, id, options)))
+    .addOption(jsonOption())
+  logs.action((id: string, options) =>
+    shell.run(async (c) => (await import('../commands/task-logs.ts')).printLogs(c, id, options))
+  )
 }
 
 function addMovers(task: Command, shell: Shell): void {

@@ -57,7 +57,7 @@ export const taskRequestSchema = {
     runtime: { type: 'string', enum: ['runc', 'crun'] },
     seccomp: text(64),
     killPolicy,
-    logBudget: { ...closed, properties: { fileBytes: whole(1), files: whole(1, 1000) } },
+    logBudget: { ...closed, properties: { fileBytes: whole(1), files: whole(1, 1000), maxAgeMs: whole(0) } },
     removeWhenDone: { type: 'boolean' }
   }
 } as const

@@ -28,7 +28,7 @@ export interface TaskRequest {
   readonly runtime?: 'runc' | 'crun'
   readonly seccomp?: string
   readonly killPolicy?: Init<KillPolicy>
-  readonly logBudget?: { readonly fileBytes?: number; readonly files?: number }
+  readonly logBudget?: { readonly fileBytes?: number; readonly files?: number; readonly maxAgeMs?: number }
   readonly removeWhenDone?: boolean
 }
 

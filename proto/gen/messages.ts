@@ -233,6 +233,7 @@ export interface KillPolicy {
 export interface LogBudget {
   readonly fileBytes: number
   readonly files: number
+  readonly maxAgeMs: number
 }
 
 export interface TaskDefinition {
@@ -291,7 +292,6 @@ export interface LedgerHead {
   readonly agentId: string
   readonly clusterId: string
   readonly epoch: number
-  readonly version: string
 }
 
 export interface ObjectRow {

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, statfsSync, writ
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { gapsName, readGaps } from '../../agent/logs/gap-file.ts'
 import { readLog } from '../../agent/logs/reader.ts'
 import { LogRotation } from '../../agent/logs/rotation.ts'
 import { systemClock } from '../../base/clock.ts'
@@ -64,6 +65,10 @@ t.test('a program that writes its log onto a full disk', { skip: noContainers },
       const seen = log.split('\n').slice(0, -1)
       t.match(seen.pop(), /last words$/, 'with room again the log goes on')
       const numbers = seen.map((line) => Number(line.split(' ')[1]))
+      const lost: string[] = []
+      for await (const { gaps } of readLog({ path: container.path, follow: false }, ended.signal, never))
+        lost.push(...gaps.map(({ cause }) => cause))
+      t.same(lost, ['disk_full'], 'the reader is told once that something is missing')
       const torn = seen.filter((line, i) => line !== lineOf(numbers[i] ?? 0))
       t.ok(torn.length <= 1, 'at most one line was cut')
       t.ok(seen.length > 1000 && seen.length < lines, `${seen.length} of ${lines} lines had room`)
@@ -85,11 +90,15 @@ t.test('a program that writes its log onto a full disk', { skip: noContainers },
       rotation.watch({ path: container.path, controlPath: container.controlPath, fileBytes: 64 * 1024, files: 20 })
       await until(() => existsSync(container.written))
       t.ok(isFull(container.disk), 'the disk is full')
+      await until(() => rotation.gapsFound.get('disk_full') === 1)
       rmSync(container.held)
       t.match(await container.wait(), { kind: 'exited', code: 7 })
       await rotation.unwatch(container.path)
       const log = await textOf(readLog({ path: container.path, follow: false }, AbortSignal.abort(), never))
       t.match(log, /last words\n$/)
+      await rotation.stop()
+      t.equal(rotation.gapsFound.get('disk_full'), 1, 'and the loss is counted once')
+      t.match(readGaps(gapsName(container.path)), [{ cause: 'disk_full' }], 'and noted beside the log')
     } finally {
       await container.remove()
     }

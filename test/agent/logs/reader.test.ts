@@ -42,6 +42,51 @@ t.test('one stream, and only what was written since', async (t) => {
   t.equal(await all({ path, follow: false, sinceMs: Date.UTC(2026, 10, 22, 2, 0, 2) }), 'b\nc\n')
 })
 
+t.test('nothing later than asked for', async (t) => {
+  const path = logIn(t, { 'log.1': out('a', 1), log: out('b', 2) + out('c', 3) + err('d') })
+  t.equal(await all({ path, follow: false, untilMs: Date.UTC(2026, 10, 22, 2, 0, 2) }), 'a\nb\n')
+  t.equal(await all({ path, follow: true, untilMs: Date.UTC(2026, 10, 22, 2, 0, 2) }, never), 'a\nb\n', 'a follower ends there')
+})
+
+/** What stands where: text, and the causes of gaps in brackets. */
+async function shown(request: LogRequest, ended = over): Promise<string> {
+  const parts: string[] = []
+  for await (const { data, gaps } of readLog(request, ended, never))
+    parts.push(...gaps.map(({ cause }) => `[${cause}]`), Buffer.from(data).toString('latin1'))
+  return parts.join('')
+}
+
+t.test('what a full disk cut off is told where it stood', async (t) => {
+  const first = out('x'.repeat(700))
+  const path = logIn(t, { log: first.slice(0, 512) + out('b', 2) + out('c', 3) })
+  const kept = 'x'.repeat(512 - out('').length + 1)
+  t.equal(await shown({ path, follow: false }), `${kept}[disk_full]b\nc\n`)
+  t.equal(await shown({ path, follow: false, tailLines: 1 }), 'c\n')
+  const head = logIn(t, { log: (out('a'.repeat(512 - 2 * out('').length + 10)) + out('lost')).slice(0, 512) + out('b', 2) })
+  t.match(await shown({ path: head, follow: false }), /^a+\n\[disk_full\]b\n$/, 'in the head of a record')
+  const end = logIn(t, { log: out('a') + out('lost').slice(0, 9) })
+  t.equal(await shown({ path: end, follow: false }), 'a\n[disk_full]', 'at the end of a log that has ended')
+  t.equal(await shown({ path: end, follow: false }, never), 'a\n', 'what is on its way is not lost')
+})
+
+t.test('a program that prints what a record looks like has lost nothing', async (t) => {
+  const path = logIn(t, { log: out(out('within').trimEnd()) + out('b', 2) })
+  t.equal(await shown({ path, follow: false }), `${out('within')}b\n`)
+})
+
+t.test('a gap that is noted beside the log is told in its place, once', async (t) => {
+  const ms = (second: number): number => Date.UTC(2026, 10, 22, 2, 0, second)
+  const bound = JSON.stringify({ cause: 'unattended_bound', fromMs: ms(1), toMs: ms(2) })
+  const seen = JSON.stringify({ cause: 'disk_full', fromMs: ms(1), toMs: ms(2), torn: true })
+  const open = JSON.stringify({ cause: 'disk_full', fromMs: ms(3), toMs: 0 })
+  const noise = 'noise\n{"cause":"disk_full"}\n{"cause":"other","fromMs":1,"toMs":2}\n'
+  const files = { 'log.1': out('a', 1), log: out('b', 2) + out('c', 3), 'log.gaps': `${noise}${bound}\n${seen}\n${open}\n` }
+  const path = logIn(t, files)
+  t.equal(await shown({ path, follow: false }), 'a\n[unattended_bound]b\nc\n[disk_full]')
+  t.equal(await shown({ path, follow: true }), 'a\n[unattended_bound]b\nc\n[disk_full]')
+  t.equal(await shown({ path, follow: false, sinceMs: ms(3) }), 'c\n[disk_full]')
+})
+
 t.test('a gap that a crash left among the names is no end', async (t) => {
   const path = logIn(t, { 'log.3': out('a'), 'log.1': out('b'), 'log.held': out('c') })
   t.equal(await all({ path, follow: false }), 'a\nb\nc\n')
@@ -115,7 +160,7 @@ t.test('a reader that was overtaken is told that something is missing', { timeou
   await writeFile(`${path}.1`, out('8'))
   await writeFile(path, out('9'))
   const next = await chunks.next()
-  t.match(next.value, { skipped: true })
+  t.match(next.value, { gaps: [{ cause: 'rotated_away' }] })
   t.equal(await until(chunks, '9\n'), '9\n')
   await chunks.return(undefined)
 })

@@ -60,6 +60,10 @@ async function linesOf(path: string): Promise<number[]> {
   return Buffer.concat(parts).toString().split('\n').slice(0, -1).map(Number)
 }
 
+const noGap = (gap: object): void => {
+  throw new Error(`a gap where none is: ${JSON.stringify(gap)}`)
+}
+
 const upTo = (n: number, from = 1): number[] => Array.from({ length: n - from + 1 }, (_, i) => from + i)
 const small = (writer: Writer, files = 50) => ({ path: writer.path, controlPath: writer.controlPath, fileBytes: 150, files })
 
@@ -74,11 +78,11 @@ t.test('whatever the writer, the agent and its restarts do, nothing is lost or d
       await mkdir(directory)
       const writer = new Writer(directory)
       await writer.begin()
-      let files = new RotatedFiles(small(writer), systemClock)
+      let files = new RotatedFiles(small(writer), systemClock, noGap)
       let reopened = true
       for (const what of steps) {
         if (what === 'write') await writer.write()
-        if (what === 'restart') files = new RotatedFiles(small(writer), systemClock)
+        if (what === 'restart') files = new RotatedFiles(small(writer), systemClock, noGap)
         if (what === 'restart' || what === 'settle') {
           await files.settle()
           reopened = await writer.obey()
@@ -121,7 +125,7 @@ t.test('a writer that takes its next file between two looks of the agent loses n
   const directory = t.testdir()
   const [path, controlPath, lines] = [join(directory, 'log'), join(directory, 'ctl'), 120_000]
   execFileSync('mkfifo', [controlPath])
-  const files = new RotatedFiles({ path, controlPath, fileBytes: 2_000, files: 100 }, systemClock)
+  const files = new RotatedFiles({ path, controlPath, fileBytes: 2_000, files: 100 }, systemClock, noGap)
   const writer = new Worker(besides, { eval: true, workerData: { path, controlPath, lines } })
   const ended = once(writer, 'exit').then(() => true)
   while ((await Promise.race([ended, setImmediate()])) !== true) for (let i = 0; i < 200; i += 1) files.settle()
@@ -136,7 +140,7 @@ t.test('the oldest file goes when there are as many as asked for', async (t) => 
   const directory = t.testdir()
   const writer = new Writer(directory)
   await writer.begin()
-  const files = new RotatedFiles(small(writer, 3), systemClock)
+  const files = new RotatedFiles(small(writer, 3), systemClock, noGap)
   for (let i = 0; i < 60; i += 1) {
     await writer.write()
     await files.settle()
@@ -179,7 +183,11 @@ t.test('a crash between any two steps is mended', async (t) => {
     const path = join(t.testdir({ 'log.1': line(1), log: line(2), ctl: '' }), 'log')
     await make(path)
     const wanted = await linesOf(path)
-    const files = new RotatedFiles({ path, controlPath: join(path, '..', 'ctl'), fileBytes: 10_000, files: 9 }, systemClock)
+    const files = new RotatedFiles(
+      { path, controlPath: join(path, '..', 'ctl'), fileBytes: 10_000, files: 9 },
+      systemClock,
+      noGap
+    )
     await files.settle()
     t.same(await linesOf(path), wanted, name)
     await files.settle()
