@@ -64,7 +64,7 @@ async function run(config: AgentConfig, log: Log): Promise<number> {
     { directory: join(config.stateDir, 'agent/ledger') }
   )
   if (ledger.view.head.agentId === '') {
-    await ledger.append({ head: { ...ledger.view.head, format: 1, agentId: newNodeId() } }, 'disk')
+    await ledger.append({ head: { ...ledger.view.head, agentId: newNodeId() } }, 'disk')
   }
   const bootDir = placeBootDirectory(config.runDir)
   const agent = await compose({ ...config, bootDir }, facts, ledger, log, end)

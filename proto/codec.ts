@@ -29,27 +29,75 @@ function typeOf(name: string): protobuf.Type {
   return type
 }
 
-/** Bytes of a message. Throws `Fault('invalid')` where a 64-bit field is not a safe integer. */
+/** Fields that this version does not know, as they stood in the bytes; on messages of `decodeKeeping` alone. */
+const unknownFields = Symbol('unknown fields')
+
+interface Kept {
+  [unknownFields]?: readonly Uint8Array[]
+  $unknowns?: readonly Uint8Array[]
+}
+
+export const hasUnknownFields = (message: object): boolean => (message as Kept)[unknownFields] !== undefined
+
+/** Bytes of a message, what `decodeKeeping` kept included. Throws `Fault('invalid')` where a 64-bit field is not a safe integer. */
 export function encodeMessage<K extends MessageName>(name: K, value: Init<Messages[K]>): Uint8Array {
   const type = typeOf(name)
   checkSafe(type, value as Record<string, unknown>)
-  return type.encode(type.fromObject(value as Record<string, unknown>)).finish()
+  const message = type.fromObject(value as Record<string, unknown>)
+  carry(type, value, message, (from, to) => {
+    const kept = (from as Kept)[unknownFields]
+    if (kept !== undefined) (to as Kept).$unknowns = kept
+  })
+  return type.encode(message).finish()
 }
+
+/** Calls `each` for the message and every message within it that stands in both. */
+function carry(type: protobuf.Type, from: object, to: object, each: (from: object, to: object) => void): void {
+  each(from, to)
+  for (const [name, nested] of planOf(type).nested) {
+    const [a, b] = [(from as Record<string, unknown>)[name], (to as Record<string, unknown>)[name]]
+    const pairs = Array.isArray(a) && Array.isArray(b) ? a.map((item, i) => [item, b[i]] as const) : [[a, b] as const]
+    for (const [x, y] of pairs) if (isMessage(x) && isMessage(y)) carry(nested, x, y, each)
+  }
+}
+
+const isMessage = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 /**
  * A plain object with every field filled: scalars with their default, absent messages with null. Throws `Fault('invalid')`
  * for bytes that are no such message.
  */
 export function decodeMessage<K extends MessageName>(name: K, bytes: Uint8Array): Messages[K] {
+  return decode(name, protobuf.Reader.create(bytes)).plain
+}
+
+/** As `decodeMessage`; what a newer version wrote into the message comes out of `encodeMessage` again. */
+export function decodeKeeping<K extends MessageName>(name: K, bytes: Uint8Array): Messages[K] {
+  const reader = protobuf.Reader.create(bytes)
+  reader.discardUnknown = false
+  const { plain, message } = decode(name, reader)
+  carry(typeOf(name), message, plain as object, (from, to) => {
+    const kept = (from as Kept).$unknowns
+    if (kept !== undefined) (to as Kept)[unknownFields] = kept.map((bytes) => Uint8Array.from(bytes))
+  })
+  return plain
+}
+
+function decode<K extends MessageName>(
+  name: K,
+  reader: protobuf.Reader
+): { readonly plain: Messages[K]; readonly message: protobuf.Message } {
   const type = typeOf(name)
   let plain: Record<string, unknown>
+  let message: protobuf.Message
   try {
-    plain = type.toObject(type.decode(bytes), { defaults: true, enums: String, arrays: true, objects: true })
+    message = type.decode(reader)
+    plain = type.toObject(message, { defaults: true, enums: String, arrays: true, objects: true })
   } catch (cause) {
     throw new Fault('invalid', `these bytes are no ${name} message`, { message: name }, cause)
   }
   checkSafe(type, plain)
-  return plain as unknown as Messages[K]
+  return { plain: plain as unknown as Messages[K], message }
 }
 
 /** A message with every field filled, as if it had been sent and received. */

@@ -2,14 +2,15 @@ import { join } from 'node:path'
 import { errnoOf, Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { encodeRecord, maxRecordBytes } from '../../base/record-chain.ts'
-import { decodeMessage, encodeMessage, type Init } from '../../proto/codec.ts'
+import { decodeKeeping, encodeMessage, type Init } from '../../proto/codec.ts'
 import type { LedgerRecord } from '../../proto/gen/messages.ts'
 import type { Ledger, LedgerView } from '../ports.ts'
 import { type LedgerFiles, writeFully } from './files.ts'
+import { headAt, ledgerLevel } from './level.ts'
 import type { Ownership } from './owner.ts'
 import { isFull, type Reserve } from './reserve.ts'
 import { ledgerName, type Position, writeSnapshot } from './snapshot.ts'
-import { type LedgerState, ledgerFormat } from './view.ts'
+import type { LedgerState } from './view.ts'
 
 export interface JournalParts {
   readonly log: Log
@@ -108,7 +109,12 @@ export class Journal implements Ledger {
   #encode(record: Init<LedgerRecord>): Uint8Array {
     const members = Object.entries(record).filter(([name, value]) => name !== 'sequence' && value !== null && value !== undefined)
     if (members.length !== 1) throw new Fault('invalid', `a ledger record tells one thing, not ${members.length}`)
-    const head = record.head ? { head: { ...record.head, format: ledgerFormat } } : {}
+    const level = this.view.head.format
+    const head = record.head ? { head: headAt(record.head, level) } : {}
+    const asked = head.head?.format ?? level
+    if (asked < level || asked > ledgerLevel) {
+      throw new Fault('invalid', `the ledger has level ${level} and this version writes up to ${ledgerLevel}, not ${asked}`)
+    }
     const body = encodeMessage('LedgerRecord', { ...record, ...head, sequence: 0 })
     const most = maxRecordBytes - sequenceBytesMost
     if (body.length > most) throw new Fault('invalid', `a ledger record of ${body.length} bytes is over the limit of ${most}`)
@@ -169,7 +175,7 @@ export class Journal implements Ledger {
     await this.#put(bytes)
     this.#at = { ...this.#at, crc, sequence, offset: this.#at.offset + bytes.length }
     for (const entry of batch) {
-      this.#parts.state.apply(decodeMessage('LedgerRecord', entry.body))
+      this.#parts.state.apply(decodeKeeping('LedgerRecord', entry.body))
       if (entry.disk) this.#unsynced.push(entry)
       else entry.resolve()
     }

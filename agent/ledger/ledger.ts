@@ -5,11 +5,12 @@ import type { Log } from '../../base/log.ts'
 import type { Ledger } from '../ports.ts'
 import { diskFiles, type LedgerFiles } from './files.ts'
 import { Journal } from './journal.ts'
+import { ledgerLevel, newerLedger, withoutNewer } from './level.ts'
 import { own } from './owner.ts'
 import { isFull, Reserve } from './reserve.ts'
 import { type LedgerScan, scanLedger } from './salvage.ts'
 import { ledgerName, ledgerNumber, type Position, quarantineName, writeSnapshot } from './snapshot.ts'
-import { LedgerState, ledgerFormat } from './view.ts'
+import { LedgerState } from './view.ts'
 
 export interface LedgerParts {
   readonly log: Log
@@ -24,6 +25,10 @@ export interface LedgerConfig {
   readonly reserveBytes?: number
   /** A snapshot is taken after this many bytes, or as many as the last one had. Default 4 MiB. */
   readonly snapshotAfterBytes?: number
+  /** The level of a ledger that begins here; this version's own by default. */
+  readonly freshLevel?: number
+  /** A version that was taken back: what it wrote above this version's level counts as damage instead of ending the start. */
+  readonly rejectedVersion?: string
 }
 
 /**
@@ -37,7 +42,7 @@ export async function openLedger(parts: LedgerParts, config: LedgerConfig): Prom
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const ownership = await own(directory)
   try {
-    const opening = new Opening(files, parts.log, directory)
+    const opening = new Opening(files, parts.log, config)
     const { at, state } = await opening.run()
     const reserve = new Reserve(files, directory, config.reserveBytes ?? 1024 * 1024)
     await reserve.take()
@@ -64,20 +69,24 @@ class Opening {
   readonly #files: LedgerFiles
   readonly #log: Log
   readonly #directory: string
+  readonly #config: LedgerConfig
   readonly #state = new LedgerState()
 
-  constructor(files: LedgerFiles, log: Log, directory: string) {
+  constructor(files: LedgerFiles, log: Log, config: LedgerConfig) {
     this.#files = files
     this.#log = log
-    this.#directory = directory
+    this.#directory = config.directory
+    this.#config = config
   }
 
   async run(): Promise<{ readonly at: Position; readonly state: LedgerState }> {
     const names = await this.#files.list(this.#directory)
-    for (const name of names) if (name.endsWith('.draft')) await this.#files.remove(join(this.#directory, name))
     const numbers = names.flatMap((name) => ledgerNumber(name) ?? []).sort((a, b) => a - b)
     const found = await this.#newest(numbers)
-    const at = found === undefined ? await this.#fresh(numbers.at(-1) ?? 0) : await this.#resume(found)
+    const scan = scanLedger(found?.bytes ?? Buffer.alloc(0), found?.number ?? 0)
+    this.#refuseNewer(scan)
+    for (const name of names) if (name.endsWith('.draft')) await this.#files.remove(join(this.#directory, name))
+    const at = found === undefined ? await this.#fresh(numbers.at(-1) ?? 0) : await this.#resume(found, scan)
     for (const number of numbers) if (number !== at.number) await this.#files.remove(join(this.#directory, ledgerName(number)))
     return { at, state: this.#state }
   }
@@ -94,11 +103,13 @@ class Opening {
   }
 
   #fresh(after: number): Promise<Position> {
+    const { head } = this.#state
+    this.#state.head = { ...head, format: this.#config.freshLevel ?? ledgerLevel }
     return writeSnapshot(this.#files, this.#directory, this.#state, after + 1, 0)
   }
 
-  async #resume({ number, bytes, unreadable }: Found): Promise<Position> {
-    const scan = scanLedger(bytes, number)
+  async #resume({ number, unreadable }: Found, whole: LedgerScan): Promise<Position> {
+    const scan = this.#config.rejectedVersion === undefined ? whole : withoutNewer(whole, this.#config.rejectedVersion)
     const file = quarantineName(number)
     let sequence = 0
     for (const item of scan.items) {
@@ -107,7 +118,6 @@ class Opening {
         continue
       }
       sequence = item.record.sequence
-      this.#refuseNewer(item.record.head?.format ?? ledgerFormat)
       this.#state.apply(item.record)
     }
     if (unreadable !== undefined)
@@ -117,12 +127,12 @@ class Opening {
     return await this.#continue(number, scan, sequence)
   }
 
-  #refuseNewer(format: number): void {
-    if (format <= ledgerFormat) return
-    throw new Fault(
-      'unsupported',
-      `the ledger in ${this.#directory} has format ${format}, this agent knows ${ledgerFormat}: upgrade it`
-    )
+  #refuseNewer(scan: LedgerScan): void {
+    if (this.#config.rejectedVersion !== undefined) return
+    for (const item of scan.items) {
+      const head = item.kind === 'record' ? item.record.head : null
+      if (head !== null && head.format > ledgerLevel) throw new Fault('unsupported', newerLedger(this.#directory, head))
+    }
   }
 
   async #continue(number: number, scan: LedgerScan, sequence: number): Promise<Position> {

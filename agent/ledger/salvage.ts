@@ -7,11 +7,11 @@ import {
   recordHeadBytes,
   storedCrc
 } from '../../base/record-chain.ts'
-import { decodeMessage } from '../../proto/codec.ts'
+import { decodeKeeping } from '../../proto/codec.ts'
 import type { LedgerRecord } from '../../proto/gen/messages.ts'
 
 export type LedgerItem =
-  | { readonly kind: 'record'; readonly record: LedgerRecord }
+  | { readonly kind: 'record'; readonly record: LedgerRecord; readonly offset: number; readonly bytes: number }
   /** A stretch that proves nothing; sound records stand after it, or it is no mere half of a last record. */
   | { readonly kind: 'gap'; readonly offset: number; readonly bytes: number; readonly why: string }
 
@@ -63,8 +63,8 @@ export function scanLedger(bytes: Uint8Array, seed: number): LedgerScan {
 
 function decoded({ body, offset, end }: ChainedRecord, after: number): LedgerItem {
   try {
-    const record = decodeMessage('LedgerRecord', body)
-    if (record.sequence > after) return { kind: 'record', record }
+    const record = decodeKeeping('LedgerRecord', body)
+    if (record.sequence > after) return { kind: 'record', record, offset, bytes: end - offset }
     return { kind: 'gap', offset, bytes: end - offset, why: `record ${record.sequence} stands after record ${after}` }
   } catch (e) {
     if (!isFault(e)) throw e

@@ -66,7 +66,7 @@ async function writeState(
     bytes = 0
   }
   for (const fact of state.facts()) {
-    const record = encodeRecord(encodeMessage('LedgerRecord', { sequence: end.sequence + 1, ...fact }), end.crc)
+    const record = encodeRecord(encodeMessage('LedgerRecord', { ...fact, sequence: end.sequence + 1 }), end.crc)
     end = { ...end, crc: record.crc, sequence: end.sequence + 1 }
     chunk.push(record.bytes)
     bytes += record.bytes.length

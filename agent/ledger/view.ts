@@ -1,3 +1,5 @@
+import { hearthVersion } from '../../base/version.ts'
+import { hasUnknownFields } from '../../proto/codec.ts'
 import type {
   LedgerHead,
   LedgerRecord,
@@ -8,9 +10,11 @@ import type {
   TaskStatus
 } from '../../proto/gen/messages.ts'
 import type { LedgerTask, LedgerView } from '../ports.ts'
+import { ledgerLevel } from './level.ts'
 
-export const ledgerFormat = 1
 const quarantineRowsKept = 100
+/** Rows that a newer version wrote at a level that this one reads too; the oldest go first. */
+const unknownRowsKept = 10_000
 
 /** One member of a record without its sequence: what a snapshot is made of. */
 export type LedgerFact = Partial<Omit<LedgerRecord, 'sequence'>>
@@ -26,10 +30,11 @@ interface Task extends LedgerTask {
 
 /** The live state that a sequence of records leads to. `apply` is deterministic and reaches nothing outside. */
 export class LedgerState implements LedgerView {
-  head: LedgerHead = { format: ledgerFormat, agentId: '', clusterId: '', epoch: 0 }
+  head: LedgerHead = { format: ledgerLevel, agentId: '', clusterId: '', epoch: 0, version: hearthVersion }
   readonly tasks = new Map<string, Task>()
   readonly objects = new Map<string, ObjectRow>()
   readonly quarantined: QuarantineRow[] = []
+  readonly #unknown: LedgerFact[] = []
   nextStatusNumber = 1
 
   apply(record: LedgerFact): void {
@@ -41,6 +46,7 @@ export class LedgerState implements LedgerView {
     else if (record.kill) this.#task(record.kill.containerId).kill = record.kill
     else if (record.forget) this.tasks.delete(record.forget.containerId)
     else if (record.quarantine) this.#quarantine(record.quarantine)
+    else if (hasUnknownFields(record)) this.#keep(record)
   }
 
   /**
@@ -55,6 +61,7 @@ export class LedgerState implements LedgerView {
     for (const row of this.quarantined) yield { quarantine: row }
     for (const task of this.tasks.values()) if (!task.doubtful) yield* taskFacts(task)
     for (const object of this.objects.values()) yield { object }
+    yield* this.#unknown
     yield { head: this.head }
   }
 
@@ -94,6 +101,12 @@ export class LedgerState implements LedgerView {
       unacknowledged.splice(at, 1)
       return
     }
+  }
+
+  /** A record of a kind that only a newer version knows: nothing here reads it, and it is there for that version again. */
+  #keep(record: LedgerFact): void {
+    this.#unknown.push(record)
+    if (this.#unknown.length > unknownRowsKept) this.#unknown.shift()
   }
 
   #quarantine(row: QuarantineRow): void {

@@ -292,6 +292,7 @@ export interface LedgerHead {
   readonly agentId: string
   readonly clusterId: string
   readonly epoch: number
+  readonly version: string
 }
 
 export interface ObjectRow {

@@ -3,6 +3,7 @@ import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { openLedger } from '../../../agent/ledger/ledger.ts'
+import { ledgerLevel } from '../../../agent/ledger/level.ts'
 import { type Fault, isFault } from '../../../base/fault.ts'
 import { silentLog } from '../../../base/log.ts'
 import { completeMessage } from '../../../proto/codec.ts'
@@ -28,7 +29,7 @@ t.test('what was appended is there after a restart', async (t) => {
   await first.close()
   const second = await openLedger(parts, small(directory))
   t.teardown(() => second.close())
-  t.same(second.view.head, { format: 1, agentId: 'a', clusterId: 'c', epoch: 7 })
+  t.same(second.view.head, { format: ledgerLevel, agentId: 'a', clusterId: 'c', epoch: 7, version: '0.0.0-unbuilt' })
   t.same([...second.view.tasks.keys()], [containerId(1)])
   t.same(second.view.tasks.get(containerId(1)), before)
   t.same([...(second.view.tasks.get(containerId(1))?.objects.keys() ?? [])], ['bundle:y'])
@@ -137,7 +138,7 @@ t.test('the file of a newer agent is refused and left alone', async (t) => {
   const { LedgerState } = await import('../../../agent/ledger/view.ts')
   const { diskFiles } = await import('../../../agent/ledger/files.ts')
   const state = new LedgerState()
-  state.head = { ...state.head, format: 2 }
+  state.head = { ...state.head, format: ledgerLevel + 1 }
   await (await writeSnapshot(diskFiles, directory, state, 1, 0)).file.close()
   await t.rejects(openLedger(parts, small(directory)), { code: 'unsupported' })
   t.same(await logsIn(directory), ['ledger-1.log'])

@@ -17,7 +17,7 @@ const record: fc.Arbitrary<Init<LedgerRecord>> = fc.oneof(
   n.map((c) => ({ kill: { containerId: containerId(c), policy: null } })),
   n.map((c) => ({ forget: { containerId: containerId(c) } })),
   fc.constant({ quarantine: { file: 'quarantine-1.bin', offset: 1, bytes: 2, why: 'w' } }),
-  fc.nat(9).map((epoch) => ({ head: { format: 1, agentId: 'a', clusterId: 'c', epoch } })),
+  fc.nat(9).map((epoch) => ({ head: { format: 2, agentId: 'a', clusterId: 'c', epoch, version: 'v' } })),
   fc.constantFrom('done', 'released').map((phase) => ({ object: { kind: 'layer', id: 'l', phase } }) as const)
 )
 

@@ -1,0 +1,56 @@
+import { hearthVersion } from '../../base/version.ts'
+import { hasUnknownFields, type Init } from '../../proto/codec.ts'
+import type { LedgerHead } from '../../proto/gen/messages.ts'
+import type { LedgerItem, LedgerScan } from './salvage.ts'
+
+/**
+ * What the records of a ledger presuppose of their reader. The head carries the level; who knows less refuses to read. A version
+ * on trial leaves it as it is (docs/decisions/0013), so that the one before can go on with what was written meanwhile.
+ *
+ *   1  the beginning
+ *   2  the head names the version that raised the level
+ */
+declare const HEARTH_LEDGER_LEVEL: number | undefined
+
+/** The highest level that this version writes and reads. Builds of tests set another. */
+export const ledgerLevel = typeof HEARTH_LEDGER_LEVEL === 'number' ? HEARTH_LEDGER_LEVEL : 2
+
+/** The head as it may be written: its level is the ledger's own where none is named, and nothing above it is in it. */
+export function headAt(head: Init<LedgerHead>, level: number): Init<LedgerHead> {
+  const { version, ...older } = head
+  const format = head.format === undefined || head.format === 0 ? level : head.format
+  return format >= 2 ? { ...older, format, version: version || hearthVersion } : { ...older, format }
+}
+
+/** A head that raises the ledger to this version's level, or undefined where it has it. */
+export const raised = (head: LedgerHead): LedgerHead | undefined =>
+  head.format < ledgerLevel ? { ...head, format: ledgerLevel, version: hearthVersion } : undefined
+
+/** Both versions in one sentence, for the operator. */
+export function newerLedger(directory: string, head: LedgerHead): string {
+  const by = head.version === '' ? 'a newer version' : `Hearth ${head.version}`
+  return (
+    `the ledger in ${directory} has level ${head.format}, raised by ${by}; this is Hearth ${hearthVersion}, which knows level ` +
+    `${ledgerLevel}: start ${head.version === '' ? 'that version' : `${head.version} or newer`}; nothing was changed`
+  )
+}
+
+/**
+ * What a version wrote above this level before it was taken back, as the damage that it is: from its first newer head on, records
+ * that only it knows, and the level itself. The identity in its heads is readable and stands.
+ */
+export function withoutNewer(scan: LedgerScan, rejectedVersion: string): LedgerScan {
+  let above = false
+  const items = scan.items.flatMap((item): readonly LedgerItem[] => {
+    if (item.kind === 'gap') return [item]
+    const { record, offset, bytes } = item
+    const newer = record.head !== null && record.head.format > ledgerLevel
+    above ||= newer
+    if (!newer && !(above && hasUnknownFields(record))) return [item]
+    const why = `written by ${rejectedVersion}, which was taken back, above level ${ledgerLevel}`
+    const gap: LedgerItem = { kind: 'gap', offset, bytes, why }
+    const head = record.head === null ? null : { ...record.head, format: ledgerLevel, version: hearthVersion }
+    return head === null ? [gap] : [gap, { ...item, record: { ...record, head } }]
+  })
+  return { ...scan, items }
+}
