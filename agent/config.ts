@@ -2,12 +2,15 @@ import { createHash } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Fault } from '../base/fault.ts'
+import { readUpgradeOrders, type UpgradeOrders } from './upgrade/orders.ts'
 
 export interface AgentConfig {
   readonly stateDir: string
   readonly runDir: string
   readonly masters: readonly string[]
   readonly cgroupParent: string
+  /** The operator named the parent; it is no default. */
+  readonly cgroupParentChosen: boolean
   readonly allowedMounts: readonly string[]
   readonly allowUnconfined: boolean
   readonly seccompProfile: string
@@ -17,6 +20,7 @@ export interface AgentConfig {
   readonly logLevel: string
   /** End all workloads of the state directory and exit; the way out when no agent runs. */
   readonly stopWorkloads: boolean
+  readonly upgrade: UpgradeOrders
 }
 
 interface Setting {
@@ -108,6 +112,7 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
     runDir,
     masters: of('masters') === '' ? [`unix:${join(runDir, 'agents.sock')}`] : list(of('masters')),
     cgroupParent: of('cgroup-parent') || `/hearth-${createHash('sha256').update(stateDir).digest('hex').slice(0, 8)}`,
+    cgroupParentChosen: of('cgroup-parent') !== '',
     allowedMounts: list(of('allow-mount')),
     allowUnconfined: of('allow-unconfined') === 'yes',
     seccompProfile: of('seccomp-profile'),
@@ -115,7 +120,8 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
     runc: of('runc'),
     crun: of('crun'),
     logLevel: of('log-level'),
-    stopWorkloads: flags['stop-workloads'] === true
+    stopWorkloads: flags['stop-workloads'] === true,
+    upgrade: readUpgradeOrders(env)
   })
 }
 

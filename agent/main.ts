@@ -10,20 +10,24 @@ import { systemRandom } from '../base/random.ts'
 import { inOrder, type Service } from '../base/service.ts'
 import { hearthVersion } from '../base/version.ts'
 import { builtinIsolators } from '../isolators/builtin.ts'
-import { readCgroupLayout } from '../isolators/cgroup2/layout.ts'
+import { type CgroupLayout, readCgroupLayout } from '../isolators/cgroup2/layout.ts'
 import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
 import { newNodeId } from '../proto/ids.ts'
 import { type AgentConfig, readAgentConfig } from './config.ts'
+import { EndOfAgent } from './end-of-agent.ts'
 import { Garbage } from './garbage.ts'
 import { placeBootDirectory, removeBootDirectory } from './host/boot-directory.ts'
 import { systemRoots } from './host/cgroups.ts'
 import { systemExec } from './host/exec.ts'
 import { type HostFacts, readHostFacts } from './host/facts.ts'
 import { readHardware } from './host/hardware.ts'
+import { enterLeaf, type Placement, placeWorkloads } from './host/placement.ts'
+import { ownUnit, SystemdNotice, type SystemdUnit, unitCapability } from './host/systemd.ts'
 import { imageRoutes } from './images/routes.ts'
 import { openImageStore } from './images/store.ts'
 import { resolveUser } from './images/users.ts'
 import { openLedger } from './ledger/ledger.ts'
+import { raised } from './ledger/level.ts'
 import { createLocalRouter } from './local-api/router.ts'
 import { serveLocalApi } from './local-api/server.ts'
 import { ContainerStreams } from './local-api/task-streams.ts'
@@ -34,6 +38,8 @@ import { reattach } from './reattach.ts'
 import { Registration } from './registration.ts'
 import { StatusOutbox } from './status-outbox.ts'
 import { Tasks } from './tasks.ts'
+import { clearSelfTests, proveSelf } from './upgrade/self-test.ts'
+import { Trial } from './upgrade/trial.ts'
 
 const programs = dirname(fileURLToPath(import.meta.url))
 const stopWithinMs = 10_000
@@ -47,7 +53,7 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     const config = readAgentConfig(argv, env)
     const serializers = { error: pino.stdSerializers.err }
     log = pino({ level: config.logLevel, base: { room: 'agent' }, serializers }, pino.destination({ sync: true }))
-    return await run(config, log)
+    return await run(config, log, ownUnit(env))
   } catch (e) {
     if (!isFault(e)) throw e
     process.stderr.write(`hearth agent: ${e.message}\n`)
@@ -56,33 +62,47 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
   }
 }
 
-async function run(config: AgentConfig, log: Log): Promise<number> {
-  const end = new Ending(log)
-  const facts = await readHostFacts({ exec: systemExec, roots: systemRoots }, { stateDir: config.stateDir }, end.signal)
+async function run(config: AgentConfig, log: Log, unit: SystemdUnit | undefined): Promise<number> {
+  const end = new EndOfAgent(log)
+  const layout = readCgroupLayout()
+  const clock = systemClock
+  const host = { exec: systemExec, roots: systemRoots }
+  const [facts, placement, unitRow] = await Promise.all([
+    readHostFacts(host, { stateDir: config.stateDir }, end.signal),
+    placeWorkloads({ clock, log, layout, unit }, { ...config, chosen: config.cgroupParentChosen }),
+    unit === undefined ? undefined : unitCapability(unit, systemExec, end.signal),
+    unit === undefined ? undefined : enterLeaf(layout, unit)
+  ])
+  const { trial: onTrial, reverted } = config.upgrade
   const ledger = await openLedger(
     { log, onFatal: (fault) => end.broken(fault) },
-    { directory: join(config.stateDir, 'agent/ledger') }
+    {
+      directory: join(config.stateDir, 'agent/ledger'),
+      ...(onTrial === undefined ? {} : { freshLevel: 1 }),
+      ...(reverted === undefined ? {} : { rejectedVersion: reverted })
+    }
   )
   if (ledger.view.head.agentId === '') {
     await ledger.append({ head: { ...ledger.view.head, agentId: newNodeId() } }, 'disk')
   }
   const bootDir = placeBootDirectory(config.runDir)
-  const agent = await compose({ ...config, bootDir }, facts, ledger, log, end)
+  const trial = new Trial(
+    { clock, log, prove: (signal) => agent.prove(signal), raise: () => raise(ledger) },
+    { orders: config.upgrade, directory: join(config.stateDir, 'agent/upgrade') }
+  )
+  const capabilities = [...facts.capabilities, ...(unitRow === undefined ? [] : [unitRow])]
+  const hostFacts = { ...facts, capabilities }
+  const agent = await compose({ config, bootDir, facts: hostFacts, ledger, log, end, layout, placement, settled: trial.over })
   await agent.runtime.start()
+  await agent.clearSelfTests()
   await reattach({ ledger, runtime: agent.runtime, tasks: agent.tasks, log }, { runDir: bootDir, bootId: facts.bootId })
   if (config.stopWorkloads) {
     await agent.tasks.stopAll(AbortSignal.timeout(stopWorkloadsWithinMs))
     await agent.tasks.idle()
   } else {
-    const services = inOrder('agent', agent.services, () => AbortSignal.timeout(stopWithinMs))
-    await services.start()
-    log.info(
-      { agentId: ledger.view.head.agentId, cgroups: facts.cgroups.mode, stateDir: config.stateDir, bootDir },
-      'agent.started'
-    )
-    await end.asked
-    await services.stop(AbortSignal.timeout(stopWithinMs))
+    await serve(agent, trial, unit, { config, log, end, ledger, started: { cgroups: facts.cgroups.mode, bootDir } })
   }
+  if (agent.tasks.running === 0) placement.scope?.release()
   await agent.runtime.stop()
   removeBootDirectory(config.runDir, bootDir)
   await ledger.close()
@@ -90,22 +110,64 @@ async function run(config: AgentConfig, log: Log): Promise<number> {
   return end.code
 }
 
+/** From the first service to the last one's end. */
+async function serve(
+  agent: Agent,
+  trial: Trial,
+  unit: SystemdUnit | undefined,
+  {
+    config,
+    log,
+    end,
+    ledger,
+    started
+  }: Pick<Parts, 'config' | 'log' | 'end' | 'ledger'> & { readonly started: Readonly<Record<string, string>> }
+): Promise<void> {
+  const services = inOrder('agent', agent.services, () => AbortSignal.timeout(stopWithinMs))
+  const notice = unit === undefined ? undefined : new SystemdNotice(unit, log)
+  await services.start()
+  await trial.begin(end.signal).catch((e: unknown) => end.broken(e))
+  await notice?.ready(`${agent.tasks.running} tasks`)
+  const { agentId } = ledger.view.head
+  log.info({ agentId, stateDir: config.stateDir, unit: unit?.name ?? '', ...started }, 'agent.started')
+  const settled = trial.settle(end.signal).catch((e: unknown) => end.broken(e))
+  await end.asked
+  await notice?.stopping()
+  await settled
+  await services.stop(AbortSignal.timeout(stopWithinMs))
+  notice?.close()
+}
+
+async function raise(ledger: Ledger): Promise<void> {
+  const head = raised(ledger.view.head)
+  if (head !== undefined) await ledger.append({ head }, 'disk')
+}
+
 interface Agent {
   readonly runtime: OciRuntime
   readonly tasks: Tasks
   readonly services: readonly Service[]
+  readonly prove: (signal: AbortSignal) => Promise<void>
+  readonly clearSelfTests: () => Promise<void>
 }
 
-async function compose(
-  config: AgentConfig & { readonly bootDir: string },
-  facts: HostFacts,
-  ledger: Ledger,
-  log: Log,
-  end: Ending
-): Promise<Agent> {
+interface Parts {
+  readonly config: AgentConfig
+  readonly bootDir: string
+  readonly facts: HostFacts
+  readonly ledger: Ledger
+  readonly log: Log
+  readonly end: EndOfAgent
+  readonly layout: CgroupLayout
+  readonly placement: Placement
+  /** Aborts when this version is here to stay. */
+  readonly settled: AbortSignal
+}
+
+async function compose({ config, bootDir, facts, ledger, log, end, layout, placement, settled }: Parts): Promise<Agent> {
   const clock = systemClock
-  const { runDir, bootDir, cgroupParent } = config
-  const layout = readCgroupLayout()
+  const { runDir } = config
+  const { cgroupParent, scope } = placement
   const agentDir = join(config.stateDir, 'agent')
   const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
   const images = await openImageStore({ exec: systemExec, log, clock }, { directory: join(agentDir, 'images'), unpackProgram })
@@ -113,24 +175,22 @@ async function compose(
     { layout, sleep: clock.sleep },
     { runDir: bootDir, shimDir: join(runDir, 'bin'), cgroupParent, programs: config }
   )
-  const isolators = builtinIsolators({ layout, cgroupParent, seccompProfile: config.seccompProfile, sleep: clock.sleep })
+  const walls = builtinIsolators({ layout, cgroupParent, seccompProfile: config.seccompProfile, sleep: clock.sleep })
+  const isolators = scope === undefined ? walls : [scope.isolator(), ...walls]
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const rotation = new LogRotation({ clock, log })
-  const tasks = new Tasks(
-    { ledger, outbox, images, runtime, isolators, clock, log, rotation, resolveUser },
-    {
-      runDir: bootDir,
-      sandboxesDir: join(agentDir, 'sandboxes'),
-      hostname: facts.hostname,
-      allowedMounts: config.allowedMounts,
-      allowUnconfined: config.allowUnconfined,
-      agentId: ledger.view.head.agentId,
-      bootId: facts.bootId,
-      launchesAtOnce: 2 * cpus().length,
-      maxTasks: 4_096
-    },
-    (error) => end.broken(error)
-  )
+  const runnerParts = { ledger, outbox, images, runtime, isolators, clock, log, rotation, resolveUser }
+  const runnerConfig = {
+    runDir: bootDir,
+    sandboxesDir: join(agentDir, 'sandboxes'),
+    hostname: facts.hostname,
+    allowedMounts: config.allowedMounts,
+    allowUnconfined: config.allowUnconfined,
+    agentId: ledger.view.head.agentId,
+    bootId: facts.bootId
+  }
+  const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, settled }
+  const tasks = new Tasks(runnerParts, { ...runnerConfig, ...limits }, (error) => end.broken(error))
   const terminalProgram = [process.execPath, join(programs, 'terminal.cjs')]
   const streams = new ContainerStreams({ runtime, clock, log }, { terminalProgram, maxStreams: 64 })
   const health = async (): Promise<Record<string, unknown>> => ({
@@ -158,8 +218,15 @@ async function compose(
     }
   )
   const garbage = new Garbage({ images, inUse, clock, log }, { everyMs: collectEveryMs })
-  const socket = serveLocalApi({ router, log }, { path: join(runDir, 'agent.sock'), mode: 0o660, group: 'hearth' })
-  return { runtime, tasks, services: [rotation, outbox, garbage, socket, registration] }
+  const socketPath = join(runDir, 'agent.sock')
+  const socket = serveLocalApi({ router, log }, { path: socketPath, mode: 0o660, group: 'hearth' })
+  return {
+    runtime,
+    tasks,
+    services: [rotation, outbox, garbage, socket, registration],
+    prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath }, signal),
+    clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
+  }
 }
 
 /** Every path below /v1/images that comes here is one the image routes know or refuse. */
@@ -177,37 +244,5 @@ async function readToken(path: string): Promise<string> {
     return (await readFile(path, 'utf8')).trim()
   } catch (cause) {
     throw new Fault('unavailable', `${path} cannot be read: start the master first, or copy its agent-token there`, {}, cause)
-  }
-}
-
-/** Why and when this process ends: a signal, or a part that is broken. */
-class Ending {
-  readonly asked: Promise<void>
-  readonly #stop = new AbortController()
-  readonly #log: Log
-  code = 0
-
-  constructor(log: Log) {
-    this.#log = log
-    this.asked = new Promise((resolve) => this.signal.addEventListener('abort', () => resolve(), { once: true }))
-    for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => this.#asked(name))
-    process.on('unhandledRejection', (error) => this.broken(error))
-    process.on('uncaughtException', (error) => this.broken(error))
-  }
-
-  get signal(): AbortSignal {
-    return this.#stop.signal
-  }
-
-  /** A dead ledger or a broken invariant: end at once, the supervisor starts a new agent, the ledger brings it back. */
-  broken(error: unknown): void {
-    this.#log.error({ error }, 'agent.broken')
-    process.exit(isFault(error) ? faultTable[error.code].exitCode : 1)
-  }
-
-  #asked(name: string): void {
-    if (this.signal.aborted) process.exit(1)
-    this.#log.info({ signal: name }, 'agent.stop_requested')
-    this.#stop.abort(new Fault('unavailable', 'the agent stops'))
   }
 }

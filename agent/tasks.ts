@@ -13,6 +13,8 @@ export interface TasksConfig extends TaskRunnerConfig {
   readonly launchesAtOnce: number
   /** More containers than this are refused. */
   readonly maxTasks: number
+  /** Until it aborts this version is on trial and takes nothing new; what comes meanwhile is launched then. */
+  readonly settled: AbortSignal
 }
 
 /** All tasks of this agent, by container id. Ended ones stay until the master says forget. */
@@ -55,6 +57,7 @@ export class Tasks implements LocalTasks {
    * there is none: the master asks again when an agent registers anew.
    */
   async launch(launch: Launch): Promise<Init<LaunchAnswer> | undefined> {
+    await aborted(this.#config.settled)
     if (this.#stopping) return undefined
     const row: Init<TaskRow> = {
       group: launch.group,

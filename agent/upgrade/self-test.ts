@@ -110,7 +110,12 @@ const unheard = (parts: TaskRunnerParts): TaskRunnerParts => ({
 })
 
 /** What an agent that died during its self-test left; before anything looks at the ledger's tasks. */
-export async function clearSelfTests(ledger: Ledger, runtime: Runtime, parts: TaskRunnerParts, config: TaskRunnerConfig): Promise<void> {
+export async function clearSelfTests(
+  ledger: Ledger,
+  runtime: Runtime,
+  parts: TaskRunnerParts,
+  config: TaskRunnerConfig
+): Promise<void> {
   for (const { row } of [...ledger.view.tasks.values()]) {
     if (row.group?.frameworkId !== selfTestFramework) continue
     await runtime.endLaunch(row.containerId)
