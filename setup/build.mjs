@@ -100,7 +100,8 @@ export async function build({ partial = false } = {}) {
   for (const a of addons) {
     if (existsSync(join(root, a.from))) put(join(root, 'dist', a.to), readFileSync(join(root, a.from)), 0o644)
   }
-  if (put(join(root, 'dist/launch-agent'), readFileSync(join(root, 'agent/upgrade/launch-agent.sh')), 0o755)) changed.push('launch-agent')
+  if (put(join(root, 'dist/launch-agent'), readFileSync(join(root, 'agent/upgrade/launch-agent.sh')), 0o755))
+    changed.push('launch-agent')
   linkCommand()
   return changed
 }
