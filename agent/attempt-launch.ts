@@ -5,6 +5,7 @@ import type { Isolator, IsolatorRequest } from '../isolators/isolator.ts'
 import { buildSpec } from '../isolators/runtime/oci/spec.ts'
 import type { LaunchRequest, RunningContainer, Runtime, RuntimeSpec } from '../isolators/runtime/runtime.ts'
 import type { TaskRow } from '../proto/gen/messages.ts'
+import { annotationsOf } from './annotations.ts'
 import type { AttemptObjects } from './attempt-objects.ts'
 import { logBudgetDefaults, unattendedLogBytes } from './logs/rotation.ts'
 import type { ImageStore, Ledger } from './ports.ts'
@@ -12,7 +13,7 @@ import { cleanUpAll, prepareAll } from './prepare.ts'
 import { bundleOf, fullRequest, logOf, onlyTask, type RequestConfig, sandboxOf, type User } from './task-request.ts'
 
 export interface LaunchParts {
-  readonly ledger: Pick<Ledger, 'low'>
+  readonly ledger: Pick<Ledger, 'low' | 'view'>
   readonly images: ImageStore
   readonly runtime: Runtime
   readonly isolators: readonly Isolator[]
@@ -62,7 +63,7 @@ export async function launchAttempt(
     onPrepared()
     // What the ledger kept free is for endings, not for one launch more.
     if (parts.ledger.low) throw new Fault('exhausted', 'no space is left on the node’s disk', { reason: 'disk_full' })
-    return buildSpec(request, prepared, annotationsOf(row, config.agentId))
+    return buildSpec(request, prepared, annotationsOf({ ...parts.ledger.view.head, agentId: config.agentId, row }))
   }
   const spec = prepare()
   try {
@@ -109,12 +110,3 @@ class Deadline {
     clearTimeout(this.#timer)
   }
 }
-
-/** Enough to rebuild the ledger from what runs. */
-const annotationsOf = (row: TaskRow, agentId: string): Readonly<Record<string, string>> => ({
-  'org.hearth.agent': agentId,
-  'org.hearth.framework': row.group?.frameworkId ?? '',
-  'org.hearth.task': row.group?.tasks[0]?.taskId ?? '',
-  'org.hearth.attempt': String(row.attempt),
-  'org.hearth.spec-digest': row.specDigest
-})

@@ -12,7 +12,6 @@ import { hearthVersion } from '../base/version.ts'
 import { builtinIsolators } from '../isolators/builtin.ts'
 import { type CgroupLayout, readCgroupLayout } from '../isolators/cgroup2/layout.ts'
 import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
-import { newNodeId } from '../proto/ids.ts'
 import { type AgentConfig, readAgentConfig } from './config.ts'
 import { EndOfAgent } from './end-of-agent.ts'
 import { Garbage } from './garbage.ts'
@@ -23,6 +22,7 @@ import { type HostFacts, readHostFacts } from './host/facts.ts'
 import { readHardware } from './host/hardware.ts'
 import { enterLeaf, type Placement, placeWorkloads } from './host/placement.ts'
 import { ownUnit, SystemdNotice, type SystemdUnit, unitCapability } from './host/systemd.ts'
+import { identify } from './identity.ts'
 import { imageRoutes } from './images/routes.ts'
 import { openImageStore } from './images/store.ts'
 import { resolveUser } from './images/users.ts'
@@ -82,10 +82,8 @@ async function run(config: AgentConfig, log: Log, unit: SystemdUnit | undefined)
       ...(reverted === undefined ? {} : { rejectedVersion: reverted })
     }
   )
-  if (ledger.view.head.agentId === '') {
-    await ledger.append({ head: { ...ledger.view.head, agentId: newNodeId() } }, 'disk')
-  }
   const bootDir = placeBootDirectory(config.runDir)
+  const isWhole = await identify({ ledger, clock, log }, bootDir)
   const trial = new Trial(
     { clock, log, prove: (signal) => agent.prove(signal), raise: () => raise(ledger) },
     { orders: config.upgrade, directory: join(config.stateDir, 'agent/upgrade') }
@@ -95,7 +93,7 @@ async function run(config: AgentConfig, log: Log, unit: SystemdUnit | undefined)
   const agent = await compose({ config, bootDir, facts: hostFacts, ledger, log, end, layout, placement, settled: trial.over })
   await agent.runtime.start()
   await agent.clearSelfTests()
-  await reattach({ ledger, runtime: agent.runtime, tasks: agent.tasks, log }, { runDir: bootDir, bootId: facts.bootId })
+  await reattach({ ledger, runtime: agent.runtime, tasks: agent.tasks, log }, { runDir: bootDir, bootId: facts.bootId, isWhole })
   if (config.stopWorkloads) {
     await agent.tasks.stopAll(AbortSignal.timeout(stopWorkloadsWithinMs))
     await agent.tasks.idle()

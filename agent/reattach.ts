@@ -1,9 +1,12 @@
-import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { Observed, Runtime } from '../isolators/runtime/runtime.ts'
+import type { TaskRow } from '../proto/gen/messages.ts'
+import { isContainerId } from '../proto/ids.ts'
+import { bundlesOf } from './identity.ts'
 import type { Ledger } from './ports.ts'
-import { type RecoveryAction, recover } from './recovery.ts'
+import { readProvenance } from './rebuild.ts'
+import { type RecoveryAction, type RecoveryFacts, recover } from './recovery.ts'
 import type { TaskRunner } from './task-runner.ts'
 import type { Tasks } from './tasks.ts'
 
@@ -17,22 +20,69 @@ interface Parts {
 interface Config {
   readonly runDir: string
   readonly bootId: string
+  /** Nothing of the ledger was ever lost (agent/identity.ts). */
+  readonly isWhole: boolean
 }
 
 /** Looks at what the kernel shows, lets recovery.ts decide, and sets the tasks going again. Resolves when all are under way. */
 export async function reattach(parts: Parts, config: Config): Promise<void> {
-  const { ledger, runtime, tasks, log } = parts
-  const bundles = await readdir(join(config.runDir, 'c')).catch(() => []) // no container was ever made here
+  const { ledger, runtime, log } = parts
+  const bundles = (await bundlesOf(config.runDir)).filter(isContainerId)
   const observed = new Map<string, Observed>()
   for (const id of new Set([...ledger.view.tasks.keys(), ...bundles])) observed.set(id, await runtime.inspect(id))
+  const facts = { bootId: config.bootId, isWhole: config.isWhole, observed, kept: keptRows(ledger, config, observed.keys()) }
+  await recoverAll(parts, facts)
+  log.info({ containers: observed.size }, 'agent.recovered')
+}
+
+async function recoverAll(parts: Parts, facts: RecoveryFacts): Promise<void> {
+  const { ledger, tasks, log } = parts
   const plans = new Map<string, RecoveryAction[]>([...ledger.view.tasks.keys()].map((id) => [id, []]))
-  for (const action of recover(ledger.view, { bootId: config.bootId, observed })) {
-    log.info({ action: action.kind, containerId: action.containerId }, 'task.recovered')
-    plans.get(action.containerId)?.push(action)
+  const rebuilt: Promise<void>[] = []
+  for (const action of recover(ledger.view, facts)) {
+    const { kind, containerId } = action
+    if (kind === 'unowned') log.error({ action: kind, containerId, observed: action.observed }, 'task.recovered')
+    else log.info({ action: kind, containerId }, 'task.recovered')
+    if (kind === 'rebuild') rebuilt.push(rebuild(parts, action.row))
+    else if (kind === 'remove-orphan') await removeOrphan(parts, containerId)
+    else if (kind !== 'unowned') plans.set(containerId, [...(plans.get(containerId) ?? []), action])
   }
+  await Promise.all(rebuilt)
   for (const [containerId, actions] of plans) {
     const row = ledger.view.tasks.get(containerId)?.row
     if (row !== undefined && row.group !== null) tasks.recovered(row, (runner) => carryOut(parts, runner, actions))
+  }
+}
+
+async function rebuild({ ledger, log }: Parts, row: TaskRow): Promise<void> {
+  try {
+    await ledger.append({ task: row }, 'disk')
+  } catch (error) {
+    if (!isFault(error, 'exhausted')) throw error
+    // No room for a row: the container goes on as it is, and the next start tries again.
+    log.error({ error, containerId: row.containerId }, 'task.not_rebuilt')
+  }
+}
+
+/** Rows of this agent's own containers that the ledger does not have. */
+function keptRows(ledger: Ledger, { runDir }: Config, containerIds: Iterable<string>): ReadonlyMap<string, TaskRow> {
+  const rows = new Map<string, TaskRow>()
+  for (const id of containerIds) {
+    if ((ledger.view.tasks.get(id)?.row.group ?? null) !== null) continue
+    const found = readProvenance(runDir, id)
+    if (found !== undefined && found.agentId === ledger.view.head.agentId) rows.set(id, found.row)
+  }
+  return rows
+}
+
+/** Nothing runs in it, and its row was forgotten. What cannot be removed is left to fsck. */
+async function removeOrphan({ runtime, log }: Parts, containerId: string): Promise<void> {
+  try {
+    await runtime.remove(containerId, new AbortController().signal)
+    runtime.dropExit(containerId)
+    log.warn({ containerId }, 'orphan.removed')
+  } catch (error) {
+    log.error({ error, containerId }, 'orphan.not_removed')
   }
 }
 
@@ -46,6 +96,8 @@ async function carryOut(parts: Parts, runner: TaskRunner, actions: readonly Reco
     case 'kill':
       runner.decideKill()
       return runner.follow(first.container)
+    case 'watch':
+      return runner.follow({ pid: 0, startTicks: 0, monitorPid: 0 })
     case 'report-ended':
       return runner.endUnseen(first.exit)
     case 'report-lost':
@@ -61,6 +113,8 @@ async function carryOut(parts: Parts, runner: TaskRunner, actions: readonly Reco
       return actions.some((a) => a.kind === 'relaunch') ? relaunch(parts, runner) : runner.settle(true)
     case 'relaunch':
       return relaunch(parts, runner)
+    case 'rebuild':
+    case 'remove-orphan':
     case 'unowned':
       return undefined
   }

@@ -1,5 +1,6 @@
 import type { ContainerExit, Observed, RunningContainer } from '../isolators/runtime/runtime.ts'
-import type { KillPolicy } from '../proto/gen/messages.ts'
+import { completeMessage } from '../proto/codec.ts'
+import type { KillPolicy, TaskRow } from '../proto/gen/messages.ts'
 import { isTerminal } from '../proto/task-state.ts'
 import type { LedgerTask, LedgerView } from './ports.ts'
 
@@ -7,11 +8,19 @@ export interface RecoveryFacts {
   readonly bootId: string
   /** What the kernel shows, by container id: of every container of the ledger, and of those that it does not know. */
   readonly observed: ReadonlyMap<string, Observed>
+  /** Rows as the bundles carry them, of containers whose row the ledger has not (agent/rebuild.ts). All are this agent's own. */
+  readonly kept: ReadonlyMap<string, TaskRow>
+  /** Nothing of the ledger was ever lost: what it does not know was ended and forgotten. */
+  readonly isWhole: boolean
 }
 
 export type RecoveryAction =
+  /** Its row was lost: it goes into the ledger again. Comes before everything else. */
+  | { readonly kind: 'rebuild'; readonly containerId: string; readonly row: TaskRow }
   /** It runs: watch it again; where `running` was never reported, report it now. */
   | { readonly kind: 'reattach'; readonly containerId: string; readonly container: RunningContainer }
+  /** It lives, and which process is its first is not known: wait until its cgroup is empty, and end it if that was asked for. */
+  | { readonly kind: 'watch'; readonly containerId: string; readonly killRequested: boolean }
   /** It runs, and its end was asked for before the restart: watch it again and end it. */
   | {
       readonly kind: 'kill'
@@ -40,17 +49,22 @@ export type RecoveryAction =
   | { readonly kind: 'clean-up'; readonly containerId: string }
   /** Recorded and never started: start it now, the assignment stands. */
   | { readonly kind: 'relaunch'; readonly containerId: string }
+  /** Left by a task that was ended and forgotten; nothing runs in it. */
+  | { readonly kind: 'remove-orphan'; readonly containerId: string }
   /** Nobody knows what it is for: it is told and left alone. */
   | { readonly kind: 'unowned'; readonly containerId: string; readonly observed: Observed['kind'] }
 
 const order: readonly RecoveryAction['kind'][] = [
+  'rebuild',
   'reattach',
+  'watch',
   'kill',
   'report-ended',
   'report-lost',
   'report-killed',
   'clean-up',
   'relaunch',
+  'remove-orphan',
   'unowned'
 ]
 
@@ -63,12 +77,45 @@ const order: readonly RecoveryAction['kind'][] = [
 export function recover(view: LedgerView, facts: RecoveryFacts): readonly RecoveryAction[] {
   const actions: RecoveryAction[] = []
   for (const [containerId, task] of view.tasks) {
-    actions.push(...recoverTask(containerId, task, facts.observed.get(containerId) ?? { kind: 'absent' }, facts.bootId))
+    const observed = facts.observed.get(containerId) ?? { kind: 'absent' }
+    if (task.row.group === null) actions.push(...recoverRowless(containerId, task, observed, facts))
+    else actions.push(...recoverTask(containerId, task, observed, facts.bootId))
   }
-  for (const [containerId, { kind }] of facts.observed) {
-    if (!view.tasks.has(containerId) && kind !== 'absent') actions.push({ kind: 'unowned', containerId, observed: kind })
+  for (const [containerId, observed] of facts.observed) {
+    if (!view.tasks.has(containerId)) actions.push(...recoverUnknown(containerId, observed, facts))
   }
   return actions.sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind))
+}
+
+/** Its row was lost to damage: the bundle tells it, or else the last status tells at least whose it is. */
+function recoverRowless(containerId: string, task: LedgerTask, observed: Observed, facts: RecoveryFacts): RecoveryAction[] {
+  const row = facts.kept.get(containerId) ?? rowOfStatus(task)
+  if (row === undefined) return unowned(containerId, observed)
+  return [
+    { kind: 'rebuild', containerId, row },
+    ...recoverTask(containerId, { ...task, row, doubtful: true }, observed, facts.bootId)
+  ]
+}
+
+/** No record tells of it. What runs is taken over: the master knows whether it should. */
+function recoverUnknown(containerId: string, observed: Observed, facts: RecoveryFacts): RecoveryAction[] {
+  if (observed.kind === 'absent') return []
+  const row = facts.kept.get(containerId)
+  if (row === undefined) return unowned(containerId, observed)
+  const isOver = observed.kind === 'remains' || observed.kind === 'exited'
+  if (isOver && facts.isWhole) return [{ kind: 'remove-orphan', containerId }]
+  const task: LedgerTask = { row, kill: null, objects: new Map(), latest: null, unacknowledged: [], doubtful: true }
+  return [{ kind: 'rebuild', containerId, row }, ...recoverTask(containerId, task, observed, facts.bootId)]
+}
+
+const unowned = (containerId: string, observed: Observed): RecoveryAction[] =>
+  observed.kind === 'absent' ? [] : [{ kind: 'unowned', containerId, observed: observed.kind }]
+
+function rowOfStatus({ row, latest }: LedgerTask): TaskRow | undefined {
+  if (latest === null || latest.taskId === '') return undefined
+  const { frameworkId, taskId, attempt } = latest
+  const tasks = [completeMessage('TaskDefinition', { taskId })]
+  return { ...row, attempt, group: completeMessage('TaskGroup', { frameworkId, role: '*', tasks }) }
 }
 
 function recoverTask(containerId: string, task: LedgerTask, observed: Observed, bootId: string): RecoveryAction[] {
@@ -76,13 +123,14 @@ function recoverTask(containerId: string, task: LedgerTask, observed: Observed, 
     const isClean = observed.kind === 'absent' && task.objects.size === 0
     return isClean ? [] : [{ kind: 'clean-up', containerId }]
   }
-  if (task.row.group === null) return [{ kind: 'unowned', containerId, observed: observed.kind }]
   const killRequested = task.kill !== null
   switch (observed.kind) {
     case 'running':
-      return task.kill === null
-        ? [{ kind: 'reattach', containerId, container: observed.container }]
-        : [{ kind: 'kill', containerId, container: observed.container, policy: task.kill.policy }]
+      return follow(containerId, task, observed.container)
+    case 'unknown':
+      if (!hasRun(task) && !task.doubtful) return recoverGone(containerId, task, bootId)
+      if (observed.container !== undefined) return follow(containerId, task, observed.container)
+      return [{ kind: 'watch', containerId, killRequested }]
     case 'exited':
       return [
         { kind: 'report-ended', containerId, exit: observed.exit, killRequested },
@@ -93,6 +141,9 @@ function recoverTask(containerId: string, task: LedgerTask, observed: Observed, 
       return recoverGone(containerId, task, bootId)
   }
 }
+
+const follow = (containerId: string, { kill }: LedgerTask, container: RunningContainer): RecoveryAction[] =>
+  kill === null ? [{ kind: 'reattach', containerId, container }] : [{ kind: 'kill', containerId, container, policy: kill.policy }]
 
 function recoverGone(containerId: string, task: LedgerTask, bootId: string): RecoveryAction[] {
   const killRequested = task.kill !== null

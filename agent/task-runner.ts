@@ -7,12 +7,14 @@ import type { IsolatorRequest, Limitation } from '../isolators/isolator.ts'
 import type { ContainerExit, RunningContainer } from '../isolators/runtime/runtime.ts'
 import { type ContainerState, moveContainer } from '../proto/container-state.ts'
 import type { KillPolicy, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
+
 import { isTerminal } from '../proto/task-state.ts'
 import { type LaunchParts, launchAttempt, openAttempt } from './attempt-launch.ts'
 import { AttemptObjects } from './attempt-objects.ts'
 import { clearAttempt } from './attempt-removal.ts'
 import { AttemptReport } from './attempt-report.ts'
 import { AttemptStop, graceOf } from './attempt-stop.ts'
+
 import { type Decided, type Ending, endingOf, endingOfFault, launchFailure, statusFacts } from './ending.ts'
 import { type LogRotation, logBudgetDefaults } from './logs/rotation.ts'
 import type { Ledger } from './ports.ts'
@@ -191,7 +193,7 @@ export class TaskRunner {
         () => undefined
       ) // aborted: the container has ended
     try {
-      return await this.#parts.runtime.wait(this.containerId, new AbortController().signal)
+      return await this.#parts.runtime.wait(this.containerId, new AbortController().signal, () => this.#unwatched())
     } finally {
       over.abort()
       await this.#parts.rotation.unwatch(this.logPath)
@@ -202,6 +204,14 @@ export class TaskRunner {
   #watchLog(): void {
     const budget = this.row.group?.tasks[0]?.logBudget ?? logBudgetDefaults
     this.#parts.rotation.watch({ path: this.logPath, controlPath: join(this.bundleDir, 'ctl'), ...budget })
+  }
+
+  /** Its monitor is gone: it lives on, its output goes nowhere and its exit code will not be known. */
+  #unwatched(): void {
+    const message = 'its monitor is gone: the task goes on, but its output is lost from here on and its exit code will be'
+    this.#log.warn({}, 'container.monitor_lost')
+    if (this.#report.state !== 'running') return
+    void this.#report.tell('running', { message }).catch((error: unknown) => this.#log.error({ error }, 'status.report_failed'))
   }
 
   #passed(limitation: Limitation): void {

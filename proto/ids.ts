@@ -39,6 +39,7 @@ const quoted = (text: string): string => JSON.stringify(text.length > 60 ? `${te
 export const clusterId = (text: string): ClusterId => parseOurs('cluster id', text)
 export const nodeId = (text: string): NodeId => parseOurs('node id', text)
 export const containerId = (text: string): ContainerId => parseOurs('container id', text)
+export const isContainerId = (text: string): text is ContainerId => ours.test(text)
 export const frameworkId = (text: string): FrameworkId => parseForeign('framework id', text)
 export const taskId = (text: string): TaskId => parseForeign('task id', text)
 

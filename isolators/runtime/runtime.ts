@@ -15,15 +15,18 @@ export interface Runtime {
   launch(request: LaunchRequest, signal: AbortSignal): Promise<RunningContainer>
   /** What the kernel shows of a container that may have been launched before. */
   inspect(containerId: string): Promise<Observed>
-  /** Resolves when the container has ended, with its exit or with `lost` where nobody saw it. Rejects only with the signal's reason. */
-  wait(containerId: string, signal: AbortSignal): Promise<ContainerExit>
+  /**
+   * Resolves when the container has ended, with its exit or with `lost` where nobody saw it: then nothing is in its cgroup any
+   * more. Calls `unwatched` once where its monitor is gone and it lives on. Rejects only with the signal's reason.
+   */
+  wait(containerId: string, signal: AbortSignal, unwatched?: () => void): Promise<ContainerExit>
   /** Sends a signal to the container's first process. A container that has ended is no error. */
   signal(containerId: string, signal: number): Promise<void>
   /** Ends every process of the container at once. */
   kill(containerId: string): Promise<void>
   /**
-   * Stops a launch that its agent left half done. Afterwards nothing of it can start any more; the answer tells whether the
-   * program may have run.
+   * Stops a launch that its agent left half done. Afterwards nothing of it runs, and nothing can start any more; the answer
+   * tells whether the program may have run.
    */
   endLaunch(containerId: string): Promise<'never-ran' | 'may-have-run'>
   /** Removes everything of an ended container but its sandbox, its log and the record of its exit. */
@@ -51,14 +54,21 @@ export interface LaunchRequest {
 }
 
 export interface RunningContainer {
+  /** 0 where it is not known which of the container's processes is the first. */
   readonly pid: number
   /** Field 22 of /proc/PID/stat, in clock ticks since boot: with the pid it names the process for this boot. */
   readonly startTicks: number
+  /** 0 where the monitor is gone: the exit code will not be known. */
   readonly monitorPid: number
 }
 
 export type Observed =
   | { readonly kind: 'running'; readonly container: RunningContainer }
+  /**
+   * Processes are in its cgroup, and nothing proves that its program was let begin. `container`: as it would be if it was;
+   * undefined where it cannot be told which of them is the first.
+   */
+  | { readonly kind: 'unknown'; readonly container: RunningContainer | undefined }
   | { readonly kind: 'exited'; readonly exit: ContainerExit }
   /** There is something of it, but no process and no exit code. */
   | { readonly kind: 'remains' }

@@ -28,10 +28,11 @@ export class ExitFiles {
     this.#watcher = undefined
   }
 
+  /** Undefined where there is none, or something that conmon does not write: it proves nothing. */
   read(containerId: string): number | undefined {
     try {
-      const code = Number(readFileSync(join(this.#directory, containerId), 'utf8'))
-      return Number.isInteger(code) ? code : undefined
+      const text = readFileSync(join(this.#directory, containerId), 'utf8')
+      return /^\d{1,3}$/.test(text) && Number(text) <= 255 ? Number(text) : undefined
     } catch {
       return undefined // not there yet
     }

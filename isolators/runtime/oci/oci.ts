@@ -1,16 +1,27 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { errnoOf, Fault } from '../../../base/fault.ts'
 import { type CgroupLayout, cgroupDirectories, unifiedDirectory } from '../../cgroup2/layout.ts'
 import { readOomKills } from '../../cgroup2/limits.ts'
-import { isPopulated, joinCgroup, killCgroup, makeCgroup, removeEmpty } from '../../cgroup2/tree.ts'
+import { isThere, pidsIn, untilEmpty } from '../../cgroup2/population.ts'
+import { joinCgroup, killCgroup, makeCgroup, removeEmpty } from '../../cgroup2/tree.ts'
 import type { OciMount } from '../../isolator.ts'
 import type { ContainerExit, ExecRequest, LaunchRequest, Observed, RunningContainer, Runtime, RuntimeSpec } from '../runtime.ts'
 import { type PlaceMonitor, startConmon } from './conmon.ts'
+import { ExitWatch } from './exit-watch.ts'
 import { ExitFiles } from './exits.ts'
 import { launchFault } from './failure.ts'
-import { findByArgument, isInCgroup, isSameProcess, killGroup, readProcess } from './process-table.ts'
+import { findMonitor, readPid } from './monitor.ts'
+import {
+  findByArgument,
+  isFirstOfNamespace,
+  isInCgroup,
+  isSameProcess,
+  killGroup,
+  type ProcessFacts,
+  readProcess
+} from './process-table.ts'
 import { type OciRuntimeName, writeShims } from './shim.ts'
 
 interface OciParts {
@@ -28,17 +39,8 @@ export interface OciConfig {
   readonly programs: { readonly conmon: string; readonly runc: string; readonly crun: string }
 }
 
-/** How often the monitor of a running container is looked at: only a conmon that was killed needs it. */
-const monitorCheckMs = 2_000
 const removalTries = 100
 const removalPauseMs = 10
-
-const unseenEnd = 'the container ended while nothing watched it: its monitor was killed, or had no room to write the exit code'
-
-interface Watched {
-  monitorPid: number | undefined
-  readonly settle: (exit: ContainerExit) => void
-}
 
 /** Cgroup of the conmons on v2 hosts. */
 const monitorsName = 'monitors'
@@ -50,15 +52,15 @@ export class OciRuntime implements Runtime {
   readonly #config: OciConfig
   readonly #exits: ExitFiles
   readonly #place: PlaceMonitor | undefined
-  readonly #watched = new Map<string, Watched>()
-  readonly #stopping = new AbortController()
-  #sweeping: Promise<void> | undefined
+  readonly #watch: ExitWatch
   #shims: Readonly<Record<OciRuntimeName, string>> = { runc: '', crun: '' }
 
   constructor(parts: OciParts, config: OciConfig) {
     this.#parts = parts
     this.#config = config
     this.#exits = new ExitFiles(join(config.runDir, 'exits'))
+    const exitOf = (containerId: string): ContainerExit | undefined => this.#exitOf(containerId)
+    this.#watch = new ExitWatch({ ...parts, exits: this.#exits, exitOf }, config)
     this.#place = parts.layout.mode === 'v2' ? (pid) => this.#placeMonitor(pid) : undefined
   }
 
@@ -67,15 +69,12 @@ export class OciRuntime implements Runtime {
     await mkdir(join(runDir, 'c'), { recursive: true, mode: 0o711 })
     const hide = this.#parts.layout.mode === 'hybrid' ? this.#parts.layout.unified : undefined
     this.#shims = writeShims(shimDir, join(runDir, 'oci'), programs, hide)
-    this.#exits.start()
-    this.#sweeping = this.#sweep(this.#stopping.signal)
+    this.#watch.start()
   }
 
   /** Containers go on; the cgroup that holds them goes too where none is left. */
   async stop(): Promise<void> {
-    this.#exits.stop()
-    this.#stopping.abort()
-    await this.#sweeping
+    await this.#watch.stop()
     const own = cgroupDirectories(this.#parts.layout, this.#config.cgroupParent)
     await removeEmpty([...own.map((directory) => join(directory, monitorsName)), ...own])
   }
@@ -108,52 +107,30 @@ export class OciRuntime implements Runtime {
   }
 
   async inspect(containerId: string): Promise<Observed> {
-    const code = this.#exits.read(containerId)
-    if (code !== undefined) return { kind: 'exited', exit: this.#exitOf(containerId, code) }
+    const exit = this.#exitOf(containerId)
+    if (exit !== undefined) return { kind: 'exited', exit }
     const bundle = this.#bundleOf(containerId)
-    const pid = readPid(join(bundle, 'pid'))
-    const process = pid === undefined ? undefined : readProcess(pid)
-    if (pid !== undefined && process !== undefined && isInCgroup(pid, containerId)) {
-      const monitorPid = readPid(join(bundle, 'conmon.pid')) ?? 0
-      return { kind: 'running', container: { pid, startTicks: process.startTicks, monitorPid } }
+    const path = join(this.#config.cgroupParent, containerId)
+    const { first, inside } = findFirst(readPid(join(bundle, 'pid')), containerId, () => pidsIn(this.#parts.layout, path))
+    if (inside) {
+      const monitorPid = findMonitor(bundle, containerId)?.pid ?? 0
+      const container = first && { pid: first.pid, startTicks: first.startTicks, monitorPid }
+      const wasLetBegin = existsSync(join(bundle, 'pid'))
+      return container !== undefined && wasLetBegin ? { kind: 'running', container } : { kind: 'unknown', container }
     }
-    const own = unifiedDirectory(this.#parts.layout, join(this.#config.cgroupParent, containerId))
-    const cgroup = own === undefined ? undefined : await isPopulated(own)
-    return cgroup !== undefined || existsSync(join(bundle, 'config.json')) ? { kind: 'remains' } : { kind: 'absent' }
+    return isThere(this.#parts.layout, path) || existsSync(bundle) ? { kind: 'remains' } : { kind: 'absent' }
   }
 
-  wait(containerId: string, signal: AbortSignal): Promise<ContainerExit> {
-    return new Promise<ContainerExit>((resolve, reject) => {
-      const unwatch = this.#exits.watch(containerId, () => look())
-      const over = (): void => {
-        unwatch()
-        this.#watched.delete(containerId)
-        signal.removeEventListener('abort', stop)
-      }
-      const stop = (): void => {
-        over()
-        reject(signal.reason as Error)
-      }
-      const settle = (exit: ContainerExit): void => {
-        over()
-        resolve(exit)
-      }
-      const look = (): void => {
-        const code = this.#exits.read(containerId)
-        if (code !== undefined) settle(this.#exitOf(containerId, code))
-      }
-      this.#watched.set(containerId, { monitorPid: undefined, settle })
-      signal.addEventListener('abort', stop, { once: true })
-      if (signal.aborted) stop()
-      else look()
-    })
+  wait(containerId: string, signal: AbortSignal, unwatched?: () => void): Promise<ContainerExit> {
+    return this.#watch.wait(containerId, signal, unwatched)
   }
 
   async signal(containerId: string, signal: number): Promise<void> {
     const seen = await this.inspect(containerId)
-    if (seen.kind !== 'running' || !isSameProcess(seen.container.pid, seen.container.startTicks)) return
+    const container = seen.kind === 'running' || seen.kind === 'unknown' ? seen.container : undefined
+    if (container === undefined || !isSameProcess(container.pid, container.startTicks)) return
     try {
-      process.kill(seen.container.pid, signal)
+      process.kill(container.pid, signal)
     } catch {
       // It ended between the look and the signal.
     }
@@ -174,14 +151,17 @@ export class OciRuntime implements Runtime {
     for (const pid of findByArgument(containerId)) killGroup(pid)
     await this.kill(containerId)
     for (const pid of findByArgument(containerId)) killGroup(pid)
+    await this.#untilEmpty(containerId)
     return existsSync(join(this.#bundleOf(containerId), 'pid')) ? 'may-have-run' : 'never-ran'
   }
 
   /**
    * In-process, because `runc delete` costs 10 ms even for what is dead (facts on launch, 9): nothing of the container runs any
-   * more, no hooks were asked for, so its state directory and bundle are all there is. The cgroup belongs to the isolator.
+   * more (its cgroup is seen empty first), no hooks were asked for, so its state directory and bundle are all there is. The
+   * cgroup belongs to the isolator.
    */
   async remove(containerId: string): Promise<void> {
+    await this.#untilEmpty(containerId)
     const state = join(this.#config.runDir, 'oci')
     const all = [this.#bundleOf(containerId), join(state, 'runc', containerId), join(state, 'crun', containerId)]
     for (const path of all) await this.#removeTree(path)
@@ -222,24 +202,12 @@ export class OciRuntime implements Runtime {
     ]
   }
 
-  #exitOf(containerId: string, code: number): ContainerExit {
+  #exitOf(containerId: string): ContainerExit | undefined {
+    const code = this.#exits.read(containerId)
+    if (code === undefined) return undefined
     const path = join(this.#config.cgroupParent, containerId)
     const outOfMemory = code !== 0 && readOomKills(this.#parts.layout, path) > 0
     return { kind: 'exited', code, signal: code > 128 && code <= 128 + 64 ? code - 128 : undefined, outOfMemory }
-  }
-
-  /** One look at all monitors every so often: only one that was killed, or could not write the exit code, needs it. */
-  async #sweep(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.#parts.sleep(monitorCheckMs, signal).catch(() => undefined) // stopping
-      for (const [containerId, watched] of this.#watched) {
-        watched.monitorPid ??= readPid(join(this.#bundleOf(containerId), 'conmon.pid'))
-        if (watched.monitorPid !== undefined && readProcess(watched.monitorPid) !== undefined) continue
-        const seen = await this.inspect(containerId)
-        if (seen.kind === 'exited') watched.settle(seen.exit)
-        else if (seen.kind !== 'running') watched.settle({ kind: 'lost', why: unseenEnd })
-      }
-    }
   }
 
   async #placeMonitor(pid: number): Promise<void> {
@@ -248,6 +216,11 @@ export class OciRuntime implements Runtime {
     if (unified === undefined) throw new Fault('unavailable', 'the cgroup v2 tree is not mounted')
     await makeCgroup(unified, path, [])
     await joinCgroup(join(unified, path), pid)
+  }
+
+  #untilEmpty(containerId: string): Promise<void> {
+    const path = join(this.#config.cgroupParent, containerId)
+    return untilEmpty(this.#parts, path, removalPauseMs, new AbortController().signal)
   }
 
   #bundleOf(containerId: string): string {
@@ -264,13 +237,20 @@ async function writeBundle(request: LaunchRequest, spec: RuntimeSpec): Promise<v
   return writeFile(config, JSON.stringify({ ...spec, mounts: others }))
 }
 
-function readPid(path: string): number | undefined {
-  try {
-    const pid = Number(readFileSync(path, 'utf8'))
-    return Number.isInteger(pid) && pid > 1 ? pid : undefined
-  } catch {
-    return undefined // not written yet, or never
-  }
+/**
+ * The container's first process: the one in the pid file, if it sits in the container's cgroup (a pid alone may since belong to
+ * any other process), else the one in the cgroup that is the first of its namespace.
+ */
+function findFirst(
+  written: number | undefined,
+  containerId: string,
+  inCgroup: () => readonly number[]
+): { readonly first: ProcessFacts | undefined; readonly inside: boolean } {
+  const named = written !== undefined && isInCgroup(written, containerId) ? readProcess(written) : undefined
+  if (named !== undefined) return { first: named, inside: true }
+  const living = inCgroup().flatMap((pid) => readProcess(pid) ?? [])
+  const firsts = living.filter(({ pid }) => isFirstOfNamespace(pid))
+  return { first: firsts.length === 1 ? firsts[0] : undefined, inside: living.length > 0 }
 }
 
 const programOf = (config: RuntimeSpec): string => {

@@ -34,18 +34,30 @@ export function isInCgroup(pid: number, name: string): boolean {
   }
 }
 
+/** Whether the process is the first of a pid namespace of its own (proc(5), `NSpid`: its ids from the outermost namespace in). */
+export function isFirstOfNamespace(pid: number): boolean {
+  try {
+    const ids = /^NSpid:\s*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]?.split(/\s+/) ?? []
+    return ids.length > 1 && ids.at(-1) === '1'
+  } catch {
+    return false // it has ended
+  }
+}
+
+export function hasArgument(pid: number, argument: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(argument)
+  } catch {
+    return false // it has ended
+  }
+}
+
 /** Pids of processes that have `argument` as one of theirs. Reads all of /proc: for recovery, not for every day. */
 export function findByArgument(argument: string): readonly number[] {
-  const has = (pid: string): boolean => {
-    try {
-      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(argument)
-    } catch {
-      return false // it has ended
-    }
-  }
   return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && has(name))
+    .filter((name) => /^\d+$/.test(name))
     .map(Number)
+    .filter((pid) => hasArgument(pid, argument))
 }
 
 /** Ends a process with its group, or alone where it leads none. One that has ended is no error. */
