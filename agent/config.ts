@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
-import { Fault } from '../base/fault.ts'
+import { absolutePath, levels, oneOfLevels, readSettings, type Setting } from '../base/settings.ts'
 import { readUpgradeOrders, type UpgradeOrders } from './upgrade/orders.ts'
 
 export interface AgentConfig {
@@ -23,23 +22,12 @@ export interface AgentConfig {
   readonly upgrade: UpgradeOrders
 }
 
-interface Setting {
-  readonly flag: string
-  readonly env: string
-  readonly fallback: string
-  readonly help: string
-  /** What is wrong with the text, or undefined. */
-  readonly check?: (text: string) => string | undefined
-}
-
-const absolute = (text: string): string | undefined => (text.startsWith('/') ? undefined : 'must be an absolute path')
 const absolutePaths = (text: string): string | undefined =>
   list(text).every((p) => p.startsWith('/')) ? undefined : 'must be absolute paths, separated by commas'
-const levels = ['debug', 'info', 'warn', 'error']
 
-/** Flag over environment over default, for every setting of the agent. */
+/** Every setting of the agent; flag over environment over configuration file over default. */
 export const agentSettings: readonly Setting[] = [
-  { flag: 'state-dir', env: 'HEARTH_STATE_DIR', fallback: '/var/lib/hearth', help: 'where everything lies', check: absolute },
+  { flag: 'state-dir', env: 'HEARTH_STATE_DIR', fallback: '/var/lib/hearth', help: 'where everything lies', check: absolutePath },
   {
     flag: 'masters',
     env: 'HEARTH_MASTERS',
@@ -75,17 +63,17 @@ export const agentSettings: readonly Setting[] = [
     env: 'HEARTH_SECCOMP_PROFILE',
     fallback: '/usr/share/containers/seccomp.json',
     help: 'default profile for tasks',
-    check: absolute
+    check: absolutePath
   },
-  { flag: 'conmon', env: 'HEARTH_CONMON', fallback: '/usr/bin/conmon', help: 'path of conmon', check: absolute },
-  { flag: 'runc', env: 'HEARTH_RUNC', fallback: '/usr/sbin/runc', help: 'path of runc', check: absolute },
-  { flag: 'crun', env: 'HEARTH_CRUN', fallback: '/usr/bin/crun', help: 'path of crun', check: absolute },
+  { flag: 'conmon', env: 'HEARTH_CONMON', fallback: '/usr/bin/conmon', help: 'path of conmon', check: absolutePath },
+  { flag: 'runc', env: 'HEARTH_RUNC', fallback: '/usr/sbin/runc', help: 'path of runc', check: absolutePath },
+  { flag: 'crun', env: 'HEARTH_CRUN', fallback: '/usr/bin/crun', help: 'path of crun', check: absolutePath },
   {
     flag: 'log-level',
     env: 'HEARTH_LOG_LEVEL',
     fallback: 'info',
     help: levels.join(', '),
-    check: (text) => (levels.includes(text) ? undefined : `must be one of ${levels.join(', ')}`)
+    check: oneOfLevels
   }
 ]
 
@@ -93,18 +81,7 @@ type Env = Readonly<Record<string, string | undefined>>
 
 /** The only reader of the agent's environment and arguments. Reports every mistake at once. */
 export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig {
-  const flags = readFlags(argv)
-  const wrong: string[] = []
-  const values = new Map<string, string>()
-  for (const { flag, env: name, fallback, check } of agentSettings) {
-    const given = flags[flag]
-    const text = typeof given === 'string' ? given : (env[name] ?? fallback)
-    const complaint = text === '' ? undefined : check?.(text)
-    if (complaint !== undefined) wrong.push(`--${flag} (${name}) ${complaint}, not ${JSON.stringify(text)}`)
-    values.set(flag, text)
-  }
-  if (wrong.length > 0) throw new Fault('invalid', wrong.join('; '))
-  const of = (flag: string): string => values.get(flag) ?? ''
+  const { of, isOn } = readSettings({ daemon: 'agent', settings: agentSettings, switches: ['stop-workloads'] }, argv, env)
   const stateDir = resolve(of('state-dir'))
   const runDir = join(stateDir, 'run')
   return Object.freeze({
@@ -120,23 +97,9 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
     runc: of('runc'),
     crun: of('crun'),
     logLevel: of('log-level'),
-    stopWorkloads: flags['stop-workloads'] === true,
+    stopWorkloads: isOn('stop-workloads'),
     upgrade: readUpgradeOrders(env)
   })
-}
-
-function readFlags(argv: readonly string[]): Readonly<Record<string, string | boolean | undefined>> {
-  const options = Object.fromEntries(agentSettings.map((s) => [s.flag, { type: 'string' as const }]))
-  try {
-    return parseArgs({ args: [...argv], options: { ...options, 'stop-workloads': { type: 'boolean' } }, strict: true }).values
-  } catch (cause) {
-    throw new Fault(
-      'invalid',
-      `${(cause as Error).message}; the agent knows ${agentSettings.map((s) => `--${s.flag}`).join(' ')}`,
-      {},
-      cause
-    )
-  }
 }
 
 const list = (text: string): readonly string[] => text.split(',').filter((part) => part !== '')

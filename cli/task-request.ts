@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { errnoOf, Fault } from '../base/fault.ts'
-import { signalName } from '../base/signal.ts'
+import { signalName } from '../proto/signal.ts'
 import type { TaskRequest } from '../sdk/operator-messages.ts'
 import { parseBytes, parseCpus, parseDuration } from './amounts.ts'
 import type { CommonOptions, Environment } from './context.ts'

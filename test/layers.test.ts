@@ -9,7 +9,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 /** What each room may import besides itself. The longest matching row wins; a file without a row fails. */
 const may: Readonly<Record<string, readonly string[]>> = {
   base: ['node:'],
-  proto: ['base', 'npm:protobufjs', 'node:zlib'],
+  proto: ['base', 'npm:protobufjs', 'node:os', 'node:zlib'],
   isolators: ['base', 'node:'],
   agent: [
     'base',

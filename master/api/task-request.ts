@@ -1,8 +1,8 @@
 import { Fault } from '../../base/fault.ts'
-import { signalName } from '../../base/signal.ts'
 import type { Init } from '../../proto/codec.ts'
 import type { KillPolicy, Resource } from '../../proto/gen/messages.ts'
 import { describeResources, type Resources, scalar, scalarOf } from '../../proto/resources.ts'
+import { signalName } from '../../proto/signal.ts'
 import type { NodeView } from '../agents.ts'
 import type { TaskOrder } from './ports.ts'
 
