@@ -47,9 +47,15 @@ export function installDependencies() {
   giveUp('npm install failed, see above.')
 }
 
-const needs = { run: ['run'], start: ['run', 'start'], test: ['run', 'start', 'test'] }
+const needs = {
+  run: ['run'],
+  start: ['run', 'start'],
+  test: ['run', 'start', 'test'],
+  package: ['package'],
+  vm: ['package', 'vm']
+}
 
-/** The host tools that are not there, out of those that `purpose` (run, start or test) needs. */
+/** The host tools that are not there, out of those that `purpose` (a key of `needs`) needs. */
 export function missingTools(purpose, path = searchPath()) {
   const { tools } = JSON.parse(readFileSync(join(root, 'cli/host-tools.json'), 'utf8'))
   return tools.filter((t) => needs[purpose].includes(t.need) && !isThere(t.program, path))

