@@ -37,7 +37,8 @@ const noSubprograms = {
   }
 }
 
-async function bundle(program, version) {
+/** One program as the bytes of its file; tests put their own defines and edits in. */
+export async function bundle(program, version, { define = {}, plugins = [] } = {}) {
   const { build } = await import('esbuild')
   const result = await build({
     stdin: { contents: entry(program.source), resolveDir: root, loader: 'ts' },
@@ -54,8 +55,8 @@ async function bundle(program, version) {
     banner: {
       js: `#!${program.interpreter ?? '/usr/bin/env node'}\nconst importMetaUrl = require("node:url").pathToFileURL(__filename).href;`
     },
-    define: { 'import.meta.url': 'importMetaUrl', HEARTH_VERSION: JSON.stringify(version) },
-    plugins: [noSubprograms]
+    define: { 'import.meta.url': 'importMetaUrl', HEARTH_VERSION: JSON.stringify(version), ...define },
+    plugins: [noSubprograms, ...plugins]
   })
   return result.outputFiles[0].contents
 }

@@ -75,7 +75,7 @@ export class SystemdNotice {
   }
 
   async stopping(): Promise<void> {
-    if (this.#unit.notify) await this.#say(['--stopping', '--no-block'])
+    if (this.#unit.notify) await this.#say(['STOPPING=1'])
   }
 
   close(): void {

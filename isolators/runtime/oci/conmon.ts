@@ -54,6 +54,8 @@ export async function startConmon(
   } finally {
     signal.removeEventListener('abort', stop)
     child.unref()
+    // conmon holds its end as long as it lives: ours would keep the agent from ending, and cost a descriptor a container.
+    child.stdio[3]?.destroy()
   }
 }
 
