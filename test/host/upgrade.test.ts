@@ -114,11 +114,11 @@ function ranOnce(t: Test, { node, staying }: BusyNode): void {
 }
 
 t.test('five broken versions are taken back while tasks start and end', async (t) => {
-  t.jobs = 3
+  t.jobs = 5
   await Promise.all(
     Object.entries(broken).map(([name, { level, edit, why }]) =>
       t.test(name, { buffered: true }, async (t) => {
-        const env = { HEARTH_UPGRADE_DEADLINE_S: '12', HEARTH_UPGRADE_PROBATION_MS: String(probationMs) }
+        const env = { HEARTH_UPGRADE_DEADLINE_S: '10', HEARTH_UPGRADE_PROBATION_MS: String(probationMs) }
         const busy = await busyNode(t, env)
         const { node } = busy
         await buildAgentVersion(root, join(node.library, 'versions', name), { version: `2.0.0-${name}`, level, edits: [edit] })
