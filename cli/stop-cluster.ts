@@ -30,7 +30,7 @@ export async function stopCluster(layout: StateLayout, plan: StopPlan, signal: A
 }
 
 /** Returns whether an agent answered. */
-async function stopWorkloads(layout: StateLayout, signal: AbortSignal): Promise<boolean> {
+export async function stopWorkloads(layout: StateLayout, signal: AbortSignal): Promise<boolean> {
   if (!existsSync(layout.agentSocket)) return false
   const patience = AbortSignal.any([signal, AbortSignal.timeout(workloadsPatienceMs)])
   try {
@@ -66,13 +66,13 @@ async function mustEnd(what: string, target: ProcessIdentity, signal: AbortSigna
 }
 
 /** Bundles of containers that were not removed. */
-function hasWorkloads(layout: StateLayout): boolean {
+export function hasWorkloads(layout: StateLayout): boolean {
   const bundles = join(layout.run, 'c')
   return existsSync(bundles) && readdirSync(bundles).length > 0
 }
 
 /** With the agent dead, an agent that does nothing else ends its containers and removes what they left. */
-function stopWorkloadsAlone(layout: StateLayout): void {
+export function stopWorkloadsAlone(layout: StateLayout): void {
   const program = join(dirname(process.argv[1] ?? ''), 'agent.cjs')
   const run = spawnSync(process.execPath, [program, '--stop-workloads', '--state-dir', layout.stateDir], {
     encoding: 'utf8',
