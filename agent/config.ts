@@ -17,6 +17,12 @@ export interface AgentConfig {
   readonly runc: string
   readonly crun: string
   readonly logLevel: string
+  /** Executables that say how the node is. */
+  readonly checksDir: string
+  /** Pause between two looks at the node's health. */
+  readonly healthEveryMs: number
+  /** Whether the servers of resolv.conf are asked for a sign of life. */
+  readonly healthDns: boolean
   /** End all workloads of the state directory and exit; the way out when no agent runs. */
   readonly stopWorkloads: boolean
   readonly upgrade: UpgradeOrders
@@ -24,6 +30,7 @@ export interface AgentConfig {
 
 const absolutePaths = (text: string): string | undefined =>
   list(text).every((p) => p.startsWith('/')) ? undefined : 'must be absolute paths, separated by commas'
+const yesOrNo = (text: string): string | undefined => (text === 'yes' || text === 'no' ? undefined : 'must be yes or no')
 
 /** Every setting of the agent; flag over environment over configuration file over default. */
 export const agentSettings: readonly Setting[] = [
@@ -56,7 +63,7 @@ export const agentSettings: readonly Setting[] = [
     env: 'HEARTH_ALLOW_UNCONFINED',
     fallback: 'no',
     help: 'yes: tasks may switch seccomp off',
-    check: (text) => (text === 'yes' || text === 'no' ? undefined : 'must be yes or no')
+    check: yesOrNo
   },
   {
     flag: 'seccomp-profile',
@@ -68,6 +75,27 @@ export const agentSettings: readonly Setting[] = [
   { flag: 'conmon', env: 'HEARTH_CONMON', fallback: '/usr/bin/conmon', help: 'path of conmon', check: absolutePath },
   { flag: 'runc', env: 'HEARTH_RUNC', fallback: '/usr/sbin/runc', help: 'path of runc', check: absolutePath },
   { flag: 'crun', env: 'HEARTH_CRUN', fallback: '/usr/bin/crun', help: 'path of crun', check: absolutePath },
+  {
+    flag: 'checks-dir',
+    env: 'HEARTH_CHECKS_DIR',
+    fallback: '/etc/hearth/checks.d',
+    help: 'folder with checks of your own',
+    check: absolutePath
+  },
+  {
+    flag: 'health-seconds',
+    env: 'HEARTH_HEALTH_SECONDS',
+    fallback: '30',
+    help: 'pause between two looks at the health of the node',
+    check: (text) => (/^[1-9]\d{0,3}$/.test(text) ? undefined : 'must be a whole number of seconds from 1 to 9999')
+  },
+  {
+    flag: 'health-dns',
+    env: 'HEARTH_HEALTH_DNS',
+    fallback: 'yes',
+    help: 'no: do not ask the servers of resolv.conf for a sign of life',
+    check: yesOrNo
+  },
   {
     flag: 'log-level',
     env: 'HEARTH_LOG_LEVEL',
@@ -97,6 +125,9 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
     runc: of('runc'),
     crun: of('crun'),
     logLevel: of('log-level'),
+    checksDir: of('checks-dir'),
+    healthEveryMs: Number(of('health-seconds')) * 1_000,
+    healthDns: of('health-dns') === 'yes',
     stopWorkloads: isOn('stop-workloads'),
     upgrade: readUpgradeOrders(env)
   })

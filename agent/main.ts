@@ -19,13 +19,13 @@ import { placeBootDirectory, removeBootDirectory } from './host/boot-directory.t
 import { systemRoots } from './host/cgroups.ts'
 import { systemExec } from './host/exec.ts'
 import { type HostFacts, readHostFacts } from './host/facts.ts'
-import { readHardware } from './host/hardware.ts'
 import { enterLeaf, type Placement, placeWorkloads } from './host/placement.ts'
 import { ownUnit, SystemdNotice, type SystemdUnit, unitCapability } from './host/systemd.ts'
 import { identify } from './identity.ts'
 import { imageRoutes } from './images/routes.ts'
 import { openImageStore } from './images/store.ts'
 import { resolveUser } from './images/users.ts'
+import { diskFiles } from './ledger/files.ts'
 import { openLedger } from './ledger/ledger.ts'
 import { raised } from './ledger/level.ts'
 import { createLocalRouter } from './local-api/router.ts'
@@ -33,7 +33,11 @@ import { serveLocalApi } from './local-api/server.ts'
 import { ContainerStreams } from './local-api/task-streams.ts'
 import { readLog } from './logs/reader.ts'
 import { LogRotation } from './logs/rotation.ts'
-import type { Ledger, LocalRouter } from './ports.ts'
+import { composeNodeHealth } from './node-health/compose.ts'
+import type { NodeHealth } from './node-health/monitor.ts'
+import { SyncMeter } from './node-health/sync-meter.ts'
+import { topTasks } from './node-health/top.ts'
+import type { Ledger, LocalRequest, LocalRouter } from './ports.ts'
 import { reattach } from './reattach.ts'
 import { Registration } from './registration.ts'
 import { StatusOutbox } from './status-outbox.ts'
@@ -74,8 +78,9 @@ async function run(config: AgentConfig, log: Log, unit: SystemdUnit | undefined)
     unit === undefined ? undefined : enterLeaf(layout, unit)
   ])
   const { trial: onTrial, reverted } = config.upgrade
+  const syncs = new SyncMeter(clock)
   const ledger = await openLedger(
-    { log, onFatal: (fault) => end.broken(fault) },
+    { log, onFatal: (fault) => end.broken(fault), files: syncs.around(diskFiles) },
     {
       directory: join(config.stateDir, 'agent/ledger'),
       ...(onTrial === undefined ? {} : { freshLevel: 1 }),
@@ -90,7 +95,8 @@ async function run(config: AgentConfig, log: Log, unit: SystemdUnit | undefined)
   )
   const capabilities = [...facts.capabilities, ...(unitRow === undefined ? [] : [unitRow])]
   const hostFacts = { ...facts, capabilities }
-  const agent = await compose({ config, bootDir, facts: hostFacts, ledger, log, end, layout, placement, settled: trial.over })
+  const parts = { config, bootDir, facts: hostFacts, ledger, syncs, log, end, layout, placement }
+  const agent = await compose({ ...parts, settled: trial.over })
   await agent.runtime.start()
   await agent.clearSelfTests()
   await reattach({ ledger, runtime: agent.runtime, tasks: agent.tasks, log }, { runDir: bootDir, bootId: facts.bootId, isWhole })
@@ -154,6 +160,7 @@ interface Parts {
   readonly bootDir: string
   readonly facts: HostFacts
   readonly ledger: Ledger
+  readonly syncs: SyncMeter
   readonly log: Log
   readonly end: EndOfAgent
   readonly layout: CgroupLayout
@@ -162,8 +169,10 @@ interface Parts {
   readonly settled: AbortSignal
 }
 
-async function compose({ config, bootDir, facts, ledger, log, end, layout, placement, settled }: Parts): Promise<Agent> {
+async function compose(parts: Parts): Promise<Agent> {
+  const { config, bootDir, facts, ledger, log, layout, placement, settled } = parts
   const clock = systemClock
+  const onBroken = (error: unknown): void => parts.end.broken(error)
   const { runDir } = config
   const { cgroupParent, scope } = placement
   const agentDir = join(config.stateDir, 'agent')
@@ -188,26 +197,32 @@ async function compose({ config, bootDir, facts, ledger, log, end, layout, place
     bootId: facts.bootId
   }
   const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, settled }
-  const tasks = new Tasks(runnerParts, { ...runnerConfig, ...limits }, (error) => end.broken(error))
+  const refusal = (): string | undefined => node.health.refusal('launch')
+  const tasks = new Tasks({ ...runnerParts, refusal }, { ...runnerConfig, ...limits }, onBroken)
   const terminalProgram = [process.execPath, join(programs, 'terminal.cjs')]
   const streams = new ContainerStreams({ runtime, clock, log }, { terminalProgram, maxStreams: 64 })
-  const health = async (): Promise<Record<string, unknown>> => ({
-    hardware: await readHardware(),
-    agentId: ledger.view.head.agentId,
-    clusterId: ledger.view.head.clusterId,
-    version: hearthVersion,
+  const node = composeNodeHealth(
+    {
+      ...{ ledger, clock, log, layout, random: systemRandom, syncs: parts.syncs, bootId: facts.bootId, onBroken },
+      registered: () => registration.registered,
+      tasks: () => topTasks(tasks.list(), cgroupParent),
+      sources: [],
+      plans: []
+    },
+    { ...config, cgroupParent }
+  )
+  const health = async (refresh: boolean): Promise<Record<string, unknown>> => ({
+    ...(await node.report(refresh)),
+    ...describeAgent(ledger, facts),
     registered: registration.registered,
-    cgroups: facts.cgroups.mode,
-    running: tasks.running,
-    capabilities: facts.capabilities,
-    quarantined: ledger.quarantined,
-    diskFull: ledger.low
+    running: tasks.running
   })
   const inUse = (): ReadonlySet<string> =>
     new Set(tasks.list().flatMap((r) => (r.removed.aborted || r.imageDigest === undefined ? [] : [r.imageDigest])))
-  const router = createLocalRouter({ tasks, readLog, streams, images: imagesOnly(imageRoutes(images, inUse)), health, log })
+  const imageRouter = imagesOnly(imageRoutes(images, inUse), node.health)
+  const router = createLocalRouter({ tasks, readLog, streams, images: imageRouter, health, node, log })
   const registration = new Registration(
-    { ledger, tasks, outbox, router, clock, random: systemRandom, log, onBroken: (error) => end.broken(error) },
+    { ledger, tasks, outbox, router, clock, random: systemRandom, log, health: () => node.health.report(), onBroken },
     {
       masters: config.masters,
       readToken: () => readToken(join(config.stateDir, 'agent-token')),
@@ -221,20 +236,35 @@ async function compose({ config, bootDir, facts, ledger, log, end, layout, place
   return {
     runtime,
     tasks,
-    services: [rotation, outbox, garbage, socket, registration],
+    services: [...node.services, rotation, outbox, garbage, socket, registration],
     prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath }, signal),
     clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
   }
 }
 
+const describeAgent = (ledger: Ledger, facts: HostFacts): Record<string, unknown> => ({
+  agentId: ledger.view.head.agentId,
+  clusterId: ledger.view.head.clusterId,
+  version: hearthVersion,
+  cgroups: facts.cgroups.mode,
+  capabilities: facts.capabilities,
+  quarantined: ledger.quarantined,
+  diskFull: ledger.low
+})
+
 /** Every path below /v1/images that comes here is one the image routes know or refuse. */
 const imagesOnly =
-  (routes: ReturnType<typeof imageRoutes>): LocalRouter =>
+  (routes: ReturnType<typeof imageRoutes>, health: Pick<NodeHealth, 'refusal'>): LocalRouter =>
   async (request, signal) => {
+    const unfit = isImport(request) ? health.refusal('image-import') : undefined
+    if (unfit !== undefined) throw new Fault('unavailable', unfit, { reason: 'node_unhealthy' })
     const response = await routes(request, signal)
     if (response === undefined) throw new Fault('not-found', `this agent has no ${request.url}`)
     return response
   }
+
+/** `POST /v1/images?name=...`; the others take nothing in. */
+const isImport = ({ method, url }: LocalRequest): boolean => method === 'POST' && url.split('?', 1)[0] === '/v1/images'
 
 /** The master writes the token; an agent that is quicker finds none yet and tries again with its next dial. */
 async function readToken(path: string): Promise<string> {

@@ -8,6 +8,8 @@ import type { Init } from '../proto/codec.ts'
 import type { Register, TaskStatus } from '../proto/gen/messages.ts'
 import { protocolVersion, type WireMessage } from '../proto/wire.ts'
 import { connectMaster, type MasterConnection } from './link.ts'
+import type { HealthReport } from './node-health/monitor.ts'
+import { newsOf, summaryOf } from './node-health/summary.ts'
 import type { Ledger, LocalRouter } from './ports.ts'
 import { StreamRelay } from './stream-relay.ts'
 import type { Tasks } from './tasks.ts'
@@ -24,6 +26,8 @@ interface Parts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** The node's health as it is now. */
+  readonly health: () => HealthReport
   /** Hears of a failure that must end the agent: a dead ledger, a broken invariant. */
   readonly onBroken: (error: unknown) => void
 }
@@ -121,16 +125,22 @@ export class Registration implements Service {
         void this.#take(connection, relay, message, receivedNs).catch((e: unknown) => this.#parts.onBroken(e))
       }
       for (const late of early) late()
+      const health = summaryOf(this.#parts.health())
+      let told = newsOf(health)
       connection.send('Register', {
         ...this.#config.registration,
         agentId: head.agentId,
+        health,
         tasks: [...this.#parts.tasks.reports()]
       })
       for (let sequence = 1; ; sequence += 1) {
         await this.#parts.clock.sleep(connection.welcome.heartbeatMs, connection.closed)
         beatsOut += 1
         if (beatsOut > missedBeats) throw new Fault('unavailable', `${address} answered none of ${missedBeats} heartbeats`)
-        connection.send('Heartbeat', { sequence, running: this.#parts.tasks.running })
+        const health = summaryOf(this.#parts.health())
+        const news = newsOf(health)
+        connection.send('Heartbeat', { sequence, running: this.#parts.tasks.running, health: news === told ? null : health })
+        told = news
       }
     } finally {
       this.#registered = false

@@ -17,9 +17,14 @@ export interface TasksConfig extends TaskRunnerConfig {
   readonly settled: AbortSignal
 }
 
+export interface TasksParts extends TaskRunnerParts {
+  /** Why this node takes no new task now; undefined where it does. */
+  readonly refusal?: () => string | undefined
+}
+
 /** All tasks of this agent, by container id. Ended ones stay until the master says forget. */
 export class Tasks implements LocalTasks {
-  readonly #parts: TaskRunnerParts
+  readonly #parts: TasksParts
   readonly #config: TasksConfig
   readonly #log: Log
   readonly #runners = new Map<string, TaskRunner>()
@@ -30,7 +35,7 @@ export class Tasks implements LocalTasks {
   #stopping = false
 
   /** `onBroken` hears of a life that ended with a broken invariant or a dead ledger: the agent must then stop. */
-  constructor(parts: TaskRunnerParts, config: TasksConfig, onBroken: (error: unknown) => void) {
+  constructor(parts: TasksParts, config: TasksConfig, onBroken: (error: unknown) => void) {
     this.#parts = parts
     this.#config = config
     this.#log = parts.log
@@ -85,6 +90,8 @@ export class Tasks implements LocalTasks {
           message: `this node runs ${this.running} tasks already, its limit`
         }
       }
+      const unfit = this.#parts.refusal?.()
+      if (unfit !== undefined) return { ...answer, accepted: false, reason: 'node_unhealthy', message: unfit }
       const runner = this.#adopt(row as TaskRow)
       await this.#parts.ledger.append({ task: row }, 'disk').catch((cause: unknown) => {
         this.#runners.delete(launch.containerId)

@@ -19,14 +19,16 @@ export function diskLimit(parts: DiskParts, everyMs = 15_000): Isolator {
       if (request.limits.diskBytes === 0) return never(signal)
       for (;;) {
         await parts.sleep(everyMs, signal)
-        const used = await measure(request.sandboxDir, signal)
+        const used = await measureFiles(request.sandboxDir, signal)
         if (used > request.limits.diskBytes) {
           const message = `the task’s files take ${used} bytes, more than its disk limit of ${request.limits.diskBytes}`
           return { limit: 'disk', message }
         }
       }
     },
-    usage: async (request: IsolatorRequest) => ({ diskBytes: await measure(request.sandboxDir, new AbortController().signal) }),
+    usage: async (request: IsolatorRequest) => ({
+      diskBytes: await measureFiles(request.sandboxDir, new AbortController().signal)
+    }),
     cleanup: async () => undefined
   }
 }
@@ -37,7 +39,7 @@ const never = (signal: AbortSignal): Promise<never> =>
   })
 
 /** Bytes that the tree's blocks take, hard links once. A file that vanishes while it is looked at counts nothing. */
-async function measure(root: string, signal: AbortSignal): Promise<number> {
+export async function measureFiles(root: string, signal: AbortSignal): Promise<number> {
   const seen = new Set<string>()
   const pending = [root]
   let bytes = 0

@@ -127,4 +127,6 @@ export interface Usage {
   readonly cpuUs?: number
   readonly memoryBytes?: number
   readonly diskBytes?: number
+  /** Processes and threads. */
+  readonly pids?: number
 }

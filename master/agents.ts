@@ -1,6 +1,6 @@
 import { Fault } from '../base/fault.ts'
 import type { Init } from '../proto/codec.ts'
-import type { AgentCondition, Messages, RegisterAgent, TaskStatus } from '../proto/gen/messages.ts'
+import type { AgentCondition, Messages, NodeHealthReport, RegisterAgent, TaskStatus } from '../proto/gen/messages.ts'
 import { addResources, containsResources, type Resources, subtractResources } from '../proto/resources.ts'
 import type { WireName } from '../proto/wire.ts'
 import type { AgentRow, ClusterState } from './state/cluster.ts'
@@ -62,12 +62,18 @@ export interface NodeView {
   readonly registeredAtMs: number
   readonly connected: boolean
   readonly tasks: number
+  /** What the agent last said of it; null while it is away or has not looked yet. */
+  readonly health: NodeHealthReport | null
 }
 
 interface Seat {
   readonly link: AgentLink
   readonly register: RegisterAgent
+  health: NodeHealthReport | null
 }
+
+/** An agent that names more problems than this has its list cut. */
+const mostProblems = 64
 
 /** Soft state of the agents: who is connected, what runs there and what is free. */
 export class Agents {
@@ -91,12 +97,26 @@ export class Agents {
   }
 
   /** Throws `Fault('conflict')` where another live connection has the same id. */
-  attach(link: AgentLink, register: RegisterAgent): void {
+  attach(link: AgentLink, register: RegisterAgent, health: NodeHealthReport | null = null): void {
     if (this.#seats.has(link.agentId)) {
       throw new Fault('conflict', `an agent with the id ${link.agentId} is connected already; its directory may be in use twice`)
     }
-    this.#seats.set(link.agentId, { link, register })
+    this.#seats.set(link.agentId, { link, register, health: bounded(health) })
     this.touched(link.agentId)
+  }
+
+  /** What a node says of its health, as soon as it differs from what it said before. */
+  heal(link: AgentLink, health: NodeHealthReport): void {
+    const seat = this.#seats.get(link.agentId)
+    if (seat?.link !== link) return
+    seat.health = bounded(health)
+    this.touched(link.agentId)
+  }
+
+  /** Connected, and no check of it failed that endangers new tasks. */
+  takesWork(agentId: string): boolean {
+    const seat = this.#seats.get(agentId)
+    return seat !== undefined && seat.health?.refusesLaunches !== true
   }
 
   detach(link: AgentLink): boolean {
@@ -197,10 +217,14 @@ export class Agents {
       capabilities: about.capabilities,
       registeredAtMs: row.registeredAtMs,
       connected: this.#seats.has(nodeId),
-      tasks: tasks.length
+      tasks: tasks.length,
+      health: this.#seats.get(nodeId)?.health ?? null
     }
   }
 }
+
+const bounded = (health: NodeHealthReport | null): NodeHealthReport | null =>
+  health === null ? null : { ...health, problems: health.problems.slice(0, mostProblems) }
 
 /** Ids hold no slash. */
 export const taskKey = (frameworkId: string, taskId: string): string => `${frameworkId}/${taskId}`

@@ -46,7 +46,7 @@ export class Allocation implements Service {
       this.request()
     })
     agents.onChange((agentId) => {
-      if (agents.link(agentId) === undefined) this.rescind(agentId)
+      if (!agents.takesWork(agentId)) this.rescind(agentId)
       this.request()
     })
     this.#loop = this.#tick()
@@ -119,7 +119,10 @@ export class Allocation implements Service {
     const nowMs = clock.monotonicMs()
     const grants = allocate({
       total: connected.reduce<Resources>((sum, id) => addResources(sum, agents.registration(id)?.resources ?? []), []),
-      candidates: this.#shuffled(connected).map((agentId) => ({ agentId, free: this.#unoffered(agentId) })),
+      candidates: this.#shuffled(connected.filter((id) => agents.takesWork(id))).map((agentId) => ({
+        agentId,
+        free: this.#unoffered(agentId)
+      })),
       claimants: wanting.map((c) => ({ ...c, held: this.#held(c) })),
       refusals: [...this.#refusals.values()],
       weights: new Map(),

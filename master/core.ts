@@ -70,6 +70,7 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
     register: (link, register, signal) => registration.register(link, register, signal),
     left: (link, why) => registration.left(link, why),
     answered: (link, answer) => launches.answered(link, answer),
+    healed: (link, health) => agents.heal(link, health),
     status: (link, status) => statuses.received(link, status)
   }
   const link = inProcessLink({ frameworks, allocation, state, proposer, launches }, background.signal)

@@ -42,6 +42,7 @@ const endOfRefused: Readonly<Partial<Record<Reason, TaskState>>> = {
   task_invalid: 'error',
   unsupported_request: 'error',
   resources_unknown: 'dropped',
+  node_unhealthy: 'dropped',
   agent_restarted: 'dropped',
   agent_disconnected: 'dropped'
 }

@@ -81,7 +81,7 @@ export class Registration implements Service {
     signal.throwIfAborted()
     const steps = this.#compare(agentId, register.tasks)
     for (const step of steps) this.#count(agentId, step)
-    agents.attach(link, row)
+    agents.attach(link, row, register.health)
     link.send('Registered', { agentId, epoch: leadership.term })
     for (const step of steps) this.#take(link, step)
     log.info({ agentId, hostname: row.hostname, tasks: register.tasks.length }, 'agent.registered')

@@ -9,6 +9,8 @@ import type {
   Image,
   ImageDetails,
   Node,
+  NodeHealthAnswer,
+  NodeTop,
   Task,
   TaskRequest,
   VersionFacts
@@ -134,6 +136,19 @@ class NodeCalls {
 
   show(id: string, signal: AbortSignal): Promise<Node> {
     return json(this.#send, 'GET', nodePath(id), undefined, signal)
+  }
+
+  health(id: string, signal: AbortSignal): Promise<NodeHealthAnswer> {
+    return json(this.#send, 'GET', `${nodePath(id)}/health?refresh=true`, undefined, signal)
+  }
+
+  top(id: string, signal: AbortSignal): Promise<NodeTop> {
+    return json(this.#send, 'GET', `${nodePath(id)}/top`, undefined, signal)
+  }
+
+  /** Prometheus text, chunk by chunk. */
+  metrics(id: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+    return this.#send({ method: 'GET', path: `${nodePath(id)}/metrics` }, signal)
   }
 
   async images(id: string, signal: AbortSignal): Promise<readonly Image[]> {

@@ -69,6 +69,52 @@ export interface Node {
   readonly registeredAtMs: number
   readonly connected: boolean
   readonly tasks: number | readonly unknown[]
+  /** Null while the node is away or has not looked yet; absent from an older master. */
+  readonly health?: {
+    readonly verdict: string
+    readonly refusesLaunches: boolean
+    readonly problems: readonly NodeCheck[]
+  } | null
+}
+
+export interface NodeCheck {
+  readonly kind: string
+  readonly subject: string
+  /** OK, WARNING, FAILURE or UNKNOWN. */
+  readonly verdict: string
+  readonly reason: string
+  readonly remedy: string
+}
+
+/** What an agent, or the checks without one, say of a node. */
+export interface NodeHealthAnswer {
+  readonly verdict: string
+  /** Worst first. */
+  readonly checks: readonly NodeCheck[]
+}
+
+/** Null where nobody counts it. */
+export interface NodeTop {
+  readonly node: {
+    readonly cpus: number
+    readonly cpuPercent: number | null
+    readonly memoryBytes: number | null
+    readonly memoryTotalBytes: number | null
+    readonly load1: number | null
+    readonly pressure: { readonly cpu: number | null; readonly memory: number | null; readonly io: number | null }
+  }
+  readonly tasks: readonly {
+    readonly frameworkId: string
+    readonly taskId: string
+    readonly name: string
+    readonly containerId: string
+    readonly state: string
+    readonly restarts: number
+    readonly cpuPercent: number | null
+    readonly memoryBytes: number | null
+    readonly pids: number | null
+    readonly diskBytes: number | null
+  }[]
 }
 
 export interface Image {

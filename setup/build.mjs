@@ -12,7 +12,8 @@ export const programs = [
   { name: 'master', source: 'master/main.ts' },
   { name: 'agent', source: 'agent/main.ts' },
   { name: 'unpack', source: 'agent/images/unpack-main.ts' },
-  { name: 'terminal', source: 'agent/host/terminal-main.ts' }
+  { name: 'terminal', source: 'agent/host/terminal-main.ts' },
+  { name: 'health', source: 'agent/node-health/health-main.ts' }
 ]
 
 /** Loaded by terminal.cjs alone, a short-lived child. koffi looks for `koffi/linux_x64/koffi.node` beside the program. */

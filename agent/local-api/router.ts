@@ -3,6 +3,7 @@ import { Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import type { LocalRequest, LocalResponse, LocalRouter } from '../ports.ts'
 import { archiveInRoute, archiveOutRoute, filesRoute } from './file-routes.ts'
+import { healthRoute, type NodeSource, nodeRoutes } from './node-routes.ts'
 import { faultResponse, jsonResponse } from './responses.ts'
 import { type LocalTasks, type LogSource, logRoute, type TaskStreams, taskOf, taskRow } from './task-routes.ts'
 
@@ -12,7 +13,10 @@ export interface LocalApiParts {
   readonly streams: TaskStreams
   /** Serves everything under /v1/images; absent where this agent has no image store. */
   readonly images?: LocalRouter
-  readonly health: () => Promise<Readonly<Record<string, unknown>>>
+  /** With `refresh` after a look at everything. */
+  readonly health: (refresh: boolean) => Promise<Readonly<Record<string, unknown>>>
+  /** Absent where this is the API alone, before any agent. */
+  readonly node?: NodeSource
   readonly log: Log
 }
 
@@ -50,7 +54,8 @@ function routesOf(parts: LocalApiParts): readonly (readonly [method: string, pat
   const { tasks, streams, images } = parts
   const task = '/v1/tasks/:framework/:task'
   const own: (readonly [string, string, Route])[] = [
-    ['GET', '/v1/health', async () => jsonResponse(200, await parts.health())],
+    ['GET', '/v1/health', (call) => healthRoute(parts.health, call)],
+    ...(parts.node === undefined ? [] : nodeRoutes(parts.node)),
     ['GET', '/v1/tasks', async () => jsonResponse(200, { tasks: tasks.list().map(taskRow) })],
     ['GET', task, async (call) => jsonResponse(200, taskRow(taskOf(tasks, call)))],
     ['GET', `${task}/logs`, (call) => logRoute(parts, call)],

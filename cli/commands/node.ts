@@ -1,4 +1,4 @@
-import type { Node } from '../../sdk/operator-messages.ts'
+import type { Node, NodeCheck } from '../../sdk/operator-messages.ts'
 import { showBytes, showCpus, showDuration } from '../amounts.ts'
 import { type CommonOptions, type Context, wantsColour, widthOf, writeOut } from '../context.ts'
 import { paintWith } from '../output/colour.ts'
@@ -19,6 +19,7 @@ export async function listNodes(context: Context, options: CommonOptions): Promi
       { title: 'NODE', value: (node) => shortId(node.nodeId) },
       { title: 'HOST', value: (node) => node.hostname, shrinks: true },
       { title: 'CONDITION', value: showCondition, colour: (text, node) => paint(node.connected ? 'green' : 'red', text) },
+      { title: 'HEALTH', value: showHealth, colour: (text, node) => paint(healthColour(node), text) },
       { title: 'CPUS', value: (node) => used(node, 'cpus', showCpus), align: 'right' },
       { title: 'MEMORY', value: (node) => used(node, 'mem', showBytes), align: 'right' },
       { title: 'TASKS', value: (node) => String(taskCount(node)), align: 'right' },
@@ -44,6 +45,7 @@ export async function showNode(context: Context, id: string, options: CommonOpti
       ['Node', node.nodeId],
       ['Host', node.hostname],
       ['Condition', showCondition(node)],
+      ['Health', showHealth(node)],
       ['Version', node.version],
       ['Boot', node.bootId],
       ['Registered', `${showDuration(Date.now() - node.registeredAtMs)} ago`],
@@ -53,6 +55,17 @@ export async function showNode(context: Context, id: string, options: CommonOpti
       ['Attributes', node.attributes.map(showAttribute).join(', ')]
     ])
   )
+  const problems = node.health?.problems ?? []
+  const troubles = renderTable(
+    [
+      { title: 'PROBLEM', value: (p: NodeCheck) => (p.subject === '' ? p.kind : `${p.kind} ${p.subject}`) },
+      { title: 'VERDICT', value: (p) => p.verdict },
+      { title: 'REASON', value: (p) => p.reason, shrinks: true }
+    ],
+    problems,
+    widthOf(stdout)
+  )
+  if (problems.length > 0) await writeOut(stdout, `\n${troubles}`)
   const capabilities = renderTable(
     [
       { title: 'CAPABILITY', value: (c: Node['capabilities'][number]) => c.name },
@@ -66,7 +79,16 @@ export async function showNode(context: Context, id: string, options: CommonOpti
   return 0
 }
 
-const showCondition = (node: Node): string => `${node.condition}${node.connected ? '' : ', not connected'}`
+const showCondition = (node: Node): string =>
+  `${node.condition}${node.connected ? '' : ', not connected'}${node.health?.refusesLaunches === true ? ', takes no new tasks' : ''}`
+
+const showHealth = (node: Node): string => node.health?.verdict ?? '-'
+
+const healthColour = ({ health }: Node): 'green' | 'red' | 'yellow' | 'grey' => {
+  if (health == null) return 'grey'
+  if (health.verdict === 'OK') return 'green'
+  return health.verdict === 'FAILURE' ? 'red' : 'yellow'
+}
 
 const used = (node: Node, name: string, show: (amount: number) => string): string =>
   `${show(amountOf(node.used, name))} / ${show(amountOf(node.resources, name))}`

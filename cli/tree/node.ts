@@ -7,6 +7,20 @@ export function addNodeCommands(program: Command, shell: Shell): void {
   const list = leaf(node, 'list', 'list nodes').alias('ls').addOption(jsonOption())
   list.action((options) => shell.run(async (c) => (await import('../commands/node.ts')).listNodes(c, options)))
 
+  const health = () => import('../commands/node-health.ts')
+  const here = 'id, start of an id, or host name; without it this host, with or without a master'
+  leaf(node, 'health', 'look at everything that can be wrong with a node; exit code 0 OK, 1 WARNING, 2 FAILURE, 3 UNKNOWN')
+    .addOption(jsonOption())
+    .argument('[node]', here)
+    .action((id: string | undefined, options) => shell.run(async (c) => (await health()).nodeHealth(c, id, options)))
+  leaf(node, 'top', 'show what the tasks of a node use')
+    .addOption(jsonOption())
+    .argument('[node]', here)
+    .action((id: string | undefined, options) => shell.run(async (c) => (await health()).nodeTop(c, id, options)))
+  leaf(node, 'metrics', 'print the metrics of a node and its tasks as Prometheus text')
+    .argument('[node]', here)
+    .action((id: string | undefined, options) => shell.run(async (c) => (await health()).nodeMetrics(c, id, options)))
+
   const show = leaf(node, 'show', 'show one node: resources, attributes, what it can do').addOption(jsonOption())
   show.argument('<node>', 'id, start of an id, or host name')
   show.action((id: string, options) => shell.run(async (c) => (await import('../commands/node.ts')).showNode(c, id, options)))

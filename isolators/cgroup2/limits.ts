@@ -62,13 +62,15 @@ export function readOomKills(layout: CgroupLayout, path: string): number {
   }
 }
 
-async function readUsage(layout: CgroupLayout, path: string): Promise<Usage> {
+/** What the container with this cgroup uses, whoever made it; figures that are not there are left out. */
+export async function readUsage(layout: CgroupLayout, path: string): Promise<Usage> {
   const number = async (file: string): Promise<number | undefined> => {
     const text = await readFile(file, 'utf8').catch(() => '') // a controller that is not there has no figure
     return text === '' ? undefined : Number(text.trim())
   }
   const memory = layout.classic.get('memory')
   const cpuacct = layout.classic.get('cpuacct')
+  const pidsTree = layout.classic.get('pids')
   const own = unifiedDirectory(layout, path) ?? ''
   const memoryBytes = await number(
     memory === undefined ? join(own, 'memory.current') : join(memory, path, 'memory.usage_in_bytes')
@@ -77,7 +79,9 @@ async function readUsage(layout: CgroupLayout, path: string): Promise<Usage> {
     cpuacct === undefined
       ? Number(/^usage_usec (\d+)$/m.exec(await readFile(join(own, 'cpu.stat'), 'utf8').catch(() => ''))?.[1] ?? Number.NaN) // as above
       : ((await number(join(cpuacct, path, 'cpuacct.usage'))) ?? Number.NaN) / 1000
+  const pids = await number(join(pidsTree === undefined ? own : join(pidsTree, path), 'pids.current'))
   return {
+    ...(pids === undefined ? {} : { pids }),
     ...(Number.isFinite(cpuUs) ? { cpuUs: Math.round(cpuUs) } : {}),
     ...(memoryBytes === undefined ? {} : { memoryBytes })
   }

@@ -5,7 +5,7 @@ import { Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import type { Init } from '../../proto/codec.ts'
 import { FrameDecoder } from '../../proto/frame.ts'
-import type { Hello, LaunchAnswer, Messages, Register, TaskStatus } from '../../proto/gen/messages.ts'
+import type { Hello, LaunchAnswer, Messages, NodeHealthReport, Register, TaskStatus } from '../../proto/gen/messages.ts'
 import { nodeId } from '../../proto/ids.ts'
 import { agreeProtocol, decodeWire, encodeWire, type WireMessage, type WireName } from '../../proto/wire.ts'
 import type { AgentLink, RelayRequest, RelayResponse } from '../agents.ts'
@@ -17,6 +17,8 @@ export interface AgentDesk {
   register(link: AgentLink, register: Register, signal: AbortSignal): Promise<void>
   left(link: AgentLink, why: string): void
   answered(link: AgentLink, answer: LaunchAnswer): void
+  /** The health of the node has changed. */
+  healed(link: AgentLink, health: NodeHealthReport): void
   /** Throws `Fault('exhausted')` where the agent sends more than can be kept; the link is then cut. */
   status(link: AgentLink, status: TaskStatus): void
 }
@@ -162,6 +164,7 @@ export class AgentSession implements AgentLink {
     switch (message.kind) {
       case 'Heartbeat':
         this.send('HeartbeatAnswer', { sequence: message.message.sequence })
+        if (message.message.health !== null) this.#parts.desk.healed(this, message.message.health)
         return
       case 'TaskStatus':
         this.#parts.desk.status(this, message.message)

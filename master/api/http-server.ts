@@ -13,7 +13,7 @@ import { admitLoopback, digest } from './door.ts'
 import { errorAnswer, maxBodyBytes, parseJsonBody } from './errors.ts'
 import { type EventRouteConfig, eventRoutes } from './events.ts'
 import { imageRoutes } from './images.ts'
-import { nodeRoutes } from './nodes.ts'
+import { nodeRelayRoutes, nodeRoutes } from './nodes.ts'
 import { openapiOptions } from './openapi.ts'
 import type { ClusterFacts, NodeDirectory, TaskService, Whereabouts } from './ports.ts'
 import { taskRoutes, taskStreamRoutes } from './tasks.ts'
@@ -129,6 +129,7 @@ export class HttpServer implements Service {
       scope.addContentTypeParser('*', (_request, body, done) => done(null, body))
       taskStreamRoutes(scope, this.#parts)
       imageRoutes(scope, this.#parts.nodes)
+      nodeRelayRoutes(scope, this.#parts.nodes)
     })
     await app.ready()
     return app

@@ -1,7 +1,8 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Fault } from '../../base/fault.ts'
 import type { NodeView } from '../agents.ts'
 import type { NodeDirectory } from './ports.ts'
+import { clientSignal, linkTo, relay } from './relay.ts'
 import { idParams } from './schemas.ts'
 
 const params = idParams('id')
@@ -9,6 +10,15 @@ const params = idParams('id')
 export function nodeRoutes(app: FastifyInstance, nodes: NodeDirectory): void {
   app.get('/v1/nodes', { schema: { summary: 'All nodes' } }, async () => ({ nodes: nodes.nodes() }))
   app.get('/v1/nodes/:id', { schema: { summary: 'One node', params } }, async (request) => nodeOf(nodes, request))
+}
+
+/** What only the node itself knows. To be registered where no body is parsed. */
+export function nodeRelayRoutes(app: FastifyInstance, nodes: NodeDirectory): void {
+  const pass = (request: FastifyRequest, reply: FastifyReply, path: string): Promise<void> =>
+    relay(linkTo(nodes, nodeOf(nodes, request).nodeId), path, request, reply, clientSignal(reply))
+  app.get('/v1/nodes/:id/health', { schema: { summary: 'Checks of a node', params } }, (q, r) => pass(q, r, '/v1/health'))
+  app.get('/v1/nodes/:id/top', { schema: { summary: 'What tasks of a node use', params } }, (q, r) => pass(q, r, '/v1/top'))
+  app.get('/v1/nodes/:id/metrics', { schema: { summary: 'Prometheus text of a node', params } }, (q, r) => pass(q, r, '/metrics'))
 }
 
 /** By id, by the beginning of an id, or by host name; throws a Fault where that is nobody or several. */

@@ -8,7 +8,7 @@ export type AttributeKind = 'unspecified_attribute' | 'text' | 'number' | 'span'
 
 export type TaskState = 'unspecified_state' | 'staging' | 'starting' | 'running' | 'killing' | 'finished' | 'failed' | 'killed' | 'error' | 'lost' | 'dropped' | 'unreachable' | 'gone' | 'gone_by_operator'
 
-export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed'
+export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'node_unhealthy' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed'
 
 export type NetworkMode = 'unspecified_network' | 'host' | 'none'
 
@@ -51,6 +51,21 @@ export interface Register {
   readonly capabilities: readonly Capability[]
   readonly tasks: readonly TaskReport[]
   readonly version: string
+  readonly health: NodeHealthReport | null
+}
+
+export interface NodeProblem {
+  readonly kind: string
+  readonly subject: string
+  readonly verdict: string
+  readonly reason: string
+  readonly remedy: string
+}
+
+export interface NodeHealthReport {
+  readonly verdict: string
+  readonly refusesLaunches: boolean
+  readonly problems: readonly NodeProblem[]
 }
 
 export interface TaskReport {
@@ -69,6 +84,7 @@ export interface TaskReport {
 export interface Heartbeat {
   readonly sequence: number
   readonly running: number
+  readonly health: NodeHealthReport | null
 }
 
 export interface Registered {
@@ -568,6 +584,8 @@ export interface Messages {
   readonly Welcome: Welcome
   readonly Refusal: Refusal
   readonly Register: Register
+  readonly NodeProblem: NodeProblem
+  readonly NodeHealthReport: NodeHealthReport
   readonly TaskReport: TaskReport
   readonly Heartbeat: Heartbeat
   readonly Registered: Registered

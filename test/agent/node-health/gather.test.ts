@@ -1,0 +1,316 @@
+import { createHash } from 'node:crypto'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import { AgentStarts, parseStarts } from '../../../agent/node-health/agent-starts.ts'
+import { readCertificates } from '../../../agent/node-health/gather/certificate-facts.ts'
+import { readDisks } from '../../../agent/node-health/gather/disk-facts.ts'
+import { readImageStore } from '../../../agent/node-health/gather/image-facts.ts'
+import { readInotify } from '../../../agent/node-health/gather/inotify-facts.ts'
+import {
+  readConntrack,
+  readOpenFiles,
+  readPressure,
+  readProcessFiles,
+  readThreads
+} from '../../../agent/node-health/gather/kernel-facts.ts'
+import { askNameservers } from '../../../agent/node-health/gather/network-facts.ts'
+import { runOwnChecks } from '../../../agent/node-health/gather/own-checks.ts'
+import { readClockSync, readRuntimes, readUnits } from '../../../agent/node-health/gather/program-facts.ts'
+import { type NodeRoots, nodeRoots } from '../../../agent/node-health/gather/roots.ts'
+import { readOwnCheck } from '../../../agent/node-health/own-check-answer.ts'
+import { checksOf } from '../../../agent/node-health/thorough-child.ts'
+import { systemClock } from '../../../base/clock.ts'
+import type { Exec } from '../../../base/exec.ts'
+import { Fault, isFault } from '../../../base/fault.ts'
+import { silentLog } from '../../../base/log.ts'
+import { until } from '../../support/until.ts'
+
+const never = new AbortController().signal
+/** Of certificate.pem. */
+const certificateTimes = { fromMs: Date.parse('Nov 22 05:47:14 2026 GMT'), untilMs: Date.parse('Oct 29 05:47:14 2126 GMT') }
+
+function host(t: Test, files: Readonly<Record<string, string>>): { readonly dir: string; readonly roots: NodeRoots } {
+  const dir = t.testdir()
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(dir, name)), { recursive: true })
+    writeFileSync(join(dir, name), text)
+  }
+  const at = (name: string): string => join(dir, name)
+  return { dir, roots: { proc: at('proc'), sys: at('sys'), etc: at('etc'), share: at('share'), run: at('run') } }
+}
+
+const execOf = (answers: Readonly<Record<string, string>>): Exec => ({
+  async run(program) {
+    const stdout = answers[program]
+    if (stdout === undefined) throw new Fault('unavailable', `${program} is not installed`)
+    return { code: 0, stdout, stderr: '' }
+  }
+})
+
+t.test('budgets and pressure come from the kernel’s small files', async (t) => {
+  const { roots } = host(t, {
+    'proc/sys/fs/file-nr': '1275\t0\t2466170\n',
+    'proc/loadavg': '0.10 0.20 0.30 2/345 999\n',
+    'proc/sys/kernel/pid_max': '32768\n',
+    'proc/sys/kernel/threads-max': '1000\n',
+    'proc/self/limits':
+      'Limit  Soft Limit Hard Limit Units\nMax open files            1024                 4096                 files\n',
+    'proc/self/fd/0': '',
+    'proc/self/fd/1': '',
+    'proc/pressure/memory': 'some avg10=0.00 avg60=0.00 avg300=0.00 total=9\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1\n'
+  })
+  t.same(await readOpenFiles(roots), { used: 1275, limit: 2466170 })
+  t.same(await readThreads(roots), { used: 345, limit: 1000 })
+  t.same(await readProcessFiles(roots, 'self'), { used: 2, limit: 1024 })
+  t.match(await readConntrack(roots), { absent: /nf_conntrack/ })
+  t.match(await readPressure(roots), { cpu: undefined, memory: { some: { totalUs: 9 } } })
+})
+
+t.test('this very kernel tells all of it', async (t) => {
+  t.ok((await readOpenFiles(nodeRoots)).used > 0)
+  t.ok((await readThreads(nodeRoots)).used > 0)
+  const { instances, watches } = await readInotify(nodeRoots)
+  t.ok(Number.isInteger(instances.used) && Number.isInteger(watches.used) && instances.limit > 0)
+  const disks = await readDisks(nodeRoots, [t.testdir(), import.meta.dirname, '/no/such/folder'])
+  t.equal(disks.length, 1, 'folders of one file system count once')
+  t.ok((disks[0]?.freeBytes ?? 0) > 0)
+})
+
+t.test('a read-only mount is told by mountinfo, spaces in its name included', async (t) => {
+  const { dir, roots } = host(t, { 'a b/file': '' })
+  const folder = join(dir, 'a b')
+  const line = (options: string, superOptions: string): string =>
+    `22 1 8:1 / / rw - ext4 /dev/vda rw\n23 22 8:2 / ${folder.replace(' ', '\\040')} ${options} shared:1 - ext4 /dev/vdb ${superOptions}\n`
+  const look = async (text: string) => {
+    mkdirSync(join(roots.proc, 'self'), { recursive: true })
+    writeFileSync(join(roots.proc, 'self/mountinfo'), text)
+    return (await readDisks(roots, [folder]))[0]?.readOnly
+  }
+  t.equal(await look(line('rw,relatime', 'rw')), false)
+  t.equal(await look(line('ro,relatime', 'rw')), true)
+  t.equal(await look(line('rw,relatime', 'ro,errors=remount-ro')), true)
+})
+
+t.test('programs are asked in turn, and one that is not there tells nothing', async (t) => {
+  const { roots, dir } = host(t, {})
+  const sync = (answers: Readonly<Record<string, string>>) => readClockSync({ exec: execOf(answers), roots }, never)
+  t.equal(await sync({}), undefined)
+  t.match(await sync({ busybox: '    status:  64 (UNSYNC)\n' }), { source: 'adjtimex', synchronised: false })
+  t.match(await sync({ timedatectl: 'NTPSynchronized=yes\n' }), undefined, 'without systemd nobody asks it')
+  t.equal(await readUnits({ exec: execOf({}), roots }, never), 'not-systemd')
+  mkdirSync(join(dir, 'run/systemd/system'), { recursive: true })
+  t.match(await sync({ timedatectl: 'NTPSynchronized=yes\n', busybox: '' }), { source: 'timedatectl' })
+  t.match(await readUnits({ exec: execOf({ systemctl: 'Id=hearth-agent.service\nLoadState=loaded\n' }), roots }, never), [
+    { name: 'hearth-agent.service' }
+  ])
+  const programs = { conmon: '/c', runc: '/r', crun: '/u' }
+  t.match(await readRuntimes(execOf({ '/c': 'conmon version 2.1.6' }), programs, never), [
+    { program: 'conmon', said: { text: /2\.1\.6/ } },
+    { program: 'runc', said: { failure: /not installed/ } },
+    { program: 'crun' }
+  ])
+})
+
+t.test('name servers are asked over UDP: answers, silence and a closed port are told apart', async (t) => {
+  const server = createSocket('udp4')
+  server.bind(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  let silent = false
+  const questions: Buffer[] = []
+  server.on('message', (question, from) => {
+    questions.push(question)
+    if (silent) return
+    const answer = Buffer.from(question)
+    answer[2] = 0x80
+    answer[3] = 5 // refused is an answer too
+    server.send(Buffer.from('x'), from.port, from.address)
+    server.send(answer, from.port, from.address)
+  })
+  const { roots } = host(t, { 'etc/resolv.conf': 'nameserver 127.0.0.1\n' })
+  const { port } = server.address()
+  t.match(await askNameservers(roots, never, port), [{ address: '127.0.0.1', outcome: { answeredMs: Number } }])
+  t.equal(questions[0]?.length, 17)
+  silent = true
+  const impatient = new AbortController()
+  const asking = askNameservers(roots, impatient.signal, port)
+  await until(() => questions.length > 1)
+  impatient.abort()
+  await t.rejects(asking)
+  const closed = createSocket('udp4').bind(0, '127.0.0.1')
+  await once(closed, 'listening')
+  const { port: free } = closed.address()
+  closed.close()
+  await once(closed, 'close')
+  t.match(await askNameservers(roots, never, free), [{ outcome: { failure: /ECONNREFUSED/ } }])
+})
+
+t.test('the image store: documents by digest, layers by folder, anything in the list', async (t) => {
+  const { dir } = host(t, {})
+  const blob = Buffer.from('{}')
+  const hex = createHash('sha256').update(blob).digest('hex')
+  const layer = 'a'.repeat(64)
+  const list = (row: object) => writeFileSync(join(dir, 'images.json'), JSON.stringify({ version: 1, images: [row] }))
+  const image = { name: 'x', digest: `sha256:${hex}`, configDigest: `sha256:${hex}`, layers: [{ diffId: `sha256:${layer}` }] }
+  t.match(await readImageStore(dir, 0), { images: 0, faults: [] })
+  list(image)
+  t.match(await readImageStore(dir, 0), {
+    images: 1,
+    parts: 2,
+    faults: [/document .* is missing/, /layer aaaaaaaaaaaa is missing/]
+  })
+  mkdirSync(join(dir, 'blobs/sha256'), { recursive: true })
+  mkdirSync(join(dir, 'layers', layer), { recursive: true })
+  writeFileSync(join(dir, 'blobs/sha256', hex), blob)
+  t.match(await readImageStore(dir, 7), { looked: 2, faults: [] })
+  writeFileSync(join(dir, 'blobs/sha256', hex), 'other')
+  t.match(await readImageStore(dir, 0), { faults: [/is not what it was/] })
+  list({ ...image, digest: '../../etc/passwd' })
+  t.match(await readImageStore(dir, 0), { faults: [/names a digest that is none/, String] })
+  await fc.assert(
+    fc.asyncProperty(fc.oneof(fc.json(), fc.string({ unit: 'binary' })), async (text) => {
+      writeFileSync(join(dir, 'images.json'), text)
+      await readImageStore(dir, 1)
+    }),
+    { numRuns: 200 }
+  )
+})
+
+t.test('a certificate is read, other bytes are told', async (t) => {
+  const { dir } = host(t, { none: 'no certificate' })
+  const [none, missing] = await readCertificates([join(dir, 'none'), join(dir, 'missing')])
+  t.match(none, { validity: { failure: /cannot be read/ } })
+  t.match(missing, { validity: { failure: /ENOENT/ } })
+  const fixture = join(import.meta.dirname, 'certificate.pem')
+  t.same((await readCertificates([fixture]))[0]?.validity, certificateTimes)
+})
+
+function ownChecks(t: Test, programs: Readonly<Record<string, string>>): string {
+  const { dir } = host(t, programs)
+  for (const name of Object.keys(programs)) chmodSync(join(dir, name), 0o755)
+  chmodSync(dir, 0o755)
+  return dir
+}
+
+t.test('own checks: the exit code is the verdict, the first line the reason, the second what to do', async (t) => {
+  const directory = ownChecks(t, {
+    good: '#!/bin/sh\necho all fine\n',
+    warns: '#!/bin/sh\nprintf "\\033[31mslow\\007 disk\\nbuy a faster one\\nmore\\n"\nexit 1\n',
+    fails: '#!/bin/sh\nexit 2\n',
+    unsure: '#!/bin/sh\necho who knows\nexit 3\n',
+    strange: '#!/bin/sh\nexit 42\n',
+    shot: '#!/bin/sh\nkill -9 $$\n',
+    noise: '#!/bin/sh\nhead -c 100000 /dev/urandom\nexit 1\n',
+    broken: '#!/no/such/interpreter\n',
+    'left.bak': '#!/bin/sh\nexit 2\n'
+  })
+  writeFileSync(join(directory, 'README'), 'no program')
+  const rows = await runOwnChecks({ directory, timeoutMs: 20_000 }, never)
+  const of = (name: string) => rows.find((row) => row.subject === name)
+  t.same(
+    rows.map((row) => row.subject),
+    ['broken', 'fails', 'good', 'noise', 'shot', 'strange', 'unsure', 'warns']
+  )
+  t.match(of('good'), { kind: 'own', verdict: 'OK', reason: 'all fine', remedy: '' })
+  t.match(of('warns'), { verdict: 'WARNING', reason: 'slow disk', remedy: 'buy a faster one' })
+  t.match(of('fails'), { verdict: 'FAILURE', reason: 'says nothing' })
+  t.match(of('unsure'), { verdict: 'UNKNOWN', reason: 'who knows' })
+  t.match(of('strange'), { verdict: 'UNKNOWN', reason: /exit code 42/ })
+  t.match(of('shot'), { verdict: 'UNKNOWN', reason: /SIGKILL/ })
+  t.equal(of('noise')?.verdict, 'WARNING')
+  t.match(of('broken'), { verdict: 'UNKNOWN', reason: /cannot be run/ })
+  t.same(await runOwnChecks({ directory: join(directory, 'none'), timeoutMs: 1 }, never), [])
+})
+
+t.test('a check that hangs is killed with all it started, and holds up no other', async (t) => {
+  const directory = ownChecks(t, {
+    hangs: '#!/bin/sh\nsleep 1000 & echo $! > "$(dirname "$0")/pid"\nwait\n',
+    quick: '#!/bin/sh\necho here\n',
+    leaves: '#!/bin/sh\nsleep 1000 & echo $! > "$(dirname "$0")/left"\necho done\n'
+  })
+  const rows = await runOwnChecks({ directory, timeoutMs: 2_000 }, never)
+  t.match(rows, [
+    { subject: 'hangs', verdict: 'UNKNOWN', reason: 'did not end within 2000 ms and was killed' },
+    { subject: 'leaves', verdict: 'OK', reason: 'done' },
+    { subject: 'quick', verdict: 'OK' }
+  ])
+  for (const file of ['pid', 'left']) {
+    const pid = readFileSync(join(directory, file), 'utf8').trim()
+    await until(() => !existsSync(`/proc/${pid}`) || /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')))
+  }
+  t.pass('nothing is left of them')
+})
+
+t.test('a file that others can write is not run as root', async (t) => {
+  const directory = ownChecks(t, { open: '#!/bin/sh\ntouch "$(dirname "$0")/ran"\n' })
+  chmodSync(join(directory, 'open'), 0o777)
+  t.match(await runOwnChecks({ directory, timeoutMs: 5_000 }, never), [{ verdict: 'UNKNOWN', reason: /written by others/ }])
+  chmodSync(join(directory, 'open'), 0o755)
+  chmodSync(directory, 0o777)
+  t.match(await runOwnChecks({ directory, timeoutMs: 5_000 }, never), [{ verdict: 'UNKNOWN', reason: /written by others/ }])
+  t.notOk(existsSync(join(directory, 'ran')))
+})
+
+t.test('any bytes of a check make one short line of text', async (t) => {
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ maxLength: 5_000 }),
+      fc.integer({ min: 0, max: 255 }),
+      fc.string({ unit: 'binary' }),
+      (output, code, name) => {
+        const row = readOwnCheck(name, { kind: 'exited', code, output })
+        for (const text of [row.subject, row.reason, row.remedy]) {
+          if (/[\p{Cc}\p{Cf}\n]/u.test(text) || [...text].length > 240) throw new Error(JSON.stringify(row))
+        }
+      }
+    ),
+    { numRuns: 1_000 }
+  )
+  t.pass('nothing broke')
+})
+
+t.test('any answer of the health program is rows or a Fault', async (t) => {
+  const odd = fc.record({
+    checks: fc.array(
+      fc.record({
+        kind: fc.anything(),
+        verdict: fc.constantFrom('OK', 'x'),
+        subject: fc.string(),
+        reason: fc.string(),
+        remedy: fc.string()
+      })
+    )
+  })
+  fc.assert(
+    fc.property(fc.oneof(fc.anything(), odd), (answer) => {
+      try {
+        for (const { kind, verdict } of checksOf(answer))
+          if (typeof kind !== 'string' || verdict !== 'OK') throw new Error('no row')
+      } catch (e) {
+        if (!isFault(e, 'corrupt')) throw e
+      }
+    }),
+    { numRuns: 1_000 }
+  )
+  t.pass('nothing broke')
+})
+
+t.test('the starts of this boot are kept, whatever the file holds', async (t) => {
+  const runDir = t.testdir()
+  const start = async (bootId: string) => {
+    const starts = new AgentStarts({ clock: systemClock, log: silentLog }, { runDir, bootId })
+    await starts.start()
+    await starts.stop()
+    return starts.allMs.length
+  }
+  t.same([await start('a'), await start('a'), await start('b')], [1, 2, 1])
+  fc.assert(fc.property(fc.oneof(fc.json(), fc.string()), (text) => Array.isArray(parseStarts(text, 'a'))))
+  const gone = new AgentStarts({ clock: systemClock, log: silentLog }, { runDir: '/no/such', bootId: 'a' })
+  await gone.start()
+  await gone.stop()
+  t.equal(gone.allMs.length, 1, 'a history that cannot be written costs nothing')
+})
