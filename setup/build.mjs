@@ -38,11 +38,11 @@ const noSubprograms = {
   }
 }
 
-/** One program as the bytes of its file; tests put their own defines and edits in. */
-export async function bundle(program, version, { define = {}, plugins = [] } = {}) {
+/** One program as the bytes of its file; tests put their own defines, edits and a first import in. */
+export async function bundle(program, version, { define = {}, first = '', plugins = [] } = {}) {
   const { build } = await import('esbuild')
   const result = await build({
-    stdin: { contents: entry(program.source), resolveDir: root, loader: 'ts' },
+    stdin: { contents: first + entry(program.source), resolveDir: root, loader: 'ts' },
     bundle: true,
     platform: 'node',
     format: 'cjs',

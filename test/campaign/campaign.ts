@@ -39,6 +39,10 @@ export interface Campaign {
   readonly configuration: Readonly<Record<string, string | number | boolean>>
   /** Runs side by side. */
   readonly lanes: number
+  /** How long runs are started, where the campaign itself decides that. */
+  readonly limitMs?: number
+  /** So many failed runs end it. Default 20: more of them tell nothing new. */
+  readonly failuresMost?: number
   /** In order; may be endless where nobody said how many. */
   names(): Iterable<string>
   /** Rejects only where the run could not be carried out, which counts as a failed one. */
@@ -59,8 +63,7 @@ export interface RunnerParts {
   readonly keep: (run: FinishedRun) => void
 }
 
-/** So many failed runs end a campaign: more of them tell nothing new. */
-const failuresMost = 20
+const failuresMostDefault = 20
 /** Of one failed run. */
 const sentencesMost = 20
 
@@ -75,6 +78,7 @@ export async function runCampaign(
   const known = new Set(finished.map((r) => r.name))
   const names = campaign.names()[Symbol.iterator]()
   const startMs = parts.nowMs()
+  const failuresMost = campaign.failuresMost ?? failuresMostDefault
   let failures = finished.filter((r) => r.violations.length > 0).length
   const next = (): string | undefined => {
     if (limits.signal.aborted || failures >= failuresMost || parts.nowMs() - startMs > limits.budgetMs) return undefined
@@ -141,3 +145,12 @@ export function summary(finished: readonly FinishedRun[]): { readonly rows: read
 /** The sum of one count over all runs. */
 export const total = (finished: readonly FinishedRun[], count: string): number =>
   finished.reduce((sum, run) => sum + (run.counts[count] ?? 0), 0)
+
+/** One of the campaign's own options as a whole number; undefined where it was not given. Throws `Fault('invalid')`. */
+export function numberOption(wish: CampaignWish, flag: string, least: number): number | undefined {
+  const given = wish.more[flag]
+  if (given === undefined) return undefined
+  const value = Number(given)
+  if (Number.isSafeInteger(value) && value >= least) return value
+  throw new Fault('invalid', `--${flag} must be a whole number of at least ${least}, not ${JSON.stringify(given)}`)
+}

@@ -10,12 +10,14 @@ import { commitOf, machineFacts, versionFacts } from '../bench/machine.ts'
 import { type Report, renderReport, writeReport } from '../bench/report.ts'
 import { agentKill } from './agent-kill/agent-kill.ts'
 import { type CampaignKind, type CampaignWish, failureText, runCampaign, summary } from './campaign.ts'
+import { crashSweep } from './crash-sweep/crash-sweep.ts'
 import { Progress } from './progress.ts'
 import { ResumeFile } from './resume.ts'
 
 /** Every campaign; a new one is a row here. */
 const kinds: Readonly<Record<string, CampaignKind>> = {
-  'agent-kill': agentKill
+  'agent-kill': agentKill,
+  'crash-sweep': crashSweep
 }
 
 const shared = {
@@ -78,7 +80,8 @@ async function carryOut({ name, kind, wish, json, resume }: Asked, root: string,
   const file = ResumeFile.open(resume, key)
   if (file.discarded !== undefined) progress.tell(`hearth: ${file.discarded}`)
   if (file.finished.length > 0) progress.tell(`hearth: ${file.finished.length} runs were finished before`)
-  const limitMs = wish.runs !== undefined ? Number.POSITIVE_INFINITY : wish.long ? budgetMs.long : budgetMs.short
+  const shortOrLong = wish.long ? budgetMs.long : budgetMs.short
+  const limitMs = wish.runs !== undefined ? Number.POSITIVE_INFINITY : (campaign.limitMs ?? shortOrLong)
   const parts = {
     nowMs: () => performance.now(),
     progress: progress.replace,

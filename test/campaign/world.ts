@@ -20,6 +20,16 @@ export interface WorldOptions {
   readonly arguments?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
   readonly withhold?: (number: number) => boolean
+  /** The agent may end by itself: whoever runs the world looks at `isRunning`. Without it that is a problem. */
+  readonly mayEnd?: boolean
+}
+
+/** What one start of the agent has of its own. */
+export interface Start {
+  readonly program?: string
+  readonly env?: Readonly<Record<string, string>>
+  /** A program with its arguments that runs the agent, such as strace. */
+  readonly wrapper?: readonly string[]
 }
 
 /** Where tasks find the marks directory. */
@@ -66,6 +76,10 @@ export class World {
     return this.#starts
   }
 
+  get isRunning(): boolean {
+    return this.#agent !== undefined
+  }
+
   get socketPath(): string {
     return join(this.places.stateDir, 'run/agent.sock')
   }
@@ -76,20 +90,21 @@ export class World {
   }
 
   /** Starts the agent; returns before it is ready. */
-  start(): void {
+  start(own: Start = {}): void {
     const { stateDir, marksDir, cgroupParent } = this.places
     const { directory, program, arguments: more = [], env = {} } = this.#options
     const output = openSync(this.#logPath, 'a')
     const words = [
-      ...['--max-semi-space-size=1', program, '--state-dir', stateDir],
+      ...['--max-semi-space-size=1', own.program ?? program, '--state-dir', stateDir],
       ...['--masters', `unix:${join(directory, 'master.sock')}`, '--allow-mount', marksDir],
       ...['--cgroup-parent', cgroupParent, '--log-level', 'debug', ...more]
     ]
-    const agent = spawn(process.execPath, words, {
+    const [file = process.execPath, ...before] = [...(own.wrapper ?? []), process.execPath]
+    const agent = spawn(file, [...before, ...words], {
       cwd: '/',
       detached: true, // Ctrl-C reaches the campaign alone, which then ends its worlds in order
       stdio: ['ignore', output, output],
-      env: { PATH: process.env['PATH'], UV_THREADPOOL_SIZE: '8', ...env }
+      env: { PATH: process.env['PATH'], UV_THREADPOOL_SIZE: '8', ...env, ...own.env }
     })
     closeSync(output)
     this.#agent = agent
@@ -97,13 +112,15 @@ export class World {
     this.#starts += 1
     this.#ended = new Promise((resolve) => {
       agent.once('error', (e) => {
+        this.#agent = undefined
         this.#problems.push(`the agent could not be started: ${e.message}`)
         resolve()
       })
       agent.once('exit', (code, signal) => {
-        if (!this.#expectedEnd && this.#agent === agent) {
+        if (!this.#expectedEnd && this.#agent === agent && this.#options.mayEnd !== true) {
           this.#problems.push(`the agent ended by itself with ${signal ?? code}: ${this.logText().slice(-600)}`)
         }
+        if (this.#agent === agent) this.#agent = undefined
         resolve()
       })
     })

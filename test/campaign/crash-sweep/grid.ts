@@ -1,0 +1,59 @@
+import type { FailPoint } from '../../fail-points/points.ts'
+import type { FailFault } from '../../fail-points/shim.ts'
+import type { Variant } from './scenarios.ts'
+import type { Strike } from './stage.ts'
+
+/** What one undisturbed life cycle hit, in order. */
+export interface Recording {
+  readonly scenario: string
+  readonly variant: Variant
+  readonly hits: readonly string[]
+  readonly violations: readonly string[]
+}
+
+/** One run of the grid; without a strike the undisturbed one. */
+export interface Cell {
+  readonly scenario: string
+  readonly variant: Variant
+  readonly strike: Strike | undefined
+}
+
+export const allFaults: readonly FailFault[] = ['kill', 'kill-after', 'ENOSPC', 'EIO', 'delay']
+
+/** Closing a socket, sending a signal: no disk is behind it that could answer with an error. */
+export const faultsOf = ({ shape }: FailPoint): readonly FailFault[] =>
+  shape === 'release' ? allFaults.filter((f) => f !== 'ENOSPC' && f !== 'EIO') : allFaults
+
+/** Doors that everything of a kind goes through: each hit is another step of the life cycle. */
+const doors = /^(agent\/ledger\/files\.ts:diskFiles\.open\.(write|datasync):|agent\/link\.ts:.*:write$)/
+const hitsMost = 12
+
+/** Every run of the grid. `long`: later hits of every point too, not of the doors alone. Pure. */
+export function cellsOf(recordings: readonly Recording[], points: readonly FailPoint[], long: boolean): readonly Cell[] {
+  const byName = new Map(points.map((p) => [p.name, p]))
+  return recordings.flatMap(({ scenario, variant, hits }) => {
+    const counts = new Map<string, number>()
+    for (const hit of hits) counts.set(hit, (counts.get(hit) ?? 0) + 1)
+    const struck = [...counts].flatMap(([name, count]): Cell[] => {
+      const point = byName.get(name)
+      if (point === undefined) return []
+      const last = long || doors.test(name) ? Math.min(count, hitsMost) : 1
+      return Array.from({ length: last }, (_, i) => i + 1).flatMap((hit) =>
+        faultsOf(point).map((fault) => ({ scenario, variant, strike: { point: name, hit, fault } }))
+      )
+    })
+    return [{ scenario, variant, strike: undefined }, ...struck]
+  })
+}
+
+export const nameOf = ({ scenario, variant, strike }: Cell): string =>
+  strike === undefined
+    ? `${scenario}/${variant} undisturbed`
+    : `${scenario}/${variant} ${strike.fault} ${strike.hit} ${strike.point}`
+
+export function cellNamed(name: string): Cell {
+  const [where = '', fault = '', hit = '1', ...point] = name.split(' ')
+  const [scenario = '', variant = 'plain'] = where.split('/')
+  const strike = fault === 'undisturbed' ? undefined : { point: point.join(' '), hit: Number(hit), fault: fault as FailFault }
+  return { scenario, variant: variant as Variant, strike }
+}

@@ -1,0 +1,323 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { channels } from '../../../proto/stream-frame.ts'
+import { openStream } from '../../support/stream-client.ts'
+import type { ExpectedEnd } from '../invariants/expected.ts'
+import { frameworkId } from '../master.ts'
+import { dockerArchive, rootfsArchive, sandboxArchive } from './archives.ts'
+import { call, endOf, openingOf } from './local-call.ts'
+import type { Ordered, Stage, Strike, TaskWish } from './stage.ts'
+
+export type Variant = 'plain' | 'restart' | 'away'
+
+/**
+ * One life cycle. `prepare` leads to where the thing begins, `act` asks for it. In the variant `restart` the agent is killed as
+ * soon as `middle` holds and struck while it recovers; in `away` the master is gone from then until `meanwhile` holds.
+ */
+export interface Scenario {
+  readonly name: string
+  readonly variants: readonly Variant[]
+  prepare(s: Stage): Promise<Ordered | undefined>
+  /** Resolves when all was asked for and answered, or when the agent did not answer. What no agent may answer is a sentence. */
+  act(s: Stage, task: Ordered | undefined): Promise<readonly string[]>
+  middle(s: Stage, task: Ordered | undefined): boolean
+  /** What the agent sleeps through in `restart`, and the master in `away`. */
+  meanwhile(s: Stage, task: Ordered | undefined): boolean
+  /** Leads to the end of every task; the agent may have died meanwhile. */
+  finish(s: Stage, task: Ordered | undefined): Promise<readonly string[]>
+  /** Ends that the task may have where nothing of it failed. */
+  readonly ends: readonly ExpectedEnd[]
+  readonly counts: boolean
+  /** The launch itself is among what is struck. */
+  readonly launches: boolean
+  /** The task is forgotten in the end, so that nothing of it may be left. */
+  readonly forgets?: boolean
+  /** What strikes the first agent of the variant `restart`, where being killed in the middle is not enough. */
+  readonly first?: Strike
+}
+
+const finished: ExpectedEnd = { state: 'finished', reason: 'exited', exitCode: 0 }
+const killed: ExpectedEnd = { state: 'killed', reason: 'kill_requested' }
+
+const firstOf = (s: Stage): Ordered | undefined => s.ordered[0]
+const hasBegun = (s: Stage, task: Ordered | undefined): boolean => task !== undefined && s.marks(task).includes('start ')
+const hasEnded = (s: Stage, task: Ordered | undefined): boolean => task !== undefined && s.marks(task).includes('\nend ')
+const runs = (s: Stage, task: Ordered): boolean => s.world.master.has(task.containerId, 'running') || s.hasEnded(task)
+const kill = (s: Stage, task: Ordered | undefined, signal: string, graceMs: number): void => {
+  if (task !== undefined) s.world.master.kill(task.containerId, { signal, graceMs })
+}
+
+const counting = (lines: number, pauseEvery: string, then = ':'): string =>
+  `lines=0; while [ $lines -lt ${lines} ]; do lines=$((lines+1)); echo $lines; ${pauseEvery}; done; ${then}`
+/** Ends in order when it is asked to. */
+const waiting = `trap 'kill $!; code=7' TERM; sleep 600 & wait $!; wait`
+
+const nothing = async (): Promise<readonly string[]> => []
+
+/** A task that ends by itself. */
+function runToEnd(name: string, wish: TaskWish, ends: readonly ExpectedEnd[], more: Partial<Scenario> = {}): Scenario {
+  return {
+    name,
+    variants: ['plain', 'restart', 'away'],
+    prepare: async () => undefined,
+    act: async (s) => {
+      s.task(wish)
+      return []
+    },
+    middle: (s) => hasBegun(s, firstOf(s)),
+    meanwhile: (s) => hasEnded(s, firstOf(s)),
+    finish: nothing,
+    ends,
+    counts: wish.body.includes('lines'),
+    launches: true,
+    ...more
+  }
+}
+
+/** A task that runs until something is done to it. */
+function whileRunning(name: string, wish: TaskWish, act: Scenario['act'], more: Partial<Scenario>): Scenario {
+  return {
+    name,
+    variants: ['plain', 'restart', 'away'],
+    prepare: async (s) => {
+      const task = s.task(wish)
+      await s.until(`the task of ${name} to run`, () => runs(s, task) && hasBegun(s, task))
+      return task
+    },
+    act,
+    middle: () => true,
+    meanwhile: () => true,
+    finish: async (s, task) => {
+      kill(s, task, 'SIGKILL', 0)
+      return []
+    },
+    ends: [killed],
+    counts: false,
+    launches: false,
+    ...more
+  }
+}
+
+const answerOf = async (s: Stage, method: string, path: string, body?: Uint8Array) =>
+  call(s.world.socketPath, method, path, body, AbortSignal.any([s.signal, AbortSignal.timeout(requestMs)]))
+const requestMs = 25_000
+const taskPath = (task: Ordered | undefined): string => `/v1/tasks/${frameworkId}/${task?.taskId ?? ''}`
+
+async function exec(s: Stage, task: Ordered | undefined, terminal: boolean): Promise<readonly string[]> {
+  const wish = {
+    arguments: ['/bin/sh', '-c', 'read x; echo got $x; exit 5'],
+    terminal,
+    openStdin: true,
+    user: 'root',
+    rows: 24,
+    columns: 80
+  }
+  const answer = await answerOf(s, 'POST', `${taskPath(task)}/exec`, openingOf(wish, 'word\n'))
+  const end = endOf(answer)
+  if (end === undefined || 'error' in end || end['exitCode'] === 5) return []
+  return [`no exit code is lost: the program of exec exited with 5, and its caller was told ${JSON.stringify(end)}`]
+}
+
+/** A client that goes away in the middle: its program must not stay behind. */
+async function cutExec(s: Stage, task: Ordered | undefined, terminal: boolean): Promise<readonly string[]> {
+  const wish = { arguments: ['/bin/sh', '-c', 'echo here; sleep 600'], terminal, openStdin: true, rows: 24, columns: 80 }
+  await talk(s, `${taskPath(task)}/exec`, wish, async (stream) => {
+    await stream.saw('here')
+    stream.send(channels.stdin, 'word')
+    if (terminal) stream.sendJson(channels.resize, { rows: 30, columns: 90 })
+    else stream.send(channels.stdinEnd, '')
+  })
+  return []
+}
+
+async function attach(s: Stage, task: Ordered | undefined): Promise<readonly string[]> {
+  await talk(s, `${taskPath(task)}/attach`, { rows: 24, columns: 80 }, async (stream) => {
+    stream.sendJson(channels.resize, { rows: 30, columns: 90 })
+    stream.send(channels.stdin, 'word\r')
+    await stream.saw('word')
+  })
+  return []
+}
+
+/** Says something over a stream and cuts it; an agent that is away, or dies meanwhile, ends the talk. */
+async function talk(
+  s: Stage,
+  path: string,
+  open: unknown,
+  say: (stream: Awaited<ReturnType<typeof openStream>>) => Promise<void>
+): Promise<void> {
+  const late = pause(talkMs, undefined, { signal: s.signal }).catch(() => undefined)
+  const stream = await Promise.race([openStream(s.world.socketPath, path, open).catch(() => undefined), late])
+  if (stream === undefined) return
+  await Promise.race([say(stream), stream.end.catch(() => undefined), late])
+  stream.cut()
+}
+/** A delay may come between. */
+const talkMs = 14_000
+
+async function files(s: Stage, task: Ordered | undefined): Promise<readonly string[]> {
+  const path = taskPath(task)
+  // Twice, so that the second finds what the first one left.
+  for (let time = 0; time < 2; time += 1) await answerOf(s, 'PUT', `${path}/archive?path=/`, sandboxArchive())
+  for (const of of ['/', '/notes', '/absent', '/notes/one']) await answerOf(s, 'GET', `${path}/files?path=${of}`)
+  for (const of of ['/notes/one', '/notes/link', '/absent']) await answerOf(s, 'GET', `${path}/archive?path=${of}`)
+  const out = await answerOf(s, 'GET', `${path}/archive?path=/`)
+  return out !== undefined && out.status === 200 && out.body.length % 512 !== 0 ? ['half an archive was told to be whole'] : []
+}
+
+async function logs(s: Stage, task: Ordered | undefined): Promise<readonly string[]> {
+  const path = `${taskPath(task)}/logs`
+  for (const query of ['', '?tail=2', '?sinceMs=1']) await answerOf(s, 'GET', `${path}${query}`)
+  await answerOf(s, 'GET', '/v1/health')
+  const following = answerOf(s, 'GET', `${path}?follow`)
+  kill(s, task, 'SIGKILL', 0)
+  await following
+  return []
+}
+
+const importedImage = 'swept'
+
+async function importImage(s: Stage, isDocker: boolean): Promise<boolean> {
+  const body = isDocker ? dockerArchive() : rootfsArchive()
+  const answer = await answerOf(s, 'POST', `/v1/images?name=${importedImage}&kind=${isDocker ? 'auto' : 'rootfs'}`, body)
+  return endOf(answer)?.['image'] !== undefined
+}
+
+/** Whoever imports tries again until it is done; what was told to be done must be there. */
+async function importFinish(s: Stage, isDocker: boolean): Promise<readonly string[]> {
+  for (let done = false; !done; ) {
+    await s.settle('the agent to register', () => s.world.master.connected)
+    done = await importImage(s, isDocker)
+    if (!done && s.signal.aborted) return ['an image could not be imported again']
+  }
+  const task = s.task({ body: 'lines=1; echo 1', image: importedImage })
+  await s.settle('the task of the imported image to end', () => s.hasEnded(task))
+  return removeImage(s)
+}
+
+async function removeImage(s: Stage): Promise<readonly string[]> {
+  await answerOf(s, 'DELETE', `/v1/images/${importedImage}`)
+  await answerOf(s, 'POST', '/v1/images/collect')
+  return []
+}
+
+/** A disk that refuses, or an agent that died, fails an import: whoever imports tries again. */
+const importing = (name: string, isDocker: boolean): Scenario => ({
+  name,
+  variants: isDocker ? ['plain'] : ['plain', 'restart', 'away'],
+  prepare: async () => undefined,
+  act: async (s) => {
+    await importImage(s, isDocker)
+    return []
+  },
+  middle: (s) => existsSync(join(s.world.places.stateDir, 'agent/images/drafts')),
+  meanwhile: () => true,
+  finish: (s) => importFinish(s, isDocker),
+  ends: [finished],
+  counts: true,
+  launches: true
+})
+
+export const scenarios: readonly Scenario[] = [
+  runToEnd('exit-zero', { body: counting(3, ':', 'sleep 0.3') }, [finished]),
+  runToEnd(
+    'exit-nonzero',
+    { body: `${counting(3, ':', 'sleep 0.3')}; code=3`, network: 'host' },
+    [{ state: 'failed', reason: 'exited', exitCode: 3 }],
+    {
+      meanwhile: () => true
+    }
+  ),
+  runToEnd('launch', { body: counting(3, ':') }, [finished], {
+    variants: ['restart'],
+    middle: (s) => s.ordered.some((t) => s.world.master.answerTo(t.containerId) !== undefined),
+    meanwhile: () => true
+  }),
+  runToEnd('crun', { body: counting(3, ':', 'sleep 0.3'), runtime: 'crun' }, [finished], { variants: ['plain', 'restart'] }),
+  runToEnd('half-launch', { body: counting(3, ':') }, [finished], {
+    variants: ['restart'],
+    first: { point: 'isolators/runtime/oci/conmon.ts:startConmon:spawn', hit: 1, fault: 'kill-after' },
+    middle: (s) => !s.world.isRunning,
+    meanwhile: () => true
+  }),
+  runToEnd(
+    'oom',
+    { body: 'head -c 400000000 /dev/zero | tail > /dev/null; code=$?', memoryMb: 32 },
+    [{ state: 'failed', reason: 'limit_memory' }],
+    { middle: (s) => hasBegun(s, firstOf(s)) }
+  ),
+  runToEnd(
+    'rotate',
+    { body: counting(9_000, 'case $lines in *00) sleep 0.01;; esac'), logBudget: { fileBytes: 65_536, files: 30 } },
+    [finished],
+    { meanwhile: () => true }
+  ),
+  whileRunning(
+    'kill-grace',
+    { body: waiting },
+    async (s, task) => {
+      kill(s, task, 'SIGTERM', 5_000)
+      return []
+    },
+    { finish: nothing, ends: [{ state: 'killed', reason: 'kill_requested', exitCode: 7 }] }
+  ),
+  whileRunning(
+    'kill-stubborn',
+    { body: `trap '' TERM; while :; do sleep 600; done`, diskMb: 100 },
+    async (s, task) => {
+      kill(s, task, 'SIGTERM', 300)
+      return []
+    },
+    { finish: nothing, ends: [{ state: 'killed', reason: 'kill_requested', exitCode: 137 }] }
+  ),
+  whileRunning('exec', { body: waiting }, (s, task) => exec(s, task, false), {}),
+  whileRunning('terminal', { body: waiting }, (s, task) => exec(s, task, true), {}),
+  whileRunning('exec-cut', { body: waiting }, (s, task) => cutExec(s, task, false), { variants: ['plain'] }),
+  whileRunning('terminal-cut', { body: waiting }, (s, task) => cutExec(s, task, true), { variants: ['plain'] }),
+  whileRunning('attach', { body: waiting, terminal: true }, attach, { variants: ['plain', 'restart'] }),
+  whileRunning('files', { body: waiting }, files, { variants: ['plain', 'restart'] }),
+  whileRunning('logs', { body: `${counting(3, ':')}; ${waiting}` }, logs, { variants: ['plain', 'restart'] }),
+  {
+    ...runToEnd('forget', { body: counting(3, ':') }, [finished]),
+    prepare: async (s) => {
+      const task = s.task({ body: counting(3, ':') })
+      await s.until('the task of forget to end', () => s.hasEnded(task))
+      return task
+    },
+    act: async (s, task) => {
+      if (task !== undefined) s.world.master.forget(task.containerId)
+      return []
+    },
+    middle: () => true,
+    meanwhile: () => true,
+    counts: false,
+    launches: false,
+    forgets: true
+  },
+  {
+    ...importing('image-remove', false),
+    prepare: async (s) => {
+      await importImage(s, false)
+      return undefined
+    },
+    act: removeImage,
+    middle: () => true,
+    finish: removeImage,
+    launches: false
+  },
+  importing('import', false),
+  importing('import-docker', true),
+  {
+    name: 'start',
+    variants: ['plain'],
+    prepare: async () => undefined,
+    act: nothing, // run.ts starts, ends in order and starts again
+    middle: () => true,
+    meanwhile: () => true,
+    finish: nothing,
+    ends: [],
+    counts: false,
+    launches: false
+  }
+]

@@ -1,0 +1,184 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Fault } from '../../../base/fault.ts'
+import type { Init } from '../../../proto/codec.ts'
+import type { TaskDefinition } from '../../../proto/gen/messages.ts'
+import { newContainerId } from '../../../proto/ids.ts'
+import { scalar } from '../../../proto/resources.ts'
+import type { FailFault } from '../../fail-points/shim.ts'
+import { markedProgram } from '../invariants/marks.ts'
+import { isEnd } from '../invariants/status-order.ts'
+import { frameworkId } from '../master.ts'
+import { marksMount, type Start, World } from '../world.ts'
+
+/** One fault at one hit of one point. */
+export interface Strike {
+  readonly point: string
+  readonly hit: number
+  readonly fault: FailFault
+}
+
+/** What a task of a scenario runs, and under what limits. */
+export interface TaskWish {
+  /** Shell lines; may set `$code` and `$lines`. */
+  readonly body: string
+  readonly image?: string
+  readonly memoryMb?: number
+  readonly terminal?: boolean
+  readonly runtime?: 'runc' | 'crun'
+  readonly network?: 'none' | 'host'
+  readonly diskMb?: number
+  readonly logBudget?: { readonly fileBytes: number; readonly files: number }
+}
+
+export interface Ordered {
+  readonly taskId: string
+  readonly containerId: string
+}
+
+/** How the agent of this moment is started; without it, as it is shipped. */
+export interface Begin {
+  /** Hits count from the start, not from `arm`. */
+  readonly armed: boolean
+  readonly strike: Strike | undefined
+}
+
+const mebibyte = 1024 * 1024
+const lookEveryMs = 20
+/** An agent that comes up this often without staying has a bug that no restart cures. */
+const restartsMost = 6
+
+/** A world in which one life cycle is acted, with an agent that may be struck, and is started again as a supervisor would. */
+export class Stage {
+  readonly world: World
+  readonly ordered: Ordered[] = []
+  readonly signal: AbortSignal
+  readonly #programs: string
+  readonly #recordPath: string
+  #restarts = 0
+
+  private constructor(world: World, programs: string, recordPath: string, signal: AbortSignal) {
+    this.world = world
+    this.#programs = programs
+    this.#recordPath = recordPath
+    this.signal = signal
+  }
+
+  /** `programs` holds the agent with fail points; `directory` is empty and of a short path. */
+  static async open(programs: string, directory: string, signal: AbortSignal): Promise<Stage> {
+    const world = await World.open({ directory, program: join(programs, 'agent.cjs'), mayEnd: true })
+    const recordPath = join(directory, 'record')
+    writeFileSync(recordPath, '')
+    return new Stage(world, programs, recordPath, signal)
+  }
+
+  /** Starts an agent and waits until it has registered, or has died. */
+  async begin(how?: Begin): Promise<void> {
+    const before = this.world.master.registrations
+    this.start(how)
+    await this.until('the agent to register', () => this.world.master.registrations > before || !this.world.isRunning)
+  }
+
+  start(how?: Begin): void {
+    const own: Start = { program: join(this.#programs, 'agent.cjs'), env: how === undefined ? {} : this.#faultEnv(how) }
+    this.world.start(own)
+  }
+
+  task(wish: TaskWish): Ordered {
+    const containerId = newContainerId()
+    const ordered = { taskId: `task-${this.ordered.length + 1}`, containerId }
+    this.ordered.push(ordered)
+    this.world.master.launch(containerId, { frameworkId, role: '*', tasks: [this.#taskOf(ordered, wish)] })
+    return ordered
+  }
+
+  /** From now on hits count in the agent that runs. */
+  async arm(): Promise<void> {
+    const pid = this.world.agentPid
+    if (pid !== undefined) process.kill(pid, 'SIGUSR2')
+    await this.until('the agent to be armed', () => this.record().includes('armed') || !this.world.isRunning)
+  }
+
+  /** Every hit in its order, with what the shim says besides. */
+  record(): readonly string[] {
+    return readFileSync(this.#recordPath, 'utf8').split('\n').filter(Boolean)
+  }
+
+  get fired(): boolean {
+    return this.record().some((line) => line.startsWith('fired '))
+  }
+
+  /** Looks until it holds; an agent that dies meanwhile is started again, without a fault. */
+  async settle(what: string, holds: () => boolean): Promise<void> {
+    await this.until(what, () => {
+      if (!this.world.isRunning) this.#revive()
+      return holds()
+    })
+  }
+
+  /** Rejects when the run's time is over. */
+  async until(what: string, holds: () => boolean): Promise<void> {
+    while (!holds()) {
+      if (this.signal.aborted) throw new Fault('timeout', `waited in vain for ${what}`)
+      await pause(lookEveryMs)
+    }
+  }
+
+  hasEnded({ containerId }: Ordered): boolean {
+    const { master } = this.world
+    const wasRefused = master.answerTo(containerId)?.accepted === false
+    return wasRefused || master.statuses.some(({ status }) => status.containerId === containerId && isEnd(status.state))
+  }
+
+  /** What the task's program has left outside (invariants/marks.ts); read as it stands. */
+  marks({ containerId }: Ordered): string {
+    const path = join(this.world.places.marksDir, containerId)
+    return existsSync(path) ? readFileSync(path, 'utf8') : ''
+  }
+
+  lastWords(): string {
+    const lines = this.world.logText().split('\n')
+    return lines
+      .filter((line) => !line.includes('"level":20'))
+      .slice(-8)
+      .join('\n    ')
+  }
+
+  #revive(): void {
+    this.#restarts += 1
+    if (this.#restarts > restartsMost) throw new Fault('unavailable', `the agent died ${this.#restarts} times`)
+    this.start()
+  }
+
+  #taskOf({ taskId, containerId }: Ordered, wish: TaskWish): Init<TaskDefinition> {
+    return {
+      taskId,
+      name: taskId,
+      image: wish.image ?? 'host',
+      runtime: wish.runtime ?? 'runc',
+      resources: [
+        scalar('cpus', 500),
+        scalar('mem', (wish.memoryMb ?? 64) * mebibyte),
+        ...(wish.diskMb === undefined ? [] : [scalar('disk', wish.diskMb * mebibyte)])
+      ],
+      process: {
+        arguments: ['/bin/sh', '-c', markedProgram(marksMount, wish.body)],
+        environment: [{ name: 'HEARTH_CONTAINER_ID', value: containerId }],
+        terminal: wish.terminal ?? false,
+        openStdin: wish.terminal ?? false
+      },
+      mounts: [{ source: this.world.places.marksDir, target: marksMount, readOnly: false }],
+      network: { mode: wish.network ?? 'none' },
+      ...(wish.logBudget === undefined ? {} : { logBudget: wish.logBudget })
+    }
+  }
+
+  #faultEnv({ armed, strike }: Begin): Readonly<Record<string, string>> {
+    const what =
+      strike === undefined
+        ? {}
+        : { HEARTH_FAIL_POINT: strike.point, HEARTH_FAIL_HIT: String(strike.hit), HEARTH_FAIL_FAULT: strike.fault }
+    return { HEARTH_FAIL_RECORD: this.#recordPath, ...(armed ? { HEARTH_FAIL_ARMED: '1' } : {}), ...what }
+  }
+}
