@@ -25,6 +25,8 @@ export interface AgentConfig {
   readonly healthDns: boolean
   /** End all workloads of the state directory and exit; the way out when no agent runs. */
   readonly stopWorkloads: boolean
+  /** Compare the ledger with the host, print the report and exit: `hearth node fsck` where no agent runs. */
+  readonly fsck: boolean
   readonly upgrade: UpgradeOrders
 }
 
@@ -109,7 +111,7 @@ type Env = Readonly<Record<string, string | undefined>>
 
 /** The only reader of the agent's environment and arguments. Reports every mistake at once. */
 export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig {
-  const { of, isOn } = readSettings({ daemon: 'agent', settings: agentSettings, switches: ['stop-workloads'] }, argv, env)
+  const { of, isOn } = readSettings({ daemon: 'agent', settings: agentSettings, switches: ['stop-workloads', 'fsck'] }, argv, env)
   const stateDir = resolve(of('state-dir'))
   const runDir = join(stateDir, 'run')
   return Object.freeze({
@@ -129,6 +131,7 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
     healthEveryMs: Number(of('health-seconds')) * 1_000,
     healthDns: of('health-dns') === 'yes',
     stopWorkloads: isOn('stop-workloads'),
+    fsck: isOn('fsck'),
     upgrade: readUpgradeOrders(env)
   })
 }

@@ -14,6 +14,9 @@ import { type CgroupLayout, readCgroupLayout } from '../isolators/cgroup2/layout
 import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
 import { type AgentConfig, readAgentConfig } from './config.ts'
 import { EndOfAgent } from './end-of-agent.ts'
+import { Fsck } from './fsck/fsck.ts'
+import { fsckWithoutAgent } from './fsck/offline.ts'
+import { orphanMetrics, orphanPlan } from './fsck/tell.ts'
 import { Garbage } from './garbage.ts'
 import { placeBootDirectory, removeBootDirectory } from './host/boot-directory.ts'
 import { systemRoots } from './host/cgroups.ts'
@@ -38,7 +41,7 @@ import type { NodeHealth } from './node-health/monitor.ts'
 import { SyncMeter } from './node-health/sync-meter.ts'
 import { topTasks } from './node-health/top.ts'
 import type { Ledger, LocalRequest, LocalRouter } from './ports.ts'
-import { reattach } from './reattach.ts'
+import { adopt, reattach } from './reattach.ts'
 import { Registration } from './registration.ts'
 import { StatusOutbox } from './status-outbox.ts'
 import { Tasks } from './tasks.ts'
@@ -49,12 +52,14 @@ const programs = dirname(fileURLToPath(import.meta.url))
 const stopWithinMs = 10_000
 const stopWorkloadsWithinMs = 60_000
 const collectEveryMs = 3_600_000
+const fsckEveryMs = 3_600_000
 
 /** Runs an agent until SIGTERM. Its tasks go on without it. Resolves with the exit code. */
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
   let log: Log | undefined
   try {
     const config = readAgentConfig(argv, env)
+    if (config.fsck) return await printFsck(config)
     const serializers = { error: pino.stdSerializers.err }
     log = pino({ level: config.logLevel, base: { room: 'agent' }, serializers }, pino.destination({ sync: true }))
     return await run(config, log, ownUnit(env))
@@ -64,6 +69,13 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     log?.error({ code: e.code, fault: e.message }, 'agent.not_started')
     return faultTable[e.code].exitCode
   }
+}
+
+/** 0: clean, 1: findings, as `hearth node fsck`. */
+async function printFsck(config: AgentConfig): Promise<number> {
+  const report = await fsckWithoutAgent(config)
+  process.stdout.write(`${JSON.stringify(report)}\n`)
+  return report.findings.length === 0 ? 0 : 1
 }
 
 async function run(config: AgentConfig, log: Log, unit: SystemdUnit | undefined): Promise<number> {
@@ -95,7 +107,7 @@ async function run(config: AgentConfig, log: Log, unit: SystemdUnit | undefined)
   )
   const capabilities = [...facts.capabilities, ...(unitRow === undefined ? [] : [unitRow])]
   const hostFacts = { ...facts, capabilities }
-  const parts = { config, bootDir, facts: hostFacts, ledger, syncs, log, end, layout, placement }
+  const parts = { config, bootDir, facts: hostFacts, ledger, syncs, log, end, layout, placement, isWhole }
   const agent = await compose({ ...parts, settled: trial.over })
   await agent.runtime.start()
   await agent.clearSelfTests()
@@ -167,6 +179,8 @@ interface Parts {
   readonly placement: Placement
   /** Aborts when this version is here to stay. */
   readonly settled: AbortSignal
+  /** Nothing of the ledger was ever lost. */
+  readonly isWhole: boolean
 }
 
 async function compose(parts: Parts): Promise<Agent> {
@@ -199,6 +213,7 @@ async function compose(parts: Parts): Promise<Agent> {
   const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, settled }
   const refusal = (): string | undefined => node.health.refusal('launch')
   const tasks = new Tasks({ ...runnerParts, refusal }, { ...runnerConfig, ...limits }, onBroken)
+  const fsck = composeFsck({ ...parts, runtime, tasks, sandboxesDir: runnerConfig.sandboxesDir })
   const terminalProgram = [process.execPath, join(programs, 'terminal.cjs')]
   const streams = new ContainerStreams({ runtime, clock, log }, { terminalProgram, maxStreams: 64 })
   const node = composeNodeHealth(
@@ -206,8 +221,8 @@ async function compose(parts: Parts): Promise<Agent> {
       ...{ ledger, clock, log, layout, random: systemRandom, syncs: parts.syncs, bootId: facts.bootId, onBroken },
       registered: () => registration.registered,
       tasks: () => topTasks(tasks.list(), cgroupParent),
-      sources: [],
-      plans: []
+      sources: [() => orphanMetrics(fsck.orphans())],
+      plans: [orphanPlan(() => fsck.orphans())]
     },
     { ...config, cgroupParent }
   )
@@ -220,7 +235,7 @@ async function compose(parts: Parts): Promise<Agent> {
   const inUse = (): ReadonlySet<string> =>
     new Set(tasks.list().flatMap((r) => (r.removed.aborted || r.imageDigest === undefined ? [] : [r.imageDigest])))
   const imageRouter = imagesOnly(imageRoutes(images, inUse), node.health)
-  const router = createLocalRouter({ tasks, readLog, streams, images: imageRouter, health, node, log })
+  const router = createLocalRouter({ fsck, tasks, readLog, streams, images: imageRouter, health, node, log })
   const registration = new Registration(
     { ledger, tasks, outbox, router, clock, random: systemRandom, log, health: () => node.health.report(), onBroken },
     {
@@ -236,10 +251,30 @@ async function compose(parts: Parts): Promise<Agent> {
   return {
     runtime,
     tasks,
-    services: [...node.services, rotation, outbox, garbage, socket, registration],
+    services: [...node.services, rotation, outbox, garbage, fsck, socket, registration],
     prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath }, signal),
     clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
   }
+}
+
+interface FsckParts extends Pick<Parts, 'ledger' | 'log' | 'layout' | 'placement' | 'bootDir' | 'facts' | 'isWhole'> {
+  readonly runtime: OciRuntime
+  readonly tasks: Tasks
+  readonly sandboxesDir: string
+}
+
+function composeFsck(parts: FsckParts): Fsck {
+  const { ledger, log, layout, bootDir: runDir, isWhole, runtime, tasks, sandboxesDir } = parts
+  const recovering = { runDir, bootId: parts.facts.bootId, isWhole }
+  const { agentId } = ledger.view.head
+  return new Fsck(
+    { ledger, clock: systemClock, log, adopt: (id) => adopt({ ledger, runtime, tasks, log }, recovering, id) },
+    {
+      places: { layout, cgroupParent: parts.placement.cgroupParent, runDir, sandboxesDir, agentId },
+      everyMs: fsckEveryMs,
+      isWhole
+    }
+  )
 }
 
 const describeAgent = (ledger: Ledger, facts: HostFacts): Record<string, unknown> => ({

@@ -10,14 +10,14 @@ import { type RecoveryAction, type RecoveryFacts, recover } from './recovery.ts'
 import type { TaskRunner } from './task-runner.ts'
 import type { Tasks } from './tasks.ts'
 
-interface Parts {
+export interface ReattachParts {
   readonly ledger: Ledger
   readonly runtime: Runtime
   readonly tasks: Tasks
   readonly log: Log
 }
 
-interface Config {
+export interface ReattachConfig {
   readonly runDir: string
   readonly bootId: string
   /** Nothing of the ledger was ever lost (agent/identity.ts). */
@@ -25,7 +25,7 @@ interface Config {
 }
 
 /** Looks at what the kernel shows, lets recovery.ts decide, and sets the tasks going again. Resolves when all are under way. */
-export async function reattach(parts: Parts, config: Config): Promise<void> {
+export async function reattach(parts: ReattachParts, config: ReattachConfig): Promise<void> {
   const { ledger, runtime, log } = parts
   const bundles = (await bundlesOf(config.runDir)).filter(isContainerId)
   const observed = new Map<string, Observed>()
@@ -35,11 +35,31 @@ export async function reattach(parts: Parts, config: Config): Promise<void> {
   log.info({ containers: observed.size }, 'agent.recovered')
 }
 
-async function recoverAll(parts: Parts, facts: RecoveryFacts): Promise<void> {
+/** Takes one running container of ours into the ledger and under watch. */
+export async function adopt(parts: ReattachParts, config: ReattachConfig, containerId: string): Promise<void> {
+  const observed = new Map([[containerId, await parts.runtime.inspect(containerId)]])
+  const { view } = parts.ledger
+  if (view.tasks.has(containerId)) return
+  const alone = { ...view, head: view.head, tasks: new Map() }
+  const kept = keptRows(parts.ledger, config, [containerId])
+  await carryOutAll(parts, recover(alone, { bootId: config.bootId, isWhole: config.isWhole, observed, kept }), [])
+}
+
+async function recoverAll(parts: ReattachParts, facts: RecoveryFacts): Promise<void> {
+  const { view } = parts.ledger
+  await carryOutAll(parts, recover(view, facts), view.tasks.keys())
+}
+
+/** `containerIds`: those that get a runner even where nothing is to be done. */
+async function carryOutAll(
+  parts: ReattachParts,
+  decided: readonly RecoveryAction[],
+  containerIds: Iterable<string>
+): Promise<void> {
   const { ledger, tasks, log } = parts
-  const plans = new Map<string, RecoveryAction[]>([...ledger.view.tasks.keys()].map((id) => [id, []]))
+  const plans = new Map<string, RecoveryAction[]>([...containerIds].map((id) => [id, []]))
   const rebuilt: Promise<void>[] = []
-  for (const action of recover(ledger.view, facts)) {
+  for (const action of decided) {
     const { kind, containerId } = action
     if (kind === 'unowned') log.error({ action: kind, containerId, observed: action.observed }, 'task.recovered')
     else log.info({ action: kind, containerId }, 'task.recovered')
@@ -54,7 +74,7 @@ async function recoverAll(parts: Parts, facts: RecoveryFacts): Promise<void> {
   }
 }
 
-async function rebuild({ ledger, log }: Parts, row: TaskRow): Promise<void> {
+async function rebuild({ ledger, log }: ReattachParts, row: TaskRow): Promise<void> {
   try {
     await ledger.append({ task: row }, 'disk')
   } catch (error) {
@@ -65,7 +85,7 @@ async function rebuild({ ledger, log }: Parts, row: TaskRow): Promise<void> {
 }
 
 /** Rows of this agent's own containers that the ledger does not have. */
-function keptRows(ledger: Ledger, { runDir }: Config, containerIds: Iterable<string>): ReadonlyMap<string, TaskRow> {
+function keptRows(ledger: Ledger, { runDir }: ReattachConfig, containerIds: Iterable<string>): ReadonlyMap<string, TaskRow> {
   const rows = new Map<string, TaskRow>()
   for (const id of containerIds) {
     if ((ledger.view.tasks.get(id)?.row.group ?? null) !== null) continue
@@ -76,7 +96,7 @@ function keptRows(ledger: Ledger, { runDir }: Config, containerIds: Iterable<str
 }
 
 /** Nothing runs in it, and its row was forgotten. What cannot be removed is left to fsck. */
-async function removeOrphan({ runtime, log }: Parts, containerId: string): Promise<void> {
+async function removeOrphan({ runtime, log }: ReattachParts, containerId: string): Promise<void> {
   try {
     await runtime.remove(containerId, new AbortController().signal)
     runtime.dropExit(containerId)
@@ -86,7 +106,7 @@ async function removeOrphan({ runtime, log }: Parts, containerId: string): Promi
   }
 }
 
-async function carryOut(parts: Parts, runner: TaskRunner, actions: readonly RecoveryAction[]): Promise<void> {
+async function carryOut(parts: ReattachParts, runner: TaskRunner, actions: readonly RecoveryAction[]): Promise<void> {
   const [first] = actions
   if (first === undefined) return runner.settle()
   if ('killRequested' in first && first.killRequested) runner.decideKill()
@@ -121,7 +141,7 @@ async function carryOut(parts: Parts, runner: TaskRunner, actions: readonly Reco
 }
 
 /** Only what never ran is started again; the half of a launch that the last agent left is stopped first. */
-async function relaunch(parts: Parts, runner: TaskRunner): Promise<void> {
+async function relaunch(parts: ReattachParts, runner: TaskRunner): Promise<void> {
   if ((await parts.runtime.endLaunch(runner.containerId)) === 'may-have-run') {
     return runner.endUnseen({
       state: 'failed',

@@ -6,6 +6,7 @@ import type {
   ClusterFacts,
   Collected,
   FileEntry,
+  FsckReport,
   Image,
   ImageDetails,
   Node,
@@ -149,6 +150,10 @@ class NodeCalls {
   /** Prometheus text, chunk by chunk. */
   metrics(id: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     return this.#send({ method: 'GET', path: `${nodePath(id)}/metrics` }, signal)
+  }
+
+  fsck(id: string, repair: boolean, signal: AbortSignal): Promise<FsckReport> {
+    return json(this.#send, repair ? 'POST' : 'GET', `${nodePath(id)}/fsck`, repair ? {} : undefined, signal)
   }
 
   async images(id: string, signal: AbortSignal): Promise<readonly Image[]> {

@@ -3,6 +3,7 @@ import { Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import type { LocalRequest, LocalResponse, LocalRouter } from '../ports.ts'
 import { archiveInRoute, archiveOutRoute, filesRoute } from './file-routes.ts'
+import { type FsckSource, fsckRoutes } from './fsck-routes.ts'
 import { healthRoute, type NodeSource, nodeRoutes } from './node-routes.ts'
 import { faultResponse, jsonResponse } from './responses.ts'
 import { type LocalTasks, type LogSource, logRoute, type TaskStreams, taskOf, taskRow } from './task-routes.ts'
@@ -17,6 +18,8 @@ export interface LocalApiParts {
   readonly health: (refresh: boolean) => Promise<Readonly<Record<string, unknown>>>
   /** Absent where this is the API alone, before any agent. */
   readonly node?: NodeSource
+  /** Absent where this is the API alone, before any agent. */
+  readonly fsck?: FsckSource
   readonly log: Log
 }
 
@@ -56,6 +59,7 @@ function routesOf(parts: LocalApiParts): readonly (readonly [method: string, pat
   const own: (readonly [string, string, Route])[] = [
     ['GET', '/v1/health', (call) => healthRoute(parts.health, call)],
     ...(parts.node === undefined ? [] : nodeRoutes(parts.node)),
+    ...(parts.fsck === undefined ? [] : fsckRoutes(parts.fsck)),
     ['GET', '/v1/tasks', async () => jsonResponse(200, { tasks: tasks.list().map(taskRow) })],
     ['GET', task, async (call) => jsonResponse(200, taskRow(taskOf(tasks, call)))],
     ['GET', `${task}/logs`, (call) => logRoute(parts, call)],

@@ -20,6 +20,13 @@ export function addNodeCommands(program: Command, shell: Shell): void {
   leaf(node, 'metrics', 'print the metrics of a node and its tasks as Prometheus text')
     .argument('[node]', here)
     .action((id: string | undefined, options) => shell.run(async (c) => (await health()).nodeMetrics(c, id, options)))
+  leaf(node, 'fsck', 'compare the ledger of a node with what its kernel shows; exit code 0 they agree, 1 they differ')
+    .addOption(jsonOption())
+    .option('--repair', 'adopt or remove what is provably Hearth’s and has no row')
+    .argument('[node]', 'id, start of an id, or host name; without it this host, with or without an agent')
+    .action((id: string | undefined, options) =>
+      shell.run(async (c) => (await import('../commands/node-fsck.ts')).nodeFsck(c, id, options))
+    )
 
   const show = leaf(node, 'show', 'show one node: resources, attributes, what it can do').addOption(jsonOption())
   show.argument('<node>', 'id, start of an id, or host name')

@@ -12,6 +12,7 @@ import { clusterRoutes } from './cluster.ts'
 import { admitLoopback, digest } from './door.ts'
 import { errorAnswer, maxBodyBytes, parseJsonBody } from './errors.ts'
 import { type EventRouteConfig, eventRoutes } from './events.ts'
+import { fsckRoutes } from './fsck.ts'
 import { imageRoutes } from './images.ts'
 import { nodeRelayRoutes, nodeRoutes } from './nodes.ts'
 import { openapiOptions } from './openapi.ts'
@@ -130,6 +131,7 @@ export class HttpServer implements Service {
       taskStreamRoutes(scope, this.#parts)
       imageRoutes(scope, this.#parts.nodes)
       nodeRelayRoutes(scope, this.#parts.nodes)
+      fsckRoutes(scope, this.#parts.nodes)
     })
     await app.ready()
     return app

@@ -1,0 +1,102 @@
+import t from 'tap'
+import { compare, countOrphans, type Finding, type FsckKind, fsckKinds, type Seen } from '../../../agent/fsck/compare.ts'
+import { planRepair, type RepairRules } from '../../../agent/fsck/plan.ts'
+import { judgeOrphans, orphanMetrics } from '../../../agent/fsck/tell.ts'
+import { renderMetrics } from '../../../agent/node-health/metrics-text.ts'
+import type { LedgerTask } from '../../../agent/ports.ts'
+import { completeMessage } from '../../../proto/codec.ts'
+import type { TaskState } from '../../../proto/gen/messages.ts'
+
+const id = 'a'.repeat(32)
+
+function task(state: TaskState | undefined, hasObjects = false): LedgerTask {
+  const object = completeMessage('ObjectRow', { kind: 'conmon', id, containerId: id, phase: 'done' })
+  return {
+    row: completeMessage('TaskRow', { containerId: id }),
+    kill: null,
+    objects: new Map(hasObjects ? [[`conmon:${id}`, object]] : []),
+    latest: state === undefined ? null : completeMessage('TaskStatus', { containerId: id, state }),
+    unacknowledged: [],
+    doubtful: false
+  }
+}
+
+const one = (kind: FsckKind, more: Partial<Seen> = {}): Seen => ({ kind, id: `/${kind}`, containerId: id, isOurs: true, ...more })
+const all = fsckKinds.filter((kind) => kind !== 'mount' && kind !== 'exit_file').map((kind) => one(kind))
+const told = (findings: readonly Finding[]): readonly string[] => findings.map((f) => `${f.verdict} ${f.kind}`)
+const viewOf = (owned?: LedgerTask) => ({ tasks: new Map(owned === undefined ? [] : [[id, owned]]) })
+
+t.test('a running task owns one of everything', async (t) => {
+  t.same(compare(viewOf(task('running', true)), all), [])
+  t.same(
+    told(compare(viewOf(task('running', true)), [])),
+    all.map((s) => `absent ${s.kind}`)
+  )
+})
+
+t.test('a task that is being launched or cleaned up owns whatever is there and misses nothing', async (t) => {
+  for (const owner of [task(undefined), task('staging'), task('finished', true)]) {
+    t.same(compare(viewOf(owner), []), [])
+    t.same(compare(viewOf(owner), [...all, one('exit_file')]), [])
+  }
+})
+
+t.test('an ended task keeps its sandbox and its log, and nothing else', async (t) => {
+  const left = compare(viewOf(task('finished')), [...all, one('exit_file')])
+  t.same(
+    told(left),
+    ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file', 'overlay'].map((k) => `unowned ${k}`)
+  )
+  t.match(left[0], { why: 'its task has ended and was cleaned up', isOurs: true })
+})
+
+t.test('what no row owns is unowned, and a mount is never ours', async (t) => {
+  const seen = [...all, one('exit_file'), one('mount', { isOurs: 'Hearth makes no such mount' })]
+  t.same(new Set(told(compare(viewOf(), seen))), new Set(fsckKinds.map((k) => `unowned ${k}`)))
+  t.same(countOrphans(compare(viewOf(), seen)), Object.fromEntries(fsckKinds.map((k) => [k, 1])))
+  t.match(told(compare(viewOf(task('running', true)), seen)), ['unowned mount'])
+})
+
+t.test('an owned object that cannot be so is told as different', async (t) => {
+  const seen = all.map((s) => (s.kind === 'bundle' ? { ...s, odd: 'its annotations are damaged' } : s))
+  t.match(compare(viewOf(task('running', true)), seen), [
+    { verdict: 'different', kind: 'bundle', why: 'its annotations are damaged' }
+  ])
+})
+
+const dead = { isAlive: false, canAdopt: false }
+const decide = (kind: FsckKind, facts: { isAlive: boolean; canAdopt: boolean }, rules: RepairRules, more: Partial<Seen> = {}) =>
+  planRepair(compare(viewOf(), [one(kind, more)]), () => facts, rules)[0]?.kind
+
+t.test('what runs is adopted where it is proven to be ours, and never removed', async (t) => {
+  for (const kind of fsckKinds)
+    for (const explicit of [true, false])
+      for (const isWhole of [true, false]) {
+        t.equal(decide(kind, { isAlive: true, canAdopt: false }, { explicit, isWhole }), 'leave')
+        const wanted = kind === 'mount' ? 'leave' : 'adopt'
+        t.equal(decide(kind, { isAlive: true, canAdopt: true }, { explicit, isWhole }), wanted)
+        t.equal(decide(kind, dead, { explicit, isWhole }, { isOurs: 'nothing proves it' }), 'leave')
+      }
+})
+
+t.test('what is dead goes: boot-bound objects by themselves, files of a task only when asked for', async (t) => {
+  const removed = (rules: RepairRules): readonly FsckKind[] => fsckKinds.filter((kind) => decide(kind, dead, rules) === 'remove')
+  const bootBound = ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file']
+  t.same(removed({ explicit: false, isWhole: true }), bootBound)
+  t.same(removed({ explicit: false, isWhole: false }), [], 'the ledger may have had their rows')
+  t.same(removed({ explicit: true, isWhole: false }), [...bootBound, 'overlay', 'log_file', 'sandbox_dir'])
+})
+
+t.test('what is absent or different is told and left', async (t) => {
+  const findings = compare(viewOf(task('running', true)), [one('bundle', { odd: 'damaged' })])
+  t.ok(findings.length > 1)
+  t.ok(planRepair(findings, () => dead, { explicit: true, isWhole: true }).every((a) => a.kind === 'leave'))
+})
+
+t.test('a scrape and the health report hear of orphans by kind', async (t) => {
+  const none = countOrphans([])
+  t.match(judgeOrphans(none), { kind: 'orphans', verdict: 'OK' })
+  const some = { ...none, cgroup: 2, exit_file: 1 }
+  t.match(judgeOrphans(some), { verdict: 'WARNING', reason: /2 cgroup, 1 exit file/, remedy: /--repair/ })
+  t.match(renderMetrics(orphanMetrics(some)), /hearth_orphans\{kind="exit_file"\} 1\n/)
+})
