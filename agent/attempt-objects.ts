@@ -23,6 +23,13 @@ export class AttemptObjects {
     return this.#rows().get(`bundle:${this.#containerId}`)?.facts['image']
   }
 
+  /** When its first process began, in clock ticks of this boot; undefined where it was not seen running in this boot. */
+  get startTicks(): number | undefined {
+    const row = this.#rows().get(`conmon:${this.#containerId}`)
+    const ticks = Number(row?.facts['startTicks'])
+    return row?.bootId === this.#bootId && Number.isSafeInteger(ticks) && ticks > 0 ? ticks : undefined
+  }
+
   async intend(imageDigest: string): Promise<void> {
     await Promise.all(ownObjects.map((kind) => this.#write(kind, 'intent', kind === 'bundle' ? { image: imageDigest } : {})))
   }

@@ -1,10 +1,13 @@
 import type { Clock } from '../base/clock.ts'
-import type { TaskRow, TaskStatus } from '../proto/gen/messages.ts'
+import type { AttemptEnd, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
 import { canMove, move, type TaskState } from '../proto/task-state.ts'
+import { assignmentOf } from './assignment.ts'
 
 interface Parts {
   readonly outbox: { report(status: Partial<TaskStatus>): Promise<TaskStatus> }
   readonly clock: Clock
+  /** How the attempts before this one ended. */
+  readonly earlier: () => readonly AttemptEnd[]
 }
 
 /** What one attempt tells the master: the only mover of its task state on the host. */
@@ -14,12 +17,14 @@ export class AttemptReport {
   readonly #agentId: string
   #state: TaskState = 'staging'
   #latest: TaskStatus | null
+  #startedAtMs: number
 
   constructor(row: TaskRow, latest: TaskStatus | null, parts: Parts, agentId: string) {
     this.#row = row
     this.#parts = parts
     this.#agentId = agentId
     this.#latest = latest
+    this.#startedAtMs = latest?.startedAtMs ?? 0
     if (latest !== null && latest.state !== 'unspecified_state') this.#state = latest.state
   }
 
@@ -36,13 +41,18 @@ export class AttemptReport {
     if (this.#state !== state && !canMove(this.#state, state)) return
     if (this.#state !== state) this.#state = move(this.#state, state)
     const { group, attempt, containerId } = this.#row
+    const atMs = Math.round(this.#parts.clock.wallMs())
+    if (state === 'running' && this.#startedAtMs === 0) this.#startedAtMs = atMs
     this.#latest = await this.#parts.outbox.report({
       frameworkId: group?.frameworkId ?? '',
       taskId: group?.tasks[0]?.taskId ?? '',
       attempt,
       containerId,
       agentId: this.#agentId,
-      atMs: Math.round(this.#parts.clock.wallMs()),
+      assignedContainerId: assignmentOf(this.#row).containerId,
+      earlierAttempts: this.#parts.earlier(),
+      startedAtMs: this.#startedAtMs,
+      atMs,
       ...more,
       state
     })

@@ -16,9 +16,17 @@ export interface Ending {
 }
 
 /** The cause that was decided before the program ended: somebody asked, or a limit was passed. */
-export type Decided = { readonly kind: 'kill' } | { readonly kind: 'limit'; readonly limitation: Limitation } | undefined
+export type Decided =
+  | { readonly kind: 'kill' }
+  /** All workloads of the node are stopped; a task that is restarted comes back with the next agent. */
+  | { readonly kind: 'node-stop' }
+  | { readonly kind: 'limit'; readonly limitation: Limitation }
+  | { readonly kind: 'probe'; readonly message: string }
+  | { readonly kind: 'lease'; readonly message: string }
+  | undefined
 
 export function endingOf(exit: ContainerExit, decided: Decided): Ending {
+  if (decided?.kind === 'lease' || decided?.kind === 'probe' || decided?.kind === 'node-stop') return endingOfOurs(exit, decided)
   if (exit.kind === 'lost') {
     if (decided?.kind === 'kill') return { state: 'killed', reason: 'kill_requested', message: `killed as asked; ${exit.why}` }
     return { state: 'failed', reason: 'exit_unknown', message: exit.why }
@@ -42,6 +50,21 @@ export function endingOf(exit: ContainerExit, decided: Decided): Ending {
   return { state: 'failed', reason: 'exited', message: `ended with exit code ${exit.code}`, ...facts }
 }
 
+function endingOfOurs(exit: ContainerExit, decided: Exclude<Decided, undefined | { kind: 'kill' | 'limit' }>): Ending {
+  const facts =
+    exit.kind === 'lost'
+      ? {}
+      : { exitCode: exit.code, ...(exit.signal === undefined ? {} : { signal: exit.signal }), outOfMemory: exit.outOfMemory }
+  switch (decided.kind) {
+    case 'lease':
+      return { state: 'failed', reason: 'lease_expired', message: decided.message, ...facts }
+    case 'probe':
+      return { state: 'failed', reason: 'probe_failed', message: decided.message, ...facts }
+    case 'node-stop':
+      return { state: 'killed', reason: 'node_stopped', message: 'ended with all workloads of its node', ...facts }
+  }
+}
+
 const reasons: ReadonlySet<string> = new Set<Reason>([
   'task_invalid',
   'image_unknown',
@@ -52,7 +75,8 @@ const reasons: ReadonlySet<string> = new Set<Reason>([
   'unsupported_request',
   'stage_timeout',
   'disk_full',
-  'memory_too_small'
+  'memory_too_small',
+  'lease_refused'
 ])
 
 /** What a task ends with that never ran. Broken invariants are not endings: they are rethrown by the caller. */

@@ -19,6 +19,7 @@ import { fsckWithoutAgent } from './fsck/offline.ts'
 import { orphanMetrics, orphanPlan } from './fsck/tell.ts'
 import { Garbage } from './garbage.ts'
 import { placeBootDirectory, removeBootDirectory } from './host/boot-directory.ts'
+import { systemBootClock } from './host/boot-time.ts'
 import { systemRoots } from './host/cgroups.ts'
 import { systemExec } from './host/exec.ts'
 import { type HostFacts, readHostFacts } from './host/facts.ts'
@@ -44,6 +45,7 @@ import type { Ledger, LocalRequest, LocalRouter } from './ports.ts'
 import { adopt, reattach } from './reattach.ts'
 import { Registration } from './registration.ts'
 import { StatusOutbox } from './status-outbox.ts'
+import type { TaskRunnerConfig } from './task-runner.ts'
 import { Tasks } from './tasks.ts'
 import { clearSelfTests, proveSelf } from './upgrade/self-test.ts'
 import { Trial } from './upgrade/trial.ts'
@@ -200,17 +202,10 @@ async function compose(parts: Parts): Promise<Agent> {
   const isolators = scope === undefined ? walls : [scope.isolator(), ...walls]
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const rotation = new LogRotation({ clock, log })
-  const runnerParts = { ledger, outbox, images, runtime, isolators, clock, log, rotation, resolveUser }
-  const runnerConfig = {
-    runDir: bootDir,
-    sandboxesDir: join(agentDir, 'sandboxes'),
-    hostname: facts.hostname,
-    allowedMounts: config.allowedMounts,
-    allowUnconfined: config.allowUnconfined,
-    agentId: ledger.view.head.agentId,
-    bootId: facts.bootId
-  }
-  const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, settled }
+  const times = { clock, bootClock: systemBootClock }
+  const runnerParts = { ledger, outbox, images, runtime, isolators, ...times, log, rotation, resolveUser }
+  const runnerConfig = runnerConfigOf(config, bootDir, facts, ledger.view.head.agentId)
+  const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, attemptsKept: 3, settled }
   const refusal = (): string | undefined => node.health.refusal('launch')
   const tasks = new Tasks({ ...runnerParts, refusal }, { ...runnerConfig, ...limits }, onBroken)
   const fsck = composeFsck({ ...parts, runtime, tasks, sandboxesDir: runnerConfig.sandboxesDir })
@@ -285,6 +280,16 @@ const describeAgent = (ledger: Ledger, facts: HostFacts): Record<string, unknown
   capabilities: facts.capabilities,
   quarantined: ledger.quarantined,
   diskFull: ledger.low
+})
+
+const runnerConfigOf = (config: AgentConfig, runDir: string, facts: HostFacts, agentId: string): TaskRunnerConfig => ({
+  runDir,
+  sandboxesDir: join(config.stateDir, 'agent/sandboxes'),
+  hostname: facts.hostname,
+  allowedMounts: config.allowedMounts,
+  allowUnconfined: config.allowUnconfined,
+  agentId,
+  bootId: facts.bootId
 })
 
 /** Every path below /v1/images that comes here is one the image routes know or refuse. */

@@ -10,6 +10,8 @@ export interface Ledger {
   readonly quarantined: readonly QuarantineRow[]
   /** The disk is full and the reserve given up: what ends a task is still recorded, a new task row is refused (`exhausted`). */
   readonly low: boolean
+  /** Whether new tasks are taken: where the disk was full it is tried again. */
+  hasRoom(): Promise<boolean>
   /**
    * Resolves when the record is in the kernel (`kernel`: enough for boot-bound objects) or on the disk (`disk`: desired state,
    * statuses, kills); the view shows it from then on. Order of calls is order in the file.

@@ -93,6 +93,7 @@ export class StatusOutbox implements Service {
       flight.landed.abort()
     }
     this.#advance(containerId)
+    this.#advanceAfter(containerId)
   }
 
   /** Disconnects and waits for the repeats to end. */
@@ -125,11 +126,30 @@ export class StatusOutbox implements Service {
     const head = this.#parts.ledger.view.tasks.get(containerId)?.unacknowledged[0]
     if (this.#send === undefined || head === undefined || this.#flights.has(containerId) || this.#unsynced.has(head.number))
       return
+    if (this.#isBehind(containerId)) return
     const flight = { number: head.number, landed: new AbortController() }
     this.#flights.set(containerId, flight)
     const loop = this.#repeat(head, flight.landed.signal, this.#send)
     this.#loops.add(loop)
     loop.finally(() => this.#loops.delete(loop)).catch(() => undefined) // the loop itself never rejects
+  }
+
+  /** Statuses of the attempts before go first: the attempts of one task share one queue. */
+  #isBehind(containerId: string): boolean {
+    const { tasks } = this.#parts.ledger.view
+    for (let at = tasks.get(containerId)?.row.previousContainerId ?? ''; at !== ''; ) {
+      const before = tasks.get(at)
+      if (before === undefined) return false
+      if (before.unacknowledged.length > 0) return true
+      at = before.row.previousContainerId
+    }
+    return false
+  }
+
+  #advanceAfter(containerId: string): void {
+    const { tasks } = this.#parts.ledger.view
+    const next = (of: string): string | undefined => [...tasks].find(([, task]) => task.row.previousContainerId === of)?.[0]
+    for (let at = next(containerId); at !== undefined; at = next(at)) this.#advance(at)
   }
 
   async #repeat(status: TaskStatus, landed: AbortSignal, send: (status: TaskStatus) => void): Promise<void> {

@@ -6,24 +6,26 @@ import type { Log } from '../base/log.ts'
 import type { IsolatorRequest, Limitation } from '../isolators/isolator.ts'
 import type { ContainerExit, RunningContainer } from '../isolators/runtime/runtime.ts'
 import { type ContainerState, moveContainer } from '../proto/container-state.ts'
-import type { KillPolicy, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
-
+import type { AttemptEnd, KillPolicy, TaskDefinition, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
 import { isTerminal } from '../proto/task-state.ts'
+import { type PreviousAttempt, untilBegin } from './attempt-begin.ts'
 import { type LaunchParts, launchAttempt, openAttempt } from './attempt-launch.ts'
 import { AttemptObjects } from './attempt-objects.ts'
 import { clearAttempt } from './attempt-removal.ts'
 import { AttemptReport } from './attempt-report.ts'
 import { AttemptStop, graceOf } from './attempt-stop.ts'
-
 import { type Decided, type Ending, endingOf, endingOfFault, launchFailure, statusFacts } from './ending.ts'
+import type { BootClock } from './host/boot-time.ts'
 import { type LogRotation, logBudgetDefaults } from './logs/rotation.ts'
 import type { Ledger } from './ports.ts'
+import { isFollowed, type NextAttempt, nextAttempt, restarts } from './restart.ts'
 import { bareRequest, bundleOf, logOf, type RequestConfig, sandboxOf } from './task-request.ts'
 
 export interface TaskRunnerParts extends LaunchParts {
   readonly ledger: Ledger
   readonly outbox: { report(status: Partial<TaskStatus>): Promise<TaskStatus> }
   readonly clock: Clock
+  readonly bootClock: BootClock
   readonly log: Log
   readonly rotation: Pick<LogRotation, 'watch' | 'unwatch'>
 }
@@ -33,10 +35,32 @@ export interface TaskRunnerConfig extends RequestConfig {
   readonly bootId: string
 }
 
+/** The other attempts of the same assignment, as one of them needs to know them. */
+export interface Neighbours {
+  earlier(): readonly AttemptEnd[]
+  previous(): PreviousAttempt | undefined
+  isSucceeded(): boolean
+  /** Makes the attempt that follows, in the same turn; where there is one already it does nothing. */
+  succeed(next: NextAttempt): void
+}
+
+/** When a launch may go on. */
+export interface LaunchTurn {
+  take(): Promise<() => void>
+  /** Aborts when launches that wait for their time are left to the next agent. */
+  readonly left: AbortSignal
+}
+
+const alone: Neighbours = { earlier: () => [], previous: () => undefined, isSucceeded: () => false, succeed: () => undefined }
+const atOnce: LaunchTurn = { take: async () => () => undefined, left: new AbortController().signal }
+/** USER_HZ, in which /proc tells times: 100 on every architecture that Node runs on. */
+const msPerTick = 10
+
 /**
  * One attempt of one task from its row in the ledger to its removal: the only place that moves the two state machines.
  *
  *   launch ─ prepare ─ runtime.launch ─ follow ─ end ─ remove          recover: follow | endUnseen
+ *                                                 └─ the next attempt, where the restart policy says so
  */
 export class TaskRunner {
   readonly row: TaskRow
@@ -46,31 +70,55 @@ export class TaskRunner {
   readonly #report: AttemptReport
   readonly #objects: AttemptObjects
   readonly #stop: AttemptStop
+  readonly #neighbours: Neighbours
   #container: ContainerState = 'preparing'
+  #waits = false
+  #clean = true
   #decided: Decided
+  /** Somebody asked for the end of the task: whatever ends this attempt, none follows. */
+  #killAsked = false
   readonly #launchStop = new AbortController()
   readonly #launched = new AbortController()
   readonly #ended = new AbortController()
   readonly #removed = new AbortController()
 
-  constructor(row: TaskRow, latest: TaskStatus | null, parts: TaskRunnerParts, config: TaskRunnerConfig) {
+  constructor(
+    row: TaskRow,
+    latest: TaskStatus | null,
+    parts: TaskRunnerParts,
+    config: TaskRunnerConfig,
+    neighbours: Neighbours = alone
+  ) {
     this.row = row
     this.#parts = parts
     this.#config = config
     this.#log = parts.log.child({ taskId: this.taskId, frameworkId: this.frameworkId, containerId: row.containerId })
-    this.#report = new AttemptReport(row, latest, parts, config.agentId)
+    this.#neighbours = neighbours
+    const { outbox, clock } = parts
+    this.#report = new AttemptReport(row, latest, { outbox, clock, earlier: () => neighbours.earlier() }, config.agentId)
     this.#objects = new AttemptObjects(row.containerId, parts.ledger, config.bootId)
-    this.#stop = new AttemptStop(row.containerId, { runtime: parts.runtime, clock: parts.clock, log: this.#log })
+    this.#stop = new AttemptStop(row.containerId, { runtime: parts.runtime, clock, log: this.#log })
   }
 
   get taskId(): string {
-    return this.row.group?.tasks[0]?.taskId ?? ''
+    return this.#task?.taskId ?? ''
   }
   get frameworkId(): string {
     return this.row.group?.frameworkId ?? ''
   }
   get containerId(): string {
     return this.row.containerId
+  }
+  get attempt(): number {
+    return this.row.attempt
+  }
+  /** Of a removed one: nothing is left of its container. */
+  get clean(): boolean {
+    return this.#clean
+  }
+  /** Its back-off runs, or something else it has to wait for before its launch. */
+  get waits(): boolean {
+    return this.#waits
   }
   /** Of a container that is not yet removed; it keeps the image's layers from being collected. */
   get imageDigest(): string | undefined {
@@ -80,10 +128,10 @@ export class TaskRunner {
     return this.#container
   }
   get terminal(): boolean {
-    return this.row.group?.tasks[0]?.process?.terminal ?? false
+    return this.#task?.process?.terminal ?? false
   }
   get openStdin(): boolean {
-    return this.row.group?.tasks[0]?.process?.openStdin ?? false
+    return this.#task?.process?.openStdin ?? false
   }
   get logPath(): string {
     return logOf(this.#config, this.containerId)
@@ -109,19 +157,25 @@ export class TaskRunner {
   readonly latest = (): TaskStatus | null => this.#report.latest
 
   /** Runs the task from the start to its removal. Rejects only with a broken invariant or when the ledger is dead. */
-  async launch(): Promise<void> {
+  async launch(turn: LaunchTurn = atOnce): Promise<void> {
     let stage = 'preparing the container'
     const onPrepared = (): void => {
       stage = 'starting the container'
       this.#container = moveContainer(this.#container, 'creating')
     }
+    let release: (() => void) | undefined
     try {
+      if (!(await this.#begin(turn.left))) return
+      release = await turn.take()
+      this.#launched.signal.addEventListener('abort', release, { once: true })
       const of = { row: this.row, objects: this.#objects, log: this.#log, onPrepared }
       const request = await openAttempt(this.#parts, this.#config, of, this.#launchStop.signal)
       await this.follow(await launchAttempt(this.#parts, this.#config, { ...of, request }, this.#launchStop.signal))
     } catch (e) {
       if (this.#ended.signal.aborted) throw e
       await this.#neverRan(launchFailure(e, stage))
+    } finally {
+      release?.()
     }
   }
 
@@ -135,7 +189,8 @@ export class TaskRunner {
     const noted = this.#objects.monitorRuns(facts)
     if (this.#report.state !== 'running' && this.#report.state !== 'killing') await this.#report.tell('running', {})
     await noted
-    if (this.#decided?.kind === 'kill') this.#stopBy(this.#parts.ledger.view.tasks.get(this.containerId)?.kill?.policy ?? null)
+    if (this.#killAsked || this.#decided?.kind === 'node-stop')
+      this.#stopBy(this.#parts.ledger.view.tasks.get(this.containerId)?.kill?.policy ?? null)
     await this.#end(endingOf(await this.#untilExit(), this.#decided))
   }
 
@@ -144,7 +199,9 @@ export class TaskRunner {
     this.#container = moveContainer(moveContainer(this.#container, 'creating'), 'exited')
     this.#launched.abort()
     this.#ended.abort()
-    if (unclean) return this.remove()
+    const latest = this.#report.latest
+    if (latest?.willRestart) this.#succeed({ ...latest, state: this.#report.state })
+    if (unclean) return this.#remove()
     this.#container = moveContainer(moveContainer(this.#container, 'removing'), 'removed')
     this.#removed.abort()
   }
@@ -159,26 +216,32 @@ export class TaskRunner {
 
   /** A kill that was recorded before the agent's restart. */
   decideKill(): void {
+    this.#killAsked = true
     this.#decided = { kind: 'kill' }
   }
 
   /**
    * Resolves once the wish is recorded: in the kernel, for what it ends dies with the boot, and the master repeats it until the
-   * end is told. A second kill can only shorten the grace.
+   * end is told. A second kill can only shorten the grace. `node-stop` is no end of a task that is restarted: it is not recorded.
    */
-  async kill(policy: KillPolicy | null): Promise<void> {
+  async kill(policy: KillPolicy | null, why: 'asked' | 'node-stop' = 'asked'): Promise<void> {
     if (isTerminal(this.#report.state)) return
-    await this.#parts.ledger.append({ kill: { containerId: this.containerId, policy } }, 'kernel')
-    this.#decided ??= { kind: 'kill' }
-    this.#log.info({ graceMs: graceOf(policy) }, 'task.kill_requested')
+    const comesBack = why === 'node-stop' && restarts(this.#task?.restart ?? null)
+    // In this turn, before the attempt can end and another follow it.
+    this.#decided ??= { kind: comesBack ? 'node-stop' : 'kill' }
+    if (!comesBack) {
+      this.#killAsked = true
+      await this.#parts.ledger.append({ kill: { containerId: this.containerId, policy } }, 'kernel')
+    }
+    this.#log.info({ graceMs: graceOf(policy), why }, 'task.kill_requested')
     if (this.#container === 'preparing' || this.#container === 'creating') this.#launchStop.abort(new KilledDuringLaunch())
     else this.#stopBy(policy)
   }
 
   /** Removes what outlives the container. Only for a removed one. */
-  async forget(): Promise<void> {
+  async forget(what: 'sandbox' | 'everything' = 'everything'): Promise<void> {
     await rm(this.sandboxDir, { recursive: true, force: true })
-    await this.#parts.ledger.append({ forget: { containerId: this.containerId } }, 'disk')
+    if (what === 'everything') await this.#parts.ledger.append({ forget: { containerId: this.containerId } }, 'disk')
   }
 
   /** Waits for the exit while the log is rotated and the limits are watched. */
@@ -202,7 +265,7 @@ export class TaskRunner {
   }
 
   #watchLog(): void {
-    const budget = this.row.group?.tasks[0]?.logBudget ?? logBudgetDefaults
+    const budget = this.#task?.logBudget ?? logBudgetDefaults
     this.#parts.rotation.watch({ path: this.logPath, controlPath: join(this.bundleDir, 'ctl'), ...budget })
   }
 
@@ -224,7 +287,7 @@ export class TaskRunner {
     if (this.#container === 'running') {
       this.#container = moveContainer(this.#container, 'stopping')
       // Without a grace the end is all there is to tell.
-      if (graceOf(policy) > 0)
+      if (graceOf(policy) > 0 && this.#decided?.kind === 'kill')
         void this.#report.tell('killing', {}).catch((error: unknown) => this.#log.error({ error }, 'status.report_failed'))
     }
     this.#stop.begin(policy)
@@ -234,38 +297,74 @@ export class TaskRunner {
   async #end(ending: Ending): Promise<void> {
     if (this.#container === 'running' || this.#container === 'stopping')
       this.#container = moveContainer(this.#container, 'exited')
-    const told = this.#report.tell(ending.state, statusFacts(ending)).then(() => {
+    const willRestart = this.#isFollowed(ending)
+    if (willRestart) this.#succeed(ending)
+    const told = this.#report.tell(ending.state, { ...statusFacts(ending), willRestart }).then(() => {
       this.#launched.abort()
       this.#ended.abort()
-      this.#log.info({ state: ending.state, reason: ending.reason, exitCode: ending.exitCode ?? -1 }, 'task.ended')
+      const { state, reason, exitCode } = ending
+      this.#log.info({ attempt: this.attempt, state, reason, exitCode: exitCode ?? -1, willRestart }, 'task.ended')
     })
-    await Promise.all([told, this.remove(told)])
+    await Promise.all([told, this.#remove(told)])
   }
 
   async #neverRan(failure: unknown): Promise<void> {
     const killed = failure instanceof KilledDuringLaunch
     if (!killed && !isFault(failure)) throw failure
+    const reason = this.#decided?.kind === 'node-stop' ? 'node_stopped' : 'killed_during_launch'
     const ending: Ending = killed
-      ? { state: 'killed', reason: 'killed_during_launch', message: 'killed as asked before it ran' }
+      ? { state: 'killed', reason, message: 'killed as asked before it ran' }
       : endingOfFault(failure as Fault)
     await this.#end(ending)
   }
 
-  async remove(told: Promise<void> = Promise.resolve()): Promise<void> {
+  /** False where the launch is left to the next agent. */
+  async #begin(left: AbortSignal): Promise<boolean> {
+    const of = { row: this.row, previous: this.#neighbours.previous(), bootId: this.#config.bootId }
+    this.#waits = this.row.previousContainerId !== ''
+    try {
+      await untilBegin(this.#parts, of, AbortSignal.any([this.#launchStop.signal, left]))
+      return true
+    } catch (e) {
+      if (!left.aborted || this.#launchStop.signal.aborted) throw e
+      return false
+    } finally {
+      this.#waits = false
+    }
+  }
+
+  /** What was decided before the agent's restart stands. */
+  #isFollowed(ending: Ending): boolean {
+    const policy = this.#task?.restart ?? null
+    if (restarts(policy) && this.#neighbours.isSucceeded()) return true
+    return !this.#killAsked && isFollowed(policy, this.row, ending)
+  }
+
+  #succeed({ reason }: Pick<Ending, 'state' | 'reason'>): void {
+    const ticks = this.#objects.startTicks
+    const ranMs = ticks === undefined ? 0 : Math.max(0, this.#parts.bootClock.nowMs() - ticks * msPerTick)
+    this.#neighbours.succeed(nextAttempt(this.#task?.restart ?? null, this.row, reason, ranMs))
+  }
+
+  async #remove(told: Promise<void> = Promise.resolve()): Promise<void> {
     this.#container = moveContainer(this.#container, 'removing')
-    await this.clear(told)
+    this.#clean = await this.clear(told)
     this.#container = moveContainer(this.#container, 'removed')
     this.#removed.abort()
   }
 
   /** Takes down what is left of the container; repeatable. What the ledger must know first is awaited before the last step. */
-  async clear(told: Promise<void> = Promise.resolve()): Promise<void> {
+  async clear(told: Promise<void> = Promise.resolve()): Promise<boolean> {
     const { runtime, isolators } = this.#parts
-    await clearAttempt({ runtime, isolators, objects: this.#objects, log: this.#log }, this.#bare(), told)
+    return await clearAttempt({ runtime, isolators, objects: this.#objects, log: this.#log }, this.#bare(), told)
+  }
+
+  get #task(): TaskDefinition | undefined {
+    return this.row.group?.tasks[0]
   }
 
   #bare(): IsolatorRequest {
-    return bareRequest(this.#config, this.containerId, this.row.group?.tasks[0])
+    return bareRequest(this.#config, this.containerId, this.#task)
   }
 }
 

@@ -3,8 +3,13 @@ import { isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { Init } from '../proto/codec.ts'
 import type { Forget, Kill, KillPolicy, Launch, LaunchAnswer, TaskReport, TaskRow } from '../proto/gen/messages.ts'
-import { containerId } from '../proto/ids.ts'
+import { containerId, newContainerId } from '../proto/ids.ts'
+import { aborted } from './aborted.ts'
+import { assignmentOf } from './assignment.ts'
+import { AttemptLine, isSucceeded } from './attempt-line.ts'
+import { LaunchTurns } from './launch-turns.ts'
 import type { LocalTasks } from './local-api/task-routes.ts'
+import type { NextAttempt } from './restart.ts'
 import { onlyTask } from './task-request.ts'
 import { TaskRunner, type TaskRunnerConfig, type TaskRunnerParts } from './task-runner.ts'
 
@@ -15,12 +20,28 @@ export interface TasksConfig extends TaskRunnerConfig {
   readonly maxTasks: number
   /** Until it aborts this version is on trial and takes nothing new; what comes meanwhile is launched then. */
   readonly settled: AbortSignal
+  /** Ended attempts of a task that still runs whose log and sandbox are kept. */
+  readonly attemptsKept: number
 }
 
 export interface TasksParts extends TaskRunnerParts {
   /** Why this node takes no new task now; undefined where it does. */
   readonly refusal?: () => string | undefined
 }
+
+/** Of a row that no attempt of ours came before. */
+const assignedByMaster = {
+  assignedAttempt: 0,
+  assignedContainerId: '',
+  previousContainerId: '',
+  restarts: 0,
+  quickEnds: 0,
+  backoffMs: 0,
+  beginAtBootMs: 0
+} as const
+
+/** Ends of attempts that wait for the master, of one task, beyond which the oldest are given up: later ones tell them too. */
+const untoldAttempts = 32
 
 /** All tasks of this agent, by container id. Ended ones stay until the master says forget. */
 export class Tasks implements LocalTasks {
@@ -30,9 +51,9 @@ export class Tasks implements LocalTasks {
   readonly #runners = new Map<string, TaskRunner>()
   readonly #lives = new Set<Promise<void>>()
   readonly #onBroken: (error: unknown) => void
-  readonly #waiting: (() => void)[] = []
-  #launching = 0
-  #stopping = false
+  readonly #lines = new Map<string, AttemptLine>()
+  readonly #turns: LaunchTurns
+  readonly #leaving = new AbortController()
 
   /** `onBroken` hears of a life that ended with a broken invariant or a dead ledger: the agent must then stop. */
   constructor(parts: TasksParts, config: TasksConfig, onBroken: (error: unknown) => void) {
@@ -40,17 +61,20 @@ export class Tasks implements LocalTasks {
     this.#config = config
     this.#log = parts.log
     this.#onBroken = onBroken
+    this.#turns = new LaunchTurns(config.launchesAtOnce)
   }
 
   list(): readonly TaskRunner[] {
     return [...this.#runners.values()]
   }
 
-  /** The newest attempt of the task. */
-  find(frameworkId: string, taskId: string): TaskRunner | undefined {
-    return this.list()
+  /** That attempt of the task; without one the newest that has begun. */
+  find(frameworkId: string, taskId: string, attempt?: number): TaskRunner | undefined {
+    const all = this.list()
       .filter((r) => r.frameworkId === frameworkId && r.taskId === taskId)
-      .sort((a, b) => b.row.attempt - a.row.attempt)[0]
+      .sort((a, b) => b.attempt - a.attempt)
+    if (attempt !== undefined) return all.find((r) => r.attempt === attempt)
+    return all.find((r) => !r.waits) ?? all[0]
   }
 
   get running(): number {
@@ -63,14 +87,15 @@ export class Tasks implements LocalTasks {
    */
   async launch(launch: Launch): Promise<Init<LaunchAnswer> | undefined> {
     await aborted(this.#config.settled)
-    if (this.#stopping) return undefined
-    const row: Init<TaskRow> = {
+    if (this.#leaving.signal.aborted) return undefined
+    const row: TaskRow = {
       group: launch.group,
       attempt: launch.attempt,
       containerId: launch.containerId,
       specDigest: launch.specDigest,
       atMs: Math.round(this.#parts.clock.wallMs()),
-      bootId: this.#config.bootId
+      bootId: this.#config.bootId,
+      ...assignedByMaster
     }
     const answer = {
       frameworkId: launch.group?.frameworkId ?? '',
@@ -81,7 +106,7 @@ export class Tasks implements LocalTasks {
     if (known !== undefined) return { ...answer, accepted: true }
     try {
       containerId(launch.containerId)
-      onlyTask(row as TaskRow)
+      onlyTask(row)
       if (this.running >= this.#config.maxTasks) {
         return {
           ...answer,
@@ -92,9 +117,9 @@ export class Tasks implements LocalTasks {
       }
       const unfit = this.#parts.refusal?.()
       if (unfit !== undefined) return { ...answer, accepted: false, reason: 'node_unhealthy', message: unfit }
-      const runner = this.#adopt(row as TaskRow)
+      const runner = this.#adopt(row)
       await this.#parts.ledger.append({ task: row }, 'disk').catch((cause: unknown) => {
-        this.#runners.delete(launch.containerId)
+        this.#drop(runner)
         throw cause
       })
       this.#live(this.#launchInTurn(runner))
@@ -106,45 +131,53 @@ export class Tasks implements LocalTasks {
   }
 
   async kill(kill: Kill): Promise<void> {
+    const { frameworkId, taskId, attempt } = kill
     const targets = this.list().filter(
-      (r) =>
-        r.frameworkId === kill.frameworkId && r.taskId === kill.taskId && (kill.attempt === 0 || kill.attempt === r.row.attempt)
+      (r) => r.frameworkId === frameworkId && r.taskId === taskId && (attempt === 0 || attempt === assignmentOf(r.row).attempt)
     )
     for (const runner of targets) await runner.kill(knownSignal(kill.policy))
   }
 
-  /** Drops ended attempts of the task with all they left, once they are removed; one that still runs is left alone. */
+  /** Drops every attempt of the task with all they left, once they are removed; a task that has not ended is left alone. */
   async forget(forget: Forget): Promise<void> {
-    for (const runner of this.list()) {
-      if (runner.frameworkId !== forget.frameworkId || runner.taskId !== forget.taskId || !runner.ended.aborted) continue
-      await aborted(runner.removed)
-      if (!this.#runners.delete(runner.containerId)) continue
-      await runner.forget()
+    for (const line of [...this.#lines.values()]) {
+      const { newest } = line
+      if (newest?.frameworkId !== forget.frameworkId || newest.taskId !== forget.taskId || !newest.ended.aborted) continue
+      if (newest.latest()?.willRestart) continue
+      for (const runner of [...line.attempts]) await this.#forget(runner)
     }
   }
 
   async stopAll(signal: AbortSignal): Promise<void> {
-    this.#stopping = true
-    const live = this.list().filter((r) => !r.removed.aborted)
-    await Promise.all(live.map((r) => r.kill({ signal: '', graceMs: 3_000 })))
+    this.#leaving.abort()
+    const live = this.list().filter((r) => !r.removed.aborted && !r.waits)
+    await Promise.all(live.map((r) => r.kill({ signal: '', graceMs: 3_000 }, 'node-stop')))
     await Promise.race([Promise.all(live.map((r) => aborted(r.removed))), aborted(signal)])
     signal.throwIfAborted()
   }
 
-  /** What this agent knows, for the master at registration. */
+  /** What this agent knows, for the master at registration: one report of each assignment. */
   reports(): readonly Init<TaskReport>[] {
-    return this.list().map((r) => ({
-      frameworkId: r.frameworkId,
-      taskId: r.taskId,
-      attempt: r.row.attempt,
-      containerId: r.containerId,
-      role: r.row.group?.role ?? '*',
-      name: r.row.group?.tasks[0]?.name ?? '',
-      state: r.latest()?.state ?? 'staging',
-      resources: r.row.group?.tasks[0]?.resources ?? [],
-      specDigest: r.row.specDigest,
-      latest: r.latest()
-    }))
+    return [...this.#lines.values()].flatMap((line) => {
+      const { newest, assigned } = line
+      if (newest === undefined) return []
+      const told = [...line.attempts].reverse().find((r) => r.latest() !== null)
+      const latest = told?.latest() ?? null
+      const task = newest.row.group?.tasks[0]
+      return [
+        {
+          frameworkId: newest.frameworkId,
+          taskId: newest.taskId,
+          ...assigned,
+          role: newest.row.group?.role ?? '*',
+          name: task?.name ?? '',
+          state: latest?.willRestart ? 'starting' : (latest?.state ?? 'staging'),
+          resources: task?.resources ?? [],
+          specDigest: newest.row.specDigest,
+          latest
+        }
+      ]
+    })
   }
 
   /** Puts a task of the ledger under a runner without running it; recovery decides what happens next. */
@@ -163,24 +196,73 @@ export class Tasks implements LocalTasks {
   }
 
   #adopt(row: TaskRow): TaskRunner {
-    const latest = this.#parts.ledger.view.tasks.get(row.containerId)?.latest ?? null
-    const runner = new TaskRunner(row, latest, this.#parts, this.#config)
+    const { ledger } = this.#parts
+    const { containerId: assigned } = assignmentOf(row)
+    const line = this.#lines.get(assigned) ?? new AttemptLine(row)
+    this.#lines.set(assigned, line)
+    const latest = ledger.view.tasks.get(row.containerId)?.latest ?? null
+    const runner: TaskRunner = new TaskRunner(row, latest, this.#parts, this.#config, {
+      earlier: () => line.endsBefore(runner),
+      previous: () => line.before(runner),
+      isSucceeded: () => line.after(runner) !== undefined || isSucceeded(ledger.view, row.containerId),
+      succeed: (next) => this.#succeed(line, runner, next)
+    })
     this.#runners.set(row.containerId, runner)
+    line.add(runner)
     return runner
   }
 
-  async #launchInTurn(runner: TaskRunner): Promise<void> {
-    if (this.#launching >= this.#config.launchesAtOnce) await new Promise<void>((go) => this.#waiting.push(go))
-    this.#launching += 1
-    let released = false
-    const release = (): void => {
-      if (released) return
-      released = true
-      this.#launching -= 1
-      this.#waiting.shift()?.()
+  /** The next attempt has its runner in this turn, so that a kill finds it; its row may follow the end of the one before. */
+  #succeed(line: AttemptLine, runner: TaskRunner, next: NextAttempt): void {
+    const { ledger, clock, bootClock } = this.#parts
+    if (line.after(runner) !== undefined || isSucceeded(ledger.view, runner.containerId)) return
+    const row: TaskRow = {
+      ...runner.row,
+      ...next,
+      containerId: newContainerId(),
+      previousContainerId: runner.containerId,
+      assignedAttempt: line.assigned.attempt,
+      assignedContainerId: line.assigned.containerId,
+      atMs: Math.round(clock.wallMs()),
+      bootId: this.#config.bootId,
+      beginAtBootMs: bootClock.nowMs() + next.backoffMs
     }
-    runner.launched.addEventListener('abort', release, { once: true })
-    await runner.launch().finally(release)
+    const successor = this.#adopt(row)
+    const recorded = ledger.append({ restart: { ...row, group: null } }, 'disk')
+    this.#live(
+      recorded.then(async () => {
+        await this.#prune(line)
+        await Promise.race([aborted(this.#config.settled), aborted(this.#leaving.signal)])
+        if (!this.#leaving.signal.aborted) await this.#launchInTurn(successor)
+      })
+    )
+  }
+
+  /** Of attempts long gone only the end is kept, and that only until the master has heard of it. */
+  async #prune(line: AttemptLine): Promise<void> {
+    const old = line.attempts.slice(0, -1 - this.#config.attemptsKept).filter((r) => r.removed.aborted)
+    for (const [i, runner] of old.entries()) {
+      const untold = this.#parts.ledger.view.tasks.get(runner.containerId)?.unacknowledged.length ?? 0
+      if (untold === 0 || i < old.length - untoldAttempts) await this.#forget(runner)
+      else await runner.forget('sandbox')
+    }
+  }
+
+  async #forget(runner: TaskRunner): Promise<void> {
+    await aborted(runner.removed)
+    if (this.#drop(runner)) await runner.forget()
+  }
+
+  #drop(runner: TaskRunner): boolean {
+    const { containerId: assigned } = assignmentOf(runner.row)
+    const line = this.#lines.get(assigned)
+    line?.drop(runner)
+    if (line?.attempts.length === 0) this.#lines.delete(assigned)
+    return this.#runners.delete(runner.containerId)
+  }
+
+  #launchInTurn(runner: TaskRunner): Promise<void> {
+    return runner.launch({ take: () => this.#turns.take(), left: this.#leaving.signal })
   }
 
   #live(life: Promise<void>): void {
@@ -192,12 +274,6 @@ export class Tasks implements LocalTasks {
     void lived.finally(() => this.#lives.delete(lived))
   }
 }
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 
 /** A signal that this kernel does not know must not stop the kill: it becomes SIGTERM. */
 const knownSignal = (policy: KillPolicy | null): KillPolicy | null =>

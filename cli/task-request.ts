@@ -4,10 +4,11 @@ import { errnoOf, Fault } from '../base/fault.ts'
 import { signalName } from '../proto/signal.ts'
 import type { TaskRequest } from '../sdk/operator-messages.ts'
 import { parseBytes, parseCpus, parseDuration } from './amounts.ts'
+import { type AttemptOptions, parseProbes, parseRestart } from './attempt-options.ts'
 import type { CommonOptions, Environment } from './context.ts'
 
 /** The options of `hearth task run` as they come from the command line. */
-export interface RunOptions extends CommonOptions {
+export interface RunOptions extends CommonOptions, AttemptOptions {
   readonly interactive?: boolean
   readonly tty?: boolean
   readonly rm?: boolean
@@ -61,7 +62,9 @@ export function buildTaskRequest(image: string, command: readonly string[], opti
       terminal: tty,
       openStdin: interactive,
       removeWhenDone: rm,
-      killPolicy: killPolicy(options)
+      killPolicy: killPolicy(options),
+      restart: parseRestart(options),
+      probes: parseProbes(options)
     })
   }
 }

@@ -33,6 +33,8 @@ export interface CoreConfig {
   readonly allocationBatchMs: number
   readonly deliveryMs: number
   readonly startMs: number
+  /** Frameworks whose tasks the agent may start again by itself. */
+  readonly restarting: readonly string[]
 }
 
 export const coreDefaults: CoreConfig = {
@@ -42,7 +44,8 @@ export const coreDefaults: CoreConfig = {
   offerTimeoutMs: 30_000,
   allocationBatchMs: 1_000,
   deliveryMs: 10_000,
-  startMs: 900_000
+  startMs: 900_000,
+  restarting: []
 }
 
 /** The rooms between the replicated state and the doors. */
@@ -58,7 +61,7 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
   const endings = new Endings({ state, agents, frameworks, proposer, log })
   const launches = new Launches(
     { state, agents, offers, allocation, frameworks, endings, proposer, leadership, background, clock, log },
-    { deliveryMs: config.deliveryMs, startMs: config.startMs }
+    { deliveryMs: config.deliveryMs, startMs: config.startMs, restarting: new Set(config.restarting) }
   )
   const statuses = new Statuses({ state, agents, frameworks, endings, leadership, background, log })
   statuses.onApplied((task) => launches.delivered(task))

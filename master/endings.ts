@@ -2,6 +2,7 @@ import { isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { TaskStatus } from '../proto/gen/messages.ts'
 import type { Agents } from './agents.ts'
+import { assignedContainer } from './attempts.ts'
 import type { Frameworks } from './frameworks.ts'
 import type { Proposer } from './proposer.ts'
 import type { ClusterState } from './state/cluster.ts'
@@ -30,22 +31,23 @@ export class Endings {
 
   /** Resolves once an ending of this attempt is committed, this one or one before it. `released`: the host holds nothing of it. */
   commit(status: TaskStatus, released: boolean, signal: AbortSignal): Promise<void> {
-    const live = this.#parts.agents.container(status.containerId)
+    const assigned = assignedContainer(status)
+    const live = this.#parts.agents.container(assigned)
     if (live !== undefined && released && !live.released) {
       live.released = true
       this.#parts.agents.touched(live.agentId)
     }
     const row = this.#parts.state.assignmentOf(status.frameworkId, status.taskId)
-    if (row === undefined || row.assignment.containerId !== status.containerId || row.ending !== null) return Promise.resolve()
-    const before = this.#underWay.get(status.containerId)
+    if (row === undefined || row.assignment.containerId !== assigned || row.ending !== null) return Promise.resolve()
+    const before = this.#underWay.get(assigned)
     if (before !== undefined) return before
-    const commit = this.#propose(status, signal).finally(() => this.#underWay.delete(status.containerId))
-    this.#underWay.set(status.containerId, commit)
+    const commit = this.#propose(status, row.assignment.attempt, signal).finally(() => this.#underWay.delete(assigned))
+    this.#underWay.set(assigned, commit)
     return commit
   }
 
-  async #propose(status: TaskStatus, signal: AbortSignal): Promise<void> {
-    const { frameworkId, taskId, attempt } = status
+  async #propose(status: TaskStatus, attempt: number, signal: AbortSignal): Promise<void> {
+    const { frameworkId, taskId } = status
     try {
       await this.#parts.proposer.propose({ endTask: { frameworkId, taskId, attempt, status } }, signal)
     } catch (e) {
@@ -54,10 +56,10 @@ export class Endings {
       this.#parts.log.info({ frameworkId, taskId, attempt, err: e.message }, 'task.ending_superseded')
       return
     }
-    const live = this.#parts.agents.container(status.containerId)
+    const live = this.#parts.agents.container(assignedContainer(status))
     if (live !== undefined) live.status = status
     this.#parts.log.info(
-      { frameworkId, taskId, attempt, state: status.state, reason: status.reason, exitCode: status.exitCode },
+      { frameworkId, taskId, attempt: status.attempt, state: status.state, reason: status.reason, exitCode: status.exitCode },
       'task.ended'
     )
     this.#parts.frameworks.deliver(frameworkId, { kind: 'status', status })

@@ -1,6 +1,7 @@
 import { Fault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import { Mailbox } from '../base/mailbox.ts'
+import { completeMessage } from '../proto/codec.ts'
 import type {
   Acceptance,
   Decline,
@@ -216,7 +217,7 @@ export function masterStatus(
   atMs: number
 ): TaskStatus {
   const { frameworkId, taskId, attempt, containerId, agentId } = of
-  return { frameworkId, taskId, attempt, containerId, agentId, state, reason, message, atMs, number: 0, outOfMemory: false }
+  return completeMessage('TaskStatus', { frameworkId, taskId, attempt, containerId, agentId, state, reason, message, atMs })
 }
 
 const storeEvent = (transaction: StoreTransaction, index: number): FrameworkEvent => ({

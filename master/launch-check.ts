@@ -13,6 +13,8 @@ interface Against {
   readonly frameworkId: string
   readonly role: string
   readonly resources: Resources
+  /** Whether tasks of this framework may be started again by the agent. */
+  readonly restarts: boolean
 }
 
 /** Room in a frame for what stands around the group. */
@@ -27,6 +29,18 @@ export function checkGroup(group: TaskGroup, against: Against): Verdict {
   if (group.executor !== null) return refused('error', 'unsupported_request', 'executors are not supported yet')
   if (group.frameworkId !== against.frameworkId) {
     return refused('error', 'task_invalid', `the group belongs to framework ${group.frameworkId}, not to the one that accepts`)
+  }
+  if (
+    !against.restarts &&
+    task.restart !== null &&
+    task.restart.mode !== 'never' &&
+    task.restart.mode !== 'unspecified_restart'
+  ) {
+    const hint = 'leave restart out, or set it to never, and launch the task again when its end is told'
+    return refused('error', 'unsupported_request', `agents restart no tasks of framework ${group.frameworkId}: ${hint}`)
+  }
+  if (task.lease !== null) {
+    return refused('error', 'unsupported_request', 'this master grants no leases yet: launch the task without one')
   }
   if (group.role !== against.role) {
     return refused('dropped', 'invalid_offers', `the group is of role ${group.role}, the offer of role ${against.role}`)

@@ -8,6 +8,7 @@ import { newContainerId } from '../proto/ids.ts'
 import { type Resources, subtractResources } from '../proto/resources.ts'
 import { type AgentLink, type Agents, type LiveTask, taskKey } from './agents.ts'
 import type { Allocation } from './allocation.ts'
+import { assignedContainer } from './attempts.ts'
 import type { Background } from './background.ts'
 import type { Endings } from './endings.ts'
 import { type Frameworks, masterStatus } from './frameworks.ts'
@@ -36,6 +37,8 @@ interface LaunchesConfig {
   readonly deliveryMs: number
   /** From the agent's answer to the first `running`. The agent has deadlines of its own, this is the long stop behind them. */
   readonly startMs: number
+  /** Frameworks whose tasks the agent may start again by itself. */
+  readonly restarting: ReadonlySet<string>
 }
 
 const endOfRefused: Readonly<Partial<Record<Reason, TaskState>>> = {
@@ -59,7 +62,7 @@ export class Launches {
   constructor(parts: LaunchesParts, config: LaunchesConfig) {
     this.#parts = parts
     this.#config = config
-    parts.endings.onEnded((status) => this.#settled(status.frameworkId, status.taskId, status.containerId))
+    parts.endings.onEnded((status) => this.#settled(status.frameworkId, status.taskId, assignedContainer(status)))
   }
 
   /** Rejects with a Fault where no group was launched because the offers do not stand; a refused group comes back as a status. */
@@ -69,7 +72,8 @@ export class Launches {
     let left = taken.resources
     const launching: Promise<void>[] = []
     for (const group of acceptance.groups) {
-      const verdict = checkGroup(group, { frameworkId, role: taken.role, resources: left })
+      const restarts = this.#config.restarting.has(frameworkId)
+      const verdict = checkGroup(group, { frameworkId, role: taken.role, resources: left, restarts })
       if (verdict.kind === 'refused') {
         const taskId = group.tasks[0]?.taskId ?? ''
         const nothing = { frameworkId, taskId, attempt: 0, containerId: '', agentId: '' }
@@ -126,8 +130,9 @@ export class Launches {
   delivered(task: LiveTask): void {
     task.delivered = true
     this.#bodies.delete(task.containerId)
-    const { state } = task.status
-    if (state === 'running' || task.released) this.#watches.get(task.containerId)?.abort()
+    const { state, earlierAttempts } = task.status
+    // Of a task that the agent starts again the agent alone knows when it will run.
+    if (state === 'running' || earlierAttempts.length > 0 || task.released) this.#watches.get(task.containerId)?.abort()
     this.#wake(task.frameworkId, task.taskId)
   }
 
@@ -182,7 +187,7 @@ export class Launches {
       if (live !== undefined) frameworks.deliver(frameworkId, { kind: 'status', status: live.status })
       return
     }
-    const attempt = (standing?.assignment.attempt ?? 0) + 1
+    const attempt = Math.max(standing?.assignment.attempt ?? 0, standing?.ending?.attempt ?? 0) + 1
     const containerId = newContainerId()
     const ids = { frameworkId, taskId, attempt, containerId, agentId: taken.agentId }
     const status = masterStatus(ids, 'staging', 'unspecified_reason', '', clock.wallMs())

@@ -9,6 +9,7 @@ import { hearthVersion } from '../base/version.ts'
 import { TaskBook } from '../schedulers/task/task-book.ts'
 import { TaskScheduler, type TaskSchedulerConfig } from '../schedulers/task/task-scheduler.ts'
 import { TaskService } from '../schedulers/task/task-service.ts'
+import { frameworkOfTasks } from '../schedulers/task/task-view.ts'
 import { WishStore } from '../schedulers/task/wish-store.ts'
 import { AgentLinkServer } from './api/agent-link.ts'
 import { HttpServer } from './api/http-server.ts'
@@ -102,7 +103,7 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
   const { state, leadership } = replica
   const epoch = leadership.term
   const closing = new AbortController()
-  const core = composeCore({ replica, clock, random: systemRandom, log }, facts.core)
+  const core = composeCore({ replica, clock, random: systemRandom, log }, { ...facts.core, restarting: [frameworkOfTasks] })
   const roles = ['*']
   const book = new TaskBook()
   const wishes = new WishStore(core.link.store)

@@ -2,11 +2,12 @@ import type { Clock } from '../base/clock.ts'
 import { Fault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { Service } from '../base/service.ts'
-import type { Reason, Register, RegisterAgent, TaskReport, TaskState } from '../proto/gen/messages.ts'
+import type { Reason, Register, RegisterAgent, TaskReport, TaskState, TaskStatus } from '../proto/gen/messages.ts'
 import { nodeId } from '../proto/ids.ts'
 import { checkResource } from '../proto/resources.ts'
 import { canMove, isTerminal } from '../proto/task-state.ts'
 import type { AgentLink, Agents, LiveTask } from './agents.ts'
+import { taskStatusOf } from './attempts.ts'
 import type { Background } from './background.ts'
 import type { Endings } from './endings.ts'
 import { type Frameworks, masterStatus } from './frameworks.ts'
@@ -165,7 +166,9 @@ export class Registration implements Service {
     const { agents, frameworks, launches, statuses, background, clock } = this.#parts
     const task = agents.container(report.containerId)
     if (task === undefined || report.state === 'unspecified_state') return
-    const status = report.latest ?? masterStatus(task, report.state, 'reconciliation', '', clock.wallMs())
+    const status = report.latest
+      ? taskStatusOf(report.latest)
+      : masterStatus(task, report.state, 'reconciliation', '', clock.wallMs())
     const known = { ...status, state: report.state, agentId: link.agentId }
     if (isTerminal(report.state)) {
       background.run('task.ending_not_committed', (signal) => statuses.ended(known, signal))
@@ -205,11 +208,19 @@ export class Registration implements Service {
     if (task.released || state === 'unspecified_state' || !canMove(state, 'unreachable')) return
     task.status = {
       ...masterStatus(task, 'unreachable', 'agent_disconnected', 'its node is out of reach', this.#parts.clock.wallMs()),
-      number: 0
+      ...attemptOf(task.status)
     }
     this.#parts.frameworks.deliver(task.frameworkId, { kind: 'status', status: task.status })
   }
 }
+
+/** What a master's word about a task leaves as the agent told it. */
+const attemptOf = ({ attempt, containerId, assignedContainerId, earlierAttempts }: TaskStatus) => ({
+  attempt,
+  containerId,
+  assignedContainerId,
+  earlierAttempts
+})
 
 function checkRegister(agentId: string, register: Register): RegisterAgent {
   if (register.agentId !== agentId) throw new Fault('invalid', 'the agent registers under another id than it greeted with')

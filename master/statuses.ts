@@ -3,6 +3,7 @@ import type { TaskStatus } from '../proto/gen/messages.ts'
 import { canMove, isTerminal } from '../proto/task-state.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { AgentLink, Agents, LiveTask } from './agents.ts'
+import { assignedContainer, taskStatusOf } from './attempts.ts'
 import type { Background } from './background.ts'
 import type { Endings } from './endings.ts'
 import type { Frameworks } from './frameworks.ts'
@@ -35,7 +36,7 @@ export class Statuses {
 
   /** Throws `Fault('exhausted')` where the agent has too many under way; its link must then be cut. */
   received(link: AgentLink, sent: TaskStatus): void {
-    const status = { ...sent, agentId: link.agentId }
+    const status = taskStatusOf({ ...sent, agentId: link.agentId })
     const acknowledgements = this.#acknowledgementsOf(link)
     acknowledgements.received(status.number)
     if (status.state === 'unspecified_state' || !isTerminal(status.state)) {
@@ -52,7 +53,7 @@ export class Statuses {
 
   /** An agent's word that a task has ended, from a status or from its registration. */
   async ended(status: TaskStatus, signal: AbortSignal): Promise<void> {
-    const task = this.#parts.agents.container(status.containerId)
+    const task = this.#parts.agents.container(assignedContainer(status))
     if (task !== undefined) {
       task.delivered = true
       task.lastNumber = Math.max(task.lastNumber, status.number)
@@ -62,7 +63,7 @@ export class Statuses {
   }
 
   #moved(status: TaskStatus): void {
-    const task = this.#parts.agents.container(status.containerId)
+    const task = this.#parts.agents.container(assignedContainer(status))
     if (task === undefined || task.agentId !== status.agentId || status.number <= task.lastNumber) return
     task.lastNumber = status.number
     task.delivered = true
@@ -78,9 +79,9 @@ export class Statuses {
 
   /** Nobody remembers this task any more: neither need the agent. */
   #letGo(link: AgentLink, status: TaskStatus): void {
-    const { frameworkId, taskId, containerId } = status
+    const { frameworkId, taskId } = status
     if (this.#parts.state.assignmentOf(frameworkId, taskId) !== undefined) return
-    this.#parts.agents.drop(containerId)
+    this.#parts.agents.drop(assignedContainer(status))
     link.send('Forget', { epoch: this.#parts.leadership.term, frameworkId, taskId })
   }
 

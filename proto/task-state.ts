@@ -5,6 +5,7 @@ export type TaskState = Exclude<WireTaskState, 'unspecified_state'>
 
 /**
  *   staging -> starting -> running -> [killing] -> finished | failed | killed
+ *   running -> starting where the agent makes another attempt of the task
  *   before the container runs also: error (invalid), dropped (never launched), lost
  *   unreachable is no end: the agent may come back and the task with it; gone and gone_by_operator are ends.
  *
@@ -14,8 +15,8 @@ const ends: readonly TaskState[] = ['finished', 'failed', 'killed', 'error', 'lo
 
 const next: Readonly<Record<TaskState, readonly TaskState[]>> = {
   staging: ['starting', 'running', 'killing', 'unreachable', ...ends],
-  starting: ['running', 'killing', 'unreachable', ...ends],
-  running: ['running', 'killing', 'unreachable', ...ends],
+  starting: ['starting', 'running', 'killing', 'unreachable', ...ends],
+  running: ['starting', 'running', 'killing', 'unreachable', ...ends],
   killing: ['unreachable', ...ends],
   unreachable: ['staging', 'starting', 'running', 'killing', ...ends],
   finished: [],

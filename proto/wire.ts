@@ -21,6 +21,8 @@ const frameTypes = {
   Forget: 23,
   TaskStatus: 24,
   StatusAcknowledgement: 25,
+  LeaseRequest: 26,
+  LeaseGrant: 27,
   StreamOpen: 30,
   StreamHead: 31,
   StreamData: 32,

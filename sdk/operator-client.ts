@@ -24,6 +24,8 @@ export interface LogOptions {
   readonly stream?: 'stdout' | 'stderr'
   readonly sinceMs?: number
   readonly untilMs?: number
+  /** Absent: the newest; a follower then goes on with each attempt that comes after it. */
+  readonly attempt?: number
 }
 
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>

@@ -23,7 +23,44 @@ export interface TaskRequest {
   readonly seccomp?: string
   readonly killPolicy?: { readonly signal: string; readonly graceMs: number }
   readonly logBudget?: { readonly fileBytes: number; readonly files: number; readonly maxAgeMs?: number }
+  readonly restart?: RestartRequest
+  readonly probes?: { readonly [K in 'startup' | 'readiness' | 'liveness']?: ProbeRequest }
   readonly removeWhenDone?: boolean
+}
+
+/** 0 or absent numbers are the agent's defaults. */
+interface RestartRequest {
+  readonly policy: 'never' | 'on-failure' | 'always'
+  /** In all, the first included; absent: without end. */
+  readonly maxAttempts?: number
+  readonly backoffMs?: number
+  readonly maxBackoffMs?: number
+  readonly resetAfterMs?: number
+}
+
+/** Exactly one of `http`, `tcp` and `command`. */
+export interface ProbeRequest {
+  readonly http?: { readonly port: number; readonly path: string }
+  readonly tcp?: { readonly port: number }
+  readonly command?: readonly string[]
+  readonly graceMs?: number
+  readonly intervalMs?: number
+  readonly timeoutMs?: number
+  readonly successes?: number
+  readonly failures?: number
+}
+
+/** One attempt of a task, as it stands or as it ended. */
+interface Attempt {
+  readonly attempt: number
+  readonly containerId: string
+  readonly state: TaskState
+  readonly reason: Reason | null
+  readonly message: string | null
+  readonly exitCode: number | null
+  readonly signal: number | null
+  readonly startedAtMs: number | null
+  readonly endedAtMs: number | null
 }
 
 export interface Task {
@@ -39,6 +76,11 @@ export interface Task {
   readonly exitCode: number | null
   readonly signal: number | null
   readonly attempt: number
+  /** The last ones, oldest first; the last of them is the one that stands. */
+  readonly attempts: readonly Attempt[]
+  /** What the task's probes say; null where it has none. */
+  readonly ready: boolean | null
+  readonly restart: 'never' | 'on-failure' | 'always'
   readonly nodeId: string | null
   readonly hostname: string | null
   readonly containerId: string | null

@@ -1,5 +1,5 @@
 import { hearthVersion } from '../../base/version.ts'
-import { hasUnknownFields } from '../../proto/codec.ts'
+import { completeMessage, hasUnknownFields } from '../../proto/codec.ts'
 import type {
   LedgerHead,
   LedgerRecord,
@@ -40,6 +40,7 @@ export class LedgerState implements LedgerView {
   apply(record: LedgerFact): void {
     if (record.head) this.head = record.head
     else if (record.task) this.#task(record.task.containerId, record.task).row = record.task
+    else if (record.restart) this.#restart(record.restart)
     else if (record.object) this.#object(record.object)
     else if (record.status) this.#status(record.status)
     else if (record.acknowledged) this.#acknowledged(record.acknowledged)
@@ -68,11 +69,18 @@ export class LedgerState implements LedgerView {
   #task(containerId: string, row?: TaskRow): Task {
     let task = this.tasks.get(containerId)
     if (task === undefined) {
-      const known = row ?? { group: null, attempt: 0, containerId, specDigest: '', atMs: 0, bootId: '' }
+      const known = row ?? completeMessage('TaskRow', { containerId })
       task = { row: known, kill: null, objects: new Map(), latest: null, unacknowledged: [], doubtful: false }
       this.tasks.set(containerId, task)
     }
     return task
+  }
+
+  /** The next attempt of a task runs what the one before it ran. */
+  #restart(row: TaskRow): void {
+    const before = this.tasks.get(row.previousContainerId)
+    const whole = { ...row, group: before?.row.group ?? null }
+    this.#task(row.containerId, whole).row = whole
   }
 
   #object(row: ObjectRow): void {

@@ -12,6 +12,7 @@ export interface LocalTask {
   readonly frameworkId: string
   readonly taskId: string
   readonly containerId: string
+  readonly attempt: number
   /** Of the container: `proto/container-state.ts`. */
   readonly state: string
   readonly logPath: string
@@ -29,7 +30,8 @@ export interface LocalTask {
 
 export interface LocalTasks {
   list(): readonly LocalTask[]
-  find(frameworkId: string, taskId: string): LocalTask | undefined
+  /** That attempt; without one the newest that has begun. */
+  find(frameworkId: string, taskId: string, attempt?: number): LocalTask | undefined
   /** Ends every container; resolves when the last one is removed. */
   stopAll(signal: AbortSignal): Promise<void>
 }
@@ -63,8 +65,12 @@ export interface TaskStreams {
 export function taskOf(tasks: LocalTasks, call: RouteCall): LocalTask {
   const framework = frameworkId(call.params['framework'] ?? '')
   const id = taskId(call.params['task'] ?? '')
-  const task = tasks.find(framework, id)
+  const attempt = count(call.query, 'attempt')
+  const task = tasks.find(framework, id, attempt)
   if (task !== undefined) return task
+  if (attempt !== undefined && tasks.find(framework, id) !== undefined) {
+    throw new Fault('not-found', `attempt ${attempt} of task ${id} never was, or its log and files are removed already`)
+  }
   throw new Fault('not-found', `this agent has no task ${id} of framework ${framework}`, { frameworkId: framework, taskId: id })
 }
 
@@ -72,13 +78,17 @@ export const taskRow = (task: LocalTask) => ({
   frameworkId: task.frameworkId,
   taskId: task.taskId,
   containerId: task.containerId,
+  attempt: task.attempt,
   state: task.state,
   terminal: task.terminal,
   openStdin: task.openStdin,
   latest: task.latest()
 })
 
-/** `?follow&tail=N&stream=stdout|stderr&sinceMs=N&untilMs=N`: stream frames, at the end `{status}` or `{error}`. */
+/**
+ * `?follow&tail=N&stream=stdout|stderr&sinceMs=N&untilMs=N&attempt=N`: stream frames, at the end `{status}` or `{error}`. Who follows and
+ * names no attempt gets those that come after it too.
+ */
 export async function logRoute(
   parts: { readonly tasks: LocalTasks; readonly readLog: LogSource; readonly log: Log },
   call: RouteCall
@@ -96,9 +106,36 @@ export async function logRoute(
   return {
     status: 200,
     contentType: streamContentType,
-    body: logFrames(parts.log, task, pieces, first, request.follow, call.signal)
+    body: following(parts, task, logFrames(parts.log, task, pieces, first, request.follow, call.signal), request, call)
   }
 }
+
+/** One attempt's frames after the other's; the end is told once. */
+async function* following(
+  parts: { readonly tasks: LocalTasks; readonly readLog: LogSource; readonly log: Log },
+  task: LocalTask,
+  first: LogFrames,
+  request: LogRequest,
+  call: RouteCall
+): AsyncGenerator<Uint8Array> {
+  const oneOnly = !request.follow || call.query.has('attempt')
+  let frames = first
+  for (let at = task; ; ) {
+    const end = yield* frames
+    const next = oneOnly || end.failed || !at.latest()?.willRestart ? undefined : nextAttempt(parts.tasks, at)
+    if (next === undefined) {
+      yield end.frame
+      return
+    }
+    const { tailLines: _, ...rest } = request
+    const pieces = parts.readLog({ ...rest, path: next.logPath }, next.ended, call.signal)[Symbol.asyncIterator]()
+    frames = logFrames(parts.log, next, pieces, undefined, true, call.signal)
+    at = next
+  }
+}
+
+const nextAttempt = (tasks: LocalTasks, { frameworkId, taskId, attempt }: LocalTask): LocalTask | undefined =>
+  tasks.find(frameworkId, taskId, attempt + 1)
 
 /** What ended before it ran has no log, and its ending says why. */
 function whyNoLog(task: LocalTask, e: unknown): unknown {
@@ -110,6 +147,9 @@ function whyNoLog(task: LocalTask, e: unknown): unknown {
   return new Fault(e.code, said, { ...e.detail, state, reason }, e)
 }
 
+/** Ends with the frame that tells the end. */
+type LogFrames = AsyncGenerator<Uint8Array, { readonly frame: Uint8Array; readonly failed: boolean }>
+
 async function* logFrames(
   log: Log,
   task: LocalTask,
@@ -117,22 +157,24 @@ async function* logFrames(
   first: IteratorResult<LogPiece> | undefined,
   follow: boolean,
   signal: AbortSignal
-): AsyncGenerator<Uint8Array> {
+): LogFrames {
   try {
     if (follow) await aborted(task.launched, signal)
     for (let next = first ?? (await pieces.next()); next.done !== true; next = await pieces.next()) {
       yield* framesOf(next.value)
     }
-    yield encodeStreamJson(channels.end, { status: follow && task.ended.aborted ? task.latest() : null })
+    return {
+      frame: encodeStreamJson(channels.end, { status: follow && task.ended.aborted ? task.latest() : null }),
+      failed: false
+    }
   } catch (e) {
     if (!isFault(e)) throw e
     if (follow && task.ended.aborted && e.code === 'not-found') {
       // It ended before it ran, so there is nothing to read: its status says why.
-      yield encodeStreamJson(channels.end, { status: task.latest() })
-      return
+      return { frame: encodeStreamJson(channels.end, { status: task.latest() }), failed: false }
     }
     log.warn({ containerId: task.containerId, code: e.code, fault: e.message }, 'local_api.log_failed')
-    yield encodeStreamJson(channels.end, errorBody(e))
+    return { frame: encodeStreamJson(channels.end, errorBody(e)), failed: true }
   } finally {
     await pieces.return?.()
   }

@@ -6,6 +6,7 @@ import { showLoss } from '../output/loss.ts'
 interface LogCommandOptions extends CommonOptions {
   readonly follow?: boolean
   readonly tail?: string
+  readonly attempt?: string
   readonly since?: string
   readonly until?: string
   readonly stream?: 'stdout' | 'stderr'
@@ -18,6 +19,7 @@ export async function printLogs(context: Context, id: string, options: LogComman
     {
       ...(options.follow === true ? { follow: true } : {}),
       ...(options.tail === undefined ? {} : { tail: parseCount('--tail', options.tail) }),
+      ...(options.attempt === undefined ? {} : { attempt: parseCount('--attempt', options.attempt) }),
       ...(options.since === undefined ? {} : { sinceMs: parseMoment('--since', options.since, nowMs) }),
       ...(options.until === undefined ? {} : { untilMs: parseMoment('--until', options.until, nowMs) }),
       ...(options.stream === undefined ? {} : { stream: options.stream })

@@ -1,3 +1,4 @@
+import type { Task } from '../../sdk/operator-messages.ts'
 import { showDuration } from '../amounts.ts'
 import { type CommonOptions, type Context, wantsColour, widthOf, writeOut } from '../context.ts'
 import { paintWith } from '../output/colour.ts'
@@ -73,10 +74,28 @@ export async function showTask(context: Context, id: string, options: CommonOpti
       ['Created', time(task.createdAtMs)],
       ['Started', time(task.startedAtMs)],
       ['Ended', time(task.endedAtMs)],
-      ['Ran', ran]
+      ['Ran', ran],
+      ['Ready', task.ready === null ? null : task.ready ? 'yes' : 'no'],
+      ['Restart', task.restart === 'never' ? null : task.restart]
     ])
   )
+  if (task.attempts.length > 1) await writeOut(stdout, `\n${attemptTable(task, widthOf(stdout))}`)
   return 0
 }
+
+const attemptTable = ({ attempts }: Task, width: number | undefined): string =>
+  renderTable(
+    [
+      { title: 'ATTEMPT', value: (a) => String(a.attempt), align: 'right' },
+      { title: 'STATE', value: (a) => a.state },
+      { title: 'REASON', value: (a) => a.reason ?? '' },
+      { title: 'EXIT', value: (a) => (a.exitCode === null ? '' : String(a.exitCode)), align: 'right' },
+      { title: 'STARTED', value: (a) => (a.startedAtMs === null ? '' : new Date(a.startedAtMs).toISOString()) },
+      { title: 'ENDED', value: (a) => (a.endedAtMs === null ? '' : new Date(a.endedAtMs).toISOString()) },
+      { title: 'MESSAGE', value: (a) => a.message ?? '', shrinks: true }
+    ],
+    attempts,
+    width
+  )
 
 const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)

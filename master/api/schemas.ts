@@ -6,7 +6,8 @@ export const patternWords: Readonly<Record<string, string>> = {
   '^[A-Za-z0-9][A-Za-z0-9_.-]*$': 'may hold letters, digits, dots, dashes and underscores, and begins with a letter or digit',
   '^(\\*|[A-Za-z0-9_.-]+)$': 'is * or holds letters, digits, dots, dashes and underscores',
   '^[^=\\u0000]+$': 'may not hold = or a zero byte',
-  '^[^\\u0000]*$': 'may not hold a zero byte'
+  '^[^\\u0000]*$': 'may not hold a zero byte',
+  '^/[\\x21-\\x7e]*$': 'begins with a slash and holds neither blanks nor other than ASCII characters'
 }
 
 const whole = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) => ({ type: 'integer', minimum, maximum })
@@ -15,6 +16,37 @@ const closed = { type: 'object', additionalProperties: false } as const
 const killPolicy = {
   ...closed,
   properties: { signal: text(32), graceMs: whole(0, 86_400_000) }
+} as const
+
+const restart = {
+  ...closed,
+  required: ['policy'],
+  properties: {
+    policy: { type: 'string', enum: ['never', 'on-failure', 'always'] },
+    maxAttempts: whole(1, 1_000_000),
+    backoffMs: whole(1, 86_400_000),
+    maxBackoffMs: whole(1, 86_400_000),
+    resetAfterMs: whole(1, 86_400_000)
+  }
+} as const
+
+const port = whole(1, 65_535)
+const probe = {
+  ...closed,
+  properties: {
+    http: {
+      ...closed,
+      required: ['port'],
+      properties: { port, path: { ...text(2048, 1), pattern: '^/[\\x21-\\x7e]*$' } }
+    },
+    tcp: { ...closed, required: ['port'], properties: { port } },
+    command: { type: 'array', minItems: 1, maxItems: 1_000, items: text(131_071) },
+    graceMs: whole(0, 86_400_000),
+    intervalMs: whole(10, 86_400_000),
+    timeoutMs: whole(10, 3_600_000),
+    successes: whole(1, 1_000),
+    failures: whole(1, 1_000)
+  }
 } as const
 
 export const taskRequestSchema = {
@@ -58,6 +90,8 @@ export const taskRequestSchema = {
     seccomp: text(64),
     killPolicy,
     logBudget: { ...closed, properties: { fileBytes: whole(1), files: whole(1, 1000), maxAgeMs: whole(0) } },
+    restart,
+    probes: { ...closed, properties: { startup: probe, readiness: probe, liveness: probe } },
     removeWhenDone: { type: 'boolean' }
   }
 } as const

@@ -1,3 +1,4 @@
+import { isTerminal } from '../../proto/task-state.ts'
 import type { TaskView } from './ports.ts'
 
 /** A task as the API and the event stream show it; absent facts are null. */
@@ -16,6 +17,9 @@ export function taskJson(task: TaskView, hostname: string | undefined) {
     exitCode: status?.exitCode ?? null,
     signal: status?.signal ?? null,
     attempt: status?.attempt ?? 0,
+    attempts: attemptsJson(task),
+    ready: status?.ready ?? null,
+    restart: definition.restart === null ? 'never' : (modes[definition.restart.mode] ?? 'never'),
     nodeId: filled(status?.agentId),
     hostname: filled(hostname),
     containerId: filled(status?.containerId),
@@ -26,6 +30,28 @@ export function taskJson(task: TaskView, hostname: string | undefined) {
     endedAtMs: task.endedAtMs,
     removeWhenDone: task.removeWhenDone
   }
+}
+
+const modes: Readonly<Record<string, string>> = { on_failure: 'on-failure', always: 'always' }
+
+/** Every attempt that is still told, oldest first, the last one as it stands. */
+function attemptsJson({ status }: TaskView) {
+  if (status === null || status.attempt === 0) return []
+  const { earlierAttempts } = status
+  const ended = status.state !== 'unspecified_state' && isTerminal(status.state)
+  const current = { ...status, endedAtMs: ended ? status.atMs : 0 }
+  const all = earlierAttempts.some((a) => a.attempt === status.attempt) ? earlierAttempts : [...earlierAttempts, current]
+  return all.map((a) => ({
+    attempt: a.attempt,
+    containerId: a.containerId,
+    state: a.state,
+    reason: a.reason === 'unspecified_reason' ? null : a.reason,
+    message: filled(a.message),
+    exitCode: a.exitCode ?? null,
+    signal: a.signal ?? null,
+    startedAtMs: a.startedAtMs || null,
+    endedAtMs: a.endedAtMs || null
+  }))
 }
 
 export type TaskJson = ReturnType<typeof taskJson>

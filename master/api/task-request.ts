@@ -5,6 +5,7 @@ import { describeResources, type Resources, scalar, scalarOf } from '../../proto
 import { signalName } from '../../proto/signal.ts'
 import type { NodeView } from '../agents.ts'
 import type { TaskOrder } from './ports.ts'
+import { type ProbesRequest, probesOf, type RestartRequest, restartOf } from './restart-request.ts'
 
 /** The body of `POST /v1/tasks`, as its schema lets it through. */
 export interface TaskRequest {
@@ -29,6 +30,8 @@ export interface TaskRequest {
   readonly seccomp?: string
   readonly killPolicy?: Init<KillPolicy>
   readonly logBudget?: { readonly fileBytes?: number; readonly files?: number; readonly maxAgeMs?: number }
+  readonly restart?: RestartRequest
+  readonly probes?: ProbesRequest
   readonly removeWhenDone?: boolean
 }
 
@@ -53,7 +56,9 @@ export function orderOf(request: TaskRequest): TaskOrder {
       logBudget: request.logBudget,
       labels: Object.entries(request.labels ?? {}).map(([key, value]) => ({ key, value })),
       runtime: request.runtime,
-      seccomp: request.seccomp
+      seccomp: request.seccomp,
+      restart: restartOf(request.restart),
+      probes: probesOf(request.probes, request.network)
     }
   }
 }

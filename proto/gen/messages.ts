@@ -8,13 +8,17 @@ export type AttributeKind = 'unspecified_attribute' | 'text' | 'number' | 'span'
 
 export type TaskState = 'unspecified_state' | 'staging' | 'starting' | 'running' | 'killing' | 'finished' | 'failed' | 'killed' | 'error' | 'lost' | 'dropped' | 'unreachable' | 'gone' | 'gone_by_operator'
 
-export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'node_unhealthy' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed'
+export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'node_unhealthy' | 'lease_refused' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'probe_failed' | 'lease_expired' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed' | 'node_stopped'
 
 export type NetworkMode = 'unspecified_network' | 'host' | 'none'
 
+export type RestartMode = 'unspecified_restart' | 'never' | 'on_failure' | 'always'
+
+export type ProbePurpose = 'unspecified_probe' | 'startup' | 'readiness' | 'liveness'
+
 export type Phase = 'unspecified_phase' | 'intent' | 'done' | 'released'
 
-export type ObjectKind = 'unspecified_object' | 'cgroup' | 'bundle' | 'conmon' | 'runtime_state' | 'sandbox_dir' | 'overlay' | 'log_file' | 'layer' | 'terminal'
+export type ObjectKind = 'unspecified_object' | 'cgroup' | 'bundle' | 'conmon' | 'runtime_state' | 'sandbox_dir' | 'overlay' | 'log_file' | 'layer' | 'terminal' | 'lease_holder'
 
 export type AgentCondition = 'unspecified_condition' | 'active' | 'agent_unreachable' | 'agent_gone'
 
@@ -126,6 +130,25 @@ export interface Forget {
   readonly epoch: number
   readonly frameworkId: string
   readonly taskId: string
+}
+
+export interface LeaseRequest {
+  readonly epoch: number
+  readonly frameworkId: string
+  readonly taskId: string
+  readonly attempt: number
+  readonly containerId: string
+  readonly request: number
+  readonly lengthMs: number
+}
+
+export interface LeaseGrant {
+  readonly epoch: number
+  readonly containerId: string
+  readonly request: number
+  readonly granted: boolean
+  readonly lengthMs: number
+  readonly message: string
 }
 
 export interface StatusAcknowledgement {
@@ -252,6 +275,43 @@ export interface LogBudget {
   readonly maxAgeMs: number
 }
 
+export interface RestartPolicy {
+  readonly mode: RestartMode
+  readonly maxAttempts: number
+  readonly backoffMs: number
+  readonly maxBackoffMs: number
+  readonly resetAfterMs: number
+}
+
+export interface HttpCheck {
+  readonly port: number
+  readonly path: string
+}
+
+export interface TcpCheck {
+  readonly port: number
+}
+
+export interface CommandCheck {
+  readonly arguments: readonly string[]
+}
+
+export interface Probe {
+  readonly purpose: ProbePurpose
+  readonly http: HttpCheck | null
+  readonly tcp: TcpCheck | null
+  readonly command: CommandCheck | null
+  readonly graceMs: number
+  readonly intervalMs: number
+  readonly timeoutMs: number
+  readonly successes: number
+  readonly failures: number
+}
+
+export interface LeaseTerms {
+  readonly lengthMs: number
+}
+
 export interface TaskDefinition {
   readonly taskId: string
   readonly name: string
@@ -265,6 +325,9 @@ export interface TaskDefinition {
   readonly labels: readonly Label[]
   readonly runtime: string
   readonly seccomp: string
+  readonly restart: RestartPolicy | null
+  readonly probes: readonly Probe[]
+  readonly lease: LeaseTerms | null
 }
 
 export interface ExecutorDefinition {
@@ -287,6 +350,19 @@ export interface ContainerUsage {
   readonly diskBytes: number
 }
 
+export interface AttemptEnd {
+  readonly attempt: number
+  readonly containerId: string
+  readonly state: TaskState
+  readonly reason: Reason
+  readonly message: string
+  readonly exitCode?: number
+  readonly signal?: number
+  readonly outOfMemory: boolean
+  readonly startedAtMs: number
+  readonly endedAtMs: number
+}
+
 export interface TaskStatus {
   readonly frameworkId: string
   readonly taskId: string
@@ -301,6 +377,12 @@ export interface TaskStatus {
   readonly atMs: number
   readonly number: number
   readonly outOfMemory: boolean
+  readonly willRestart: boolean
+  readonly assignedContainerId: string
+  readonly earlierAttempts: readonly AttemptEnd[]
+  readonly startedAtMs: number
+  readonly ready?: boolean
+  readonly startedUp: boolean
 }
 
 export interface LedgerHead {
@@ -327,6 +409,13 @@ export interface TaskRow {
   readonly specDigest: string
   readonly atMs: number
   readonly bootId: string
+  readonly assignedAttempt: number
+  readonly assignedContainerId: string
+  readonly previousContainerId: string
+  readonly restarts: number
+  readonly quickEnds: number
+  readonly backoffMs: number
+  readonly beginAtBootMs: number
 }
 
 export interface KillRow {
@@ -359,6 +448,7 @@ export interface LedgerRecord {
   readonly kill: KillRow | null
   readonly forget: ForgetRow | null
   readonly quarantine: QuarantineRow | null
+  readonly restart: TaskRow | null
 }
 
 export interface SegmentHead {
@@ -594,6 +684,8 @@ export interface Messages {
   readonly LaunchAnswer: LaunchAnswer
   readonly Kill: Kill
   readonly Forget: Forget
+  readonly LeaseRequest: LeaseRequest
+  readonly LeaseGrant: LeaseGrant
   readonly StatusAcknowledgement: StatusAcknowledgement
   readonly StreamOpen: StreamOpen
   readonly StreamHead: StreamHead
@@ -614,10 +706,17 @@ export interface Messages {
   readonly NetworkRequest: NetworkRequest
   readonly KillPolicy: KillPolicy
   readonly LogBudget: LogBudget
+  readonly RestartPolicy: RestartPolicy
+  readonly HttpCheck: HttpCheck
+  readonly TcpCheck: TcpCheck
+  readonly CommandCheck: CommandCheck
+  readonly Probe: Probe
+  readonly LeaseTerms: LeaseTerms
   readonly TaskDefinition: TaskDefinition
   readonly ExecutorDefinition: ExecutorDefinition
   readonly TaskGroup: TaskGroup
   readonly ContainerUsage: ContainerUsage
+  readonly AttemptEnd: AttemptEnd
   readonly TaskStatus: TaskStatus
   readonly LedgerHead: LedgerHead
   readonly ObjectRow: ObjectRow

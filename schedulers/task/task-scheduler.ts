@@ -2,7 +2,7 @@ import type { Clock } from '../../base/clock.ts'
 import { isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import type { Service } from '../../base/service.ts'
-import { decodeMessage } from '../../proto/codec.ts'
+import { completeMessage, decodeMessage } from '../../proto/codec.ts'
 import type { FrameworkDefinition, Offer, StoreRow, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
 import { isTerminal } from '../../proto/task-state.ts'
 import type { SchedulerEvent, SchedulerLink } from '../../sdk/scheduler-link.ts'
@@ -234,19 +234,14 @@ export class TaskScheduler implements Service {
   }
 
   #killedUnlaunched(taskId: string): TaskStatus {
-    return {
+    return completeMessage('TaskStatus', {
       frameworkId: frameworkOfTasks,
       taskId,
-      attempt: 0,
-      containerId: '',
-      agentId: '',
       state: 'killed',
       reason: 'killed_during_launch',
       message: 'killed before it was placed on a node',
-      atMs: this.#parts.clock.wallMs(),
-      number: 0,
-      outOfMemory: false
-    }
+      atMs: this.#parts.clock.wallMs()
+    })
   }
 
   #offered(offers: readonly Offer[]): void {
@@ -317,7 +312,8 @@ export class TaskScheduler implements Service {
   }
 }
 
-const startOf = (status: TaskStatus | null): number | null => (status?.state === 'running' ? status.atMs : null)
+const startOf = (status: TaskStatus | null): number | null =>
+  status?.startedAtMs || (status?.state === 'running' ? status.atMs : null)
 
 /** The agent registered anew, or the master speaks for it: a kill that went out before may not have arrived. */
 const isNewContact = (before: TaskStatus | null, now: TaskStatus): boolean =>

@@ -107,7 +107,9 @@ export class TaskService {
     const started = new Promise<void>((resolve, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
       const look = (task: TaskView): void => {
-        if (task.taskId === taskId && task.state !== 'staging' && task.state !== 'starting') resolve()
+        const waits = task.state === 'staging' || task.state === 'starting'
+        const hasTried = (task.status?.earlierAttempts.length ?? 0) > 0
+        if (task.taskId === taskId && (!waits || hasTried)) resolve()
       }
       this.#parts.book.watch(look, either)
       look(viewOf(this.#find(taskId)))

@@ -4,7 +4,7 @@ import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { TaskGroup } from '../../proto/gen/messages.ts'
 import { scalar } from '../../proto/resources.ts'
 
-const against = { frameworkId: 'f', role: '*', resources: [scalar('cpus', 1_000)] }
+const against = { frameworkId: 'f', role: '*', resources: [scalar('cpus', 1_000)], restarts: false }
 const verdict = (group: Init<TaskGroup>) =>
   checkGroup(completeMessage('TaskGroup', { frameworkId: 'f', role: '*', tasks: [{ taskId: 'a' }], ...group }), against)
 
@@ -28,6 +28,13 @@ t.test('a group is launched only where it belongs and fits', async (t) => {
     ['an executor', { executor: { executorId: 'x' } }, { state: 'error', reason: 'unsupported_request' }],
     ['another framework', { frameworkId: 'g' }, { state: 'error', reason: 'task_invalid' }],
     ['another role', { role: 'db' }, { state: 'dropped', reason: 'invalid_offers' }],
+    ['a task that is never restarted', { tasks: [{ taskId: 'a', restart: { mode: 'never' } }] }, { kind: 'fits' }],
+    [
+      'a restart in place for a stranger’s task',
+      { tasks: [{ taskId: 'a', restart: { mode: 'always' } }] },
+      { state: 'error', reason: 'unsupported_request', message: /agents restart no tasks of framework f: leave restart out/ }
+    ],
+    ['a lease', { tasks: [{ taskId: 'a', lease: { lengthMs: 9_000 } }] }, { state: 'error', message: /grants no leases/ }],
     ['a name that is a path', { tasks: [{ taskId: '../a' }] }, { state: 'error', reason: 'task_invalid' }],
     ['more than a frame', { tasks: [{ taskId: 'a', image: 'x'.repeat(5_000_000) }] }, { state: 'error', message: /limit/ }]
   ]

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { systemBootClock } from '../../agent/host/boot-time.ts'
 import { identify } from '../../agent/identity.ts'
 import { openLedger } from '../../agent/ledger/ledger.ts'
 import { LogRotation } from '../../agent/logs/rotation.ts'
@@ -84,7 +85,7 @@ export class AgentHost {
       unwatch: (path: string) => rotation.unwatch(path)
     }
     const tasks = new Tasks(
-      { ledger, outbox, images, runtime, isolators, clock, log, rotation: guard, resolveUser },
+      { ledger, outbox, images, runtime, isolators, clock, bootClock: systemBootClock, log, rotation: guard, resolveUser },
       {
         runDir,
         sandboxesDir,
@@ -95,6 +96,7 @@ export class AgentHost {
         bootId,
         launchesAtOnce: 4,
         maxTasks: 4_096,
+        attemptsKept: 3,
         settled: AbortSignal.abort()
       },
       (error) => events.push({ event: 'broken', error })

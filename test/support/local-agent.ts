@@ -73,6 +73,7 @@ export function localTask(more: Partial<LocalTask>): LocalTask {
     frameworkId: 'hearth-tasks',
     taskId: 'one',
     containerId: '0'.repeat(32),
+    attempt: 1,
     state: 'running',
     logPath: '',
     sandboxDir: '',

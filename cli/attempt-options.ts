@@ -1,0 +1,90 @@
+import { Fault } from '../base/fault.ts'
+import type { ProbeRequest, TaskRequest } from '../sdk/operator-messages.ts'
+import { parseCount, parseDuration } from './amounts.ts'
+
+/** Options of `hearth task run` about attempts: when another one follows, and how it is told whether one is well. */
+export interface AttemptOptions {
+  readonly restart?: string
+  readonly restartDelay?: string
+  readonly healthCmd?: string
+  readonly healthHttp?: string
+  readonly healthTcp?: string
+  readonly readyCmd?: string
+  readonly readyHttp?: string
+  readonly readyTcp?: string
+  readonly healthInterval?: string
+  readonly healthTimeout?: string
+  readonly healthRetries?: string
+  readonly healthStartPeriod?: string
+}
+
+/** As docker reads it: `on-failure:3` restarts three times, so that there are four attempts. */
+export function parseRestart(options: AttemptOptions): TaskRequest['restart'] {
+  const { restart, restartDelay } = options
+  if (restart === undefined) {
+    if (restartDelay !== undefined) throw new Fault('invalid', '--restart-delay needs --restart on-failure or --restart always')
+    return undefined
+  }
+  const [, policy = '', count] = /^(never|no|always|on-failure)(?::(\d{1,6}))?$/.exec(restart) ?? []
+  if (policy === '' || (count !== undefined && policy !== 'on-failure')) {
+    throw new Fault('invalid', `--restart must be never, on-failure, on-failure:3 or always, not ${JSON.stringify(restart)}`)
+  }
+  if (policy === 'never' || policy === 'no') {
+    if (restartDelay !== undefined) throw new Fault('invalid', '--restart-delay needs --restart on-failure or --restart always')
+    return { policy: 'never' }
+  }
+  return {
+    policy: policy as 'always' | 'on-failure',
+    ...(count === undefined ? {} : { maxAttempts: Number(count) + 1 }),
+    ...(restartDelay === undefined ? {} : { backoffMs: positive('--restart-delay', restartDelay) })
+  }
+}
+
+export function parseProbes(options: AttemptOptions): TaskRequest['probes'] {
+  const liveness = checkOf('--health', [options.healthCmd, options.healthHttp, options.healthTcp])
+  const readiness = checkOf('--ready', [options.readyCmd, options.readyHttp, options.readyTcp])
+  const { healthInterval, healthTimeout, healthRetries, healthStartPeriod } = options
+  if (liveness === undefined && readiness === undefined) {
+    if ([healthInterval, healthTimeout, healthRetries, healthStartPeriod].every((o) => o === undefined)) return undefined
+    throw new Fault('invalid', 'there is no check that this is about; add --health-cmd, --health-http, --health-tcp or --ready-…')
+  }
+  const times = {
+    ...(healthInterval === undefined ? {} : { intervalMs: positive('--health-interval', healthInterval) }),
+    ...(healthTimeout === undefined ? {} : { timeoutMs: positive('--health-timeout', healthTimeout) }),
+    ...(healthRetries === undefined ? {} : { failures: parseCount('--health-retries', healthRetries) }),
+    ...(healthStartPeriod === undefined ? {} : { graceMs: parseDuration('--health-start-period', healthStartPeriod) })
+  }
+  return {
+    ...(liveness === undefined ? {} : { liveness: { ...liveness, ...times } }),
+    ...(readiness === undefined ? {} : { readiness: { ...readiness, ...times } })
+  }
+}
+
+type Given = readonly [command: string | undefined, http: string | undefined, tcp: string | undefined]
+
+function checkOf(option: string, [command, http, tcp]: Given): ProbeRequest | undefined {
+  const given = [command, http, tcp].filter((one) => one !== undefined)
+  if (given.length > 1) throw new Fault('invalid', `of ${option}-cmd, ${option}-http and ${option}-tcp only one can be given`)
+  if (command !== undefined) {
+    if (command.trim() === '') throw new Fault('invalid', `${option}-cmd must be a shell command, such as 'test -f /tmp/up'`)
+    return { command: ['sh', '-c', command] }
+  }
+  if (tcp !== undefined) return { tcp: { port: parsePort(`${option}-tcp`, tcp) } }
+  if (http === undefined) return undefined
+  const at = http.indexOf('/')
+  const port = at < 0 ? http : http.slice(0, at)
+  return { http: { port: parsePort(`${option}-http`, port), path: at < 0 ? '/' : http.slice(at) } }
+}
+
+function parsePort(option: string, text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0
+  if (port >= 1 && port <= 65_535) return port
+  const example = option.endsWith('http') ? '8080/health' : '8080'
+  throw new Fault('invalid', `${option} must be a port of the host such as ${example}, not ${JSON.stringify(text)}`)
+}
+
+function positive(option: string, text: string): number {
+  const ms = parseDuration(option, text)
+  if (ms > 0) return ms
+  throw new Fault('invalid', `${option} must be longer than nothing`)
+}

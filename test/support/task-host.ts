@@ -1,0 +1,170 @@
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { systemBootClock } from '../../agent/host/boot-time.ts'
+import { openLedger } from '../../agent/ledger/ledger.ts'
+import type { ImageStore, Ledger } from '../../agent/ports.ts'
+import { reattach } from '../../agent/reattach.ts'
+import { StatusOutbox } from '../../agent/status-outbox.ts'
+import { Tasks } from '../../agent/tasks.ts'
+import { type Clock, systemClock } from '../../base/clock.ts'
+import { silentLog } from '../../base/log.ts'
+import { systemRandom } from '../../base/random.ts'
+import { builtinIsolators } from '../../isolators/builtin.ts'
+import { readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
+import { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
+import { completeMessage, type Init } from '../../proto/codec.ts'
+import type { LaunchAnswer, TaskDefinition, TaskStatus } from '../../proto/gen/messages.ts'
+import { newContainerId } from '../../proto/ids.ts'
+import { makeBusyboxLayer } from './busybox-layer.ts'
+import { until } from './until.ts'
+
+/** One life of an agent over the host's directory, without a master. */
+export interface HostLife {
+  readonly tasks: Tasks
+  readonly ledger: Ledger
+  readonly runtime: OciRuntime
+  readonly outbox: StatusOutbox
+  launch(task: Init<TaskDefinition>): Promise<Init<LaunchAnswer> | undefined>
+  kill(taskId: string): Promise<void>
+  /** As they stand in the ledger, all attempts in order. */
+  statuses(taskId: string): readonly TaskStatus[]
+  /** Resolves with the newest status of the task once one holds. */
+  told(taskId: string, holds: (status: TaskStatus) => boolean): Promise<TaskStatus>
+  /** As if the process were killed: nothing that this agent waits for goes on. Containers do. */
+  crash(): Promise<void>
+}
+
+export interface TaskHost {
+  readonly directory: string
+  readonly cgroupParent: string
+  begin(bootId?: string): Promise<HostLife>
+}
+
+/** Time for one life: when it crashes nobody wakes any more. */
+class MortalClock implements Clock {
+  readonly #death = new AbortController()
+  readonly monotonicMs = systemClock.monotonicMs
+  readonly wallMs = systemClock.wallMs
+
+  async sleep(ms: number, signal: AbortSignal): Promise<void> {
+    await systemClock.sleep(ms, AbortSignal.any([signal, this.#death.signal])).catch(async (e: unknown) => {
+      if (this.#death.signal.aborted) await new Promise(() => undefined)
+      throw e
+    })
+  }
+
+  die(): void {
+    this.#death.abort()
+  }
+}
+
+/** Real containers under the agent's own tasks, with the agent's crash and the node's reboot at the test's word. */
+export function taskHost(t: Test): TaskHost {
+  const directory = mkdtempSync(join(tmpdir(), 'hearth-'))
+  const cgroupParent = `/hearth-test-${randomBytes(4).toString('hex')}`
+  const runDir = join(directory, 'run')
+  const layout = readCgroupLayout()
+  const layer = makeBusyboxLayer(join(directory, 'layer'))
+  const image = { digest: 'sha256:0', layers: [layer], mounts: [], entrypoint: [], command: [], environment: ['PATH=/bin'] }
+  const resolved = { ...image, workingDirectory: '/', user: '', stopSignal: '' }
+  const images: ImageStore = { resolve: async (reference) => ({ ...resolved, reference }) }
+  const programs = { conmon: '/usr/bin/conmon', runc: '/usr/sbin/runc', crun: '/usr/bin/crun' }
+  let life: HostLife | undefined
+
+  t.teardown(async () => {
+    if (life !== undefined) {
+      for (const runner of life.tasks.list()) await runner.kill({ signal: '', graceMs: 0 })
+      await life.tasks.stopAll(AbortSignal.timeout(30_000))
+      await life.tasks.idle()
+      await life.outbox.stop()
+      await life.runtime.stop()
+      await life.ledger.close()
+    }
+    rmSync(directory, { recursive: true, force: true })
+  })
+
+  const begin = async (bootId = 'boot-1'): Promise<HostLife> => {
+    const clock = new MortalClock()
+    mkdirSync(runDir, { recursive: true })
+    const ledger = await openLedger({ log: silentLog }, { directory: join(directory, 'ledger'), reserveBytes: 4096 })
+    const runtime = new OciRuntime(
+      { layout, sleep: clock.sleep.bind(clock) },
+      { runDir, shimDir: join(runDir, 'bin'), cgroupParent, programs }
+    )
+    const isolators = builtinIsolators({
+      layout,
+      cgroupParent,
+      seccompProfile: '/usr/share/containers/seccomp.json',
+      sleep: clock.sleep.bind(clock)
+    })
+    const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log: silentLog })
+    let dead = false
+    const tasks = new Tasks(
+      {
+        ledger,
+        outbox,
+        images,
+        runtime,
+        isolators,
+        clock,
+        bootClock: systemBootClock,
+        log: silentLog,
+        rotation: { watch: () => undefined, unwatch: async () => undefined },
+        resolveUser: async () => ({ uid: 0, gid: 0, additionalGids: [] })
+      },
+      {
+        runDir,
+        sandboxesDir: join(directory, 'sandboxes'),
+        hostname: 'test',
+        allowedMounts: [],
+        allowUnconfined: false,
+        agentId: 'a'.repeat(32),
+        bootId,
+        launchesAtOnce: 2,
+        maxTasks: 100,
+        attemptsKept: 2,
+        settled: AbortSignal.abort()
+      },
+      (error) => {
+        if (!dead) throw error
+      }
+    )
+    await runtime.start()
+    await reattach({ ledger, runtime, tasks, log: silentLog }, { runDir, bootId, isWhole: true })
+    const statuses = (taskId: string): readonly TaskStatus[] =>
+      [...ledger.view.tasks.values()]
+        .filter(({ row }) => row.group?.tasks[0]?.taskId === taskId)
+        .flatMap((task) => task.unacknowledged)
+        .sort((a, b) => a.number - b.number)
+    const made: HostLife = {
+      tasks,
+      ledger,
+      runtime,
+      outbox,
+      launch: (task) => {
+        const definition = completeMessage('TaskDefinition', { image: 'b', network: { mode: 'none' }, ...task })
+        const group = completeMessage('TaskGroup', { frameworkId: 'f', role: '*', tasks: [definition] })
+        return tasks.launch({ epoch: 1, clusterId: '', group, attempt: 1, containerId: newContainerId(), specDigest: '' })
+      },
+      kill: (taskId) => tasks.kill({ epoch: 1, frameworkId: 'f', taskId, attempt: 1, policy: { signal: '', graceMs: 0 } }),
+      statuses,
+      async told(taskId, holds) {
+        await until(() => statuses(taskId).some(holds))
+        return statuses(taskId).find(holds) as TaskStatus
+      },
+      async crash() {
+        dead = true
+        await Promise.all([outbox.stop(), runtime.stop()])
+        clock.die()
+        await ledger.close()
+        life = undefined
+      }
+    }
+    life = made
+    return made
+  }
+  return { directory, cgroupParent, begin }
+}
