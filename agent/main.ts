@@ -125,7 +125,8 @@ async function run(config: AgentConfig, log: Log, unit: SystemdUnit | undefined)
   removeBootDirectory(config.runDir, bootDir)
   await ledger.close()
   log.info({ code: end.code }, 'agent.stopped')
-  return end.code
+  // Tasks go on and so would what follows them here: a launch on its way must not find the ledger closed, and fail.
+  return process.exit(end.code)
 }
 
 /** From the first service to the last one's end. */

@@ -1,12 +1,13 @@
 import { isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
-import type { Observed, Runtime } from '../isolators/runtime/runtime.ts'
+import type { Observed, RunningContainer, Runtime } from '../isolators/runtime/runtime.ts'
 import type { TaskRow } from '../proto/gen/messages.ts'
 import { isContainerId } from '../proto/ids.ts'
 import { bundlesOf } from './identity.ts'
 import type { Ledger } from './ports.ts'
 import { readProvenance } from './rebuild.ts'
 import { type RecoveryAction, type RecoveryFacts, recover } from './recovery.ts'
+import { endStrayExecs } from './stray-execs.ts'
 import type { TaskRunner } from './task-runner.ts'
 import type { Tasks } from './tasks.ts'
 
@@ -23,6 +24,9 @@ export interface ReattachConfig {
   /** Nothing of the ledger was ever lost (agent/identity.ts). */
   readonly isWhole: boolean
 }
+
+/** How long a launch or an end that the last agent left may take until it is judged by what is there. */
+const settleDeadlineMs = 60_000
 
 /** Looks at what the kernel shows, lets recovery.ts decide, and sets the tasks going again. Resolves when all are under way. */
 export async function reattach(parts: ReattachParts, config: ReattachConfig): Promise<void> {
@@ -112,15 +116,16 @@ async function carryOut(parts: ReattachParts, runner: TaskRunner, actions: reado
   if ('killRequested' in first && first.killRequested) runner.decideKill()
   switch (first.kind) {
     case 'reattach':
-      return runner.follow(first.container)
+      return takeOver(parts, runner, first.container)
     case 'kill':
       runner.decideKill()
-      return runner.follow(first.container)
+      return takeOver(parts, runner, first.container)
     case 'watch':
       return runner.follow({ pid: 0, startTicks: 0, monitorPid: 0 })
     case 'report-ended':
       return runner.endUnseen(first.exit)
     case 'report-lost':
+      if (await goesOn(parts, runner)) return
       return runner.endUnseen(
         first.killRequested
           ? { kind: 'lost', why: first.message }
@@ -140,8 +145,34 @@ async function carryOut(parts: ReattachParts, runner: TaskRunner, actions: reado
   }
 }
 
-/** Only what never ran is started again; the half of a launch that the last agent left is stopped first. */
+/** One that no record says to run yet may still be in the middle of its launch. */
+async function takeOver(parts: ReattachParts, runner: TaskRunner, container: RunningContainer): Promise<void> {
+  const { state } = parts.ledger.view.tasks.get(runner.containerId)?.latest ?? {}
+  if (state !== 'running' && state !== 'killing' && (await goesOn(parts, runner))) return
+  endExecs(parts, runner)
+  return runner.follow(container)
+}
+
+function endExecs({ log }: ReattachParts, { bundleDir, containerId }: TaskRunner): void {
+  const ended = endStrayExecs(bundleDir, containerId)
+  if (ended > 0) log.info({ containerId, files: ended }, 'exec.strays_ended')
+}
+
+/**
+ * True where the container, which looked gone, was in the middle of its launch or of its end: it has then been followed to its
+ * end. Its monitor needed no agent for either.
+ */
+async function goesOn({ runtime }: ReattachParts, runner: TaskRunner): Promise<boolean> {
+  const seen = await runtime.settled(runner.containerId, AbortSignal.timeout(settleDeadlineMs))
+  if (seen.kind === 'running') await runner.follow(seen.container)
+  else if (seen.kind === 'exited') await runner.endUnseen(seen.exit)
+  else return false
+  return true
+}
+
+/** Only what never ran is started again; what is left of a launch that came to nothing is stopped first. */
 async function relaunch(parts: ReattachParts, runner: TaskRunner): Promise<void> {
+  if (await goesOn(parts, runner)) return
   if ((await parts.runtime.endLaunch(runner.containerId)) === 'may-have-run') {
     return runner.endUnseen({
       state: 'failed',

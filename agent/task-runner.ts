@@ -164,19 +164,21 @@ export class TaskRunner {
       this.#container = moveContainer(this.#container, 'creating')
     }
     let release: (() => void) | undefined
+    let running: RunningContainer
     try {
       if (!(await this.#begin(turn.left))) return
       release = await turn.take()
       this.#launched.signal.addEventListener('abort', release, { once: true })
       const of = { row: this.row, objects: this.#objects, log: this.#log, onPrepared }
       const request = await openAttempt(this.#parts, this.#config, of, this.#launchStop.signal)
-      await this.follow(await launchAttempt(this.#parts, this.#config, { ...of, request }, this.#launchStop.signal))
+      running = await launchAttempt(this.#parts, this.#config, { ...of, request }, this.#launchStop.signal)
     } catch (e) {
-      if (this.#ended.signal.aborted) throw e
-      await this.#neverRan(launchFailure(e, stage))
+      return await this.#neverRan(launchFailure(e, stage))
     } finally {
       release?.()
     }
+    // From here on a ledger that was closed says nothing against the container: the next agent takes it over.
+    await this.follow(running)
   }
 
   /** Takes over a running container: from a launch, or from before the agent's restart. */
@@ -210,7 +212,7 @@ export class TaskRunner {
   async endUnseen(exit: ContainerExit | Ending): Promise<void> {
     this.#container = moveContainer(moveContainer(this.#container, 'creating'), 'lost')
     this.#watchLog()
-    await this.#parts.rotation.unwatch(this.logPath)
+    await this.#parts.rotation.unwatch(this.logPath) // puts the log's names in order, which nobody did at its end
     await this.#end('state' in exit ? exit : endingOf(exit, this.#decided))
   }
 

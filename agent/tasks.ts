@@ -86,7 +86,8 @@ export class Tasks implements LocalTasks {
    * there is none: the master asks again when an agent registers anew.
    */
   async launch(launch: Launch): Promise<Init<LaunchAnswer> | undefined> {
-    await aborted(this.#config.settled)
+    // Known in the same turn where there is no trial: its kill may be the next frame.
+    if (!this.#config.settled.aborted) await aborted(this.#config.settled)
     if (this.#leaving.signal.aborted) return undefined
     const row: TaskRow = {
       group: launch.group,
@@ -131,11 +132,15 @@ export class Tasks implements LocalTasks {
   }
 
   async kill(kill: Kill): Promise<void> {
-    const { frameworkId, taskId, attempt } = kill
-    const targets = this.list().filter(
+    // Its launch may be waiting for the end of the trial, and comes first then.
+    if (this.#targetsOf(kill).length === 0 && !this.#config.settled.aborted) await aborted(this.#config.settled)
+    for (const runner of this.#targetsOf(kill)) await runner.kill(knownSignal(kill.policy))
+  }
+
+  #targetsOf({ frameworkId, taskId, attempt }: Kill): readonly TaskRunner[] {
+    return this.list().filter(
       (r) => r.frameworkId === frameworkId && r.taskId === taskId && (attempt === 0 || attempt === assignmentOf(r.row).attempt)
     )
-    for (const runner of targets) await runner.kill(knownSignal(kill.policy))
   }
 
   /** Drops every attempt of the task with all they left, once they are removed; a task that has not ended is left alone. */

@@ -16,6 +16,11 @@ export interface Runtime {
   /** What the kernel shows of a container that may have been launched before. */
   inspect(containerId: string): Promise<Observed>
   /**
+   * What `inspect` shows once nobody is at work on the container any more: an agent that was killed may have left it in the middle
+   * of its launch, or of its end. The signal only ends the wait.
+   */
+  settled(containerId: string, signal: AbortSignal): Promise<Observed>
+  /**
    * Resolves when the container has ended, with its exit or with `lost` where nobody saw it: then nothing is in its cgroup any
    * more. Calls `unwatched` once where its monitor is gone and it lives on. Rejects only with the signal's reason.
    */

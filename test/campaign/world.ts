@@ -6,7 +6,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../../base/fault.ts'
 import { dropCgroup } from '../bench/cgroups.ts'
 import type { Expected } from './invariants/expected.ts'
-import { type Observation, observe, type Places } from './invariants/observe.ts'
+import { type Observation, observe } from './invariants/observe.ts'
+import { bootDirsOf, type Places } from './invariants/places.ts'
 import { seeProcesses } from './invariants/processes.ts'
 import { violations } from './invariants/violations.ts'
 import { CampaignMaster } from './master.ts'
@@ -44,14 +45,16 @@ export class World {
   #agent: ChildProcess | undefined
   #ended: Promise<void> = Promise.resolve()
   #expectedEnd = true
-  #starts = 0
+  #isClosed = false
   readonly #problems: string[] = []
 
   private constructor(options: WorldOptions) {
     this.#options = options
     const { directory } = options
+    const stateDir = join(directory, 's')
     this.places = {
-      stateDir: join(directory, 's'),
+      stateDir,
+      bootDirs: bootDirsOf(stateDir),
       marksDir: join(directory, 'm'),
       cgroupParent: `/hearth-campaign-${randomBytes(4).toString('hex')}`
     }
@@ -72,10 +75,6 @@ export class World {
     return this.#expectedEnd ? undefined : this.#agent?.pid
   }
 
-  get starts(): number {
-    return this.#starts
-  }
-
   get isRunning(): boolean {
     return this.#agent !== undefined
   }
@@ -91,6 +90,7 @@ export class World {
 
   /** Starts the agent; returns before it is ready. */
   start(own: Start = {}): void {
+    if (this.#isClosed) return // the campaign was stopped between a kill and the start after it
     const { stateDir, marksDir, cgroupParent } = this.places
     const { directory, program, arguments: more = [], env = {} } = this.#options
     const output = openSync(this.#logPath, 'a')
@@ -109,7 +109,6 @@ export class World {
     closeSync(output)
     this.#agent = agent
     this.#expectedEnd = false
-    this.#starts += 1
     this.#ended = new Promise((resolve) => {
       agent.once('error', (e) => {
         this.#agent = undefined
@@ -131,7 +130,12 @@ export class World {
     if (this.#expectedEnd) return
     this.#expectedEnd = true
     this.#agent?.kill(signal)
+    const late = setTimeout(() => {
+      this.#problems.push(`the agent did not end within ${endWithinMs / 1000} s of ${signal}`)
+      this.#agent?.kill('SIGKILL')
+    }, endWithinMs)
     await this.#ended
+    clearTimeout(late)
   }
 
   /** Starts the agent and waits until the master has it. */
@@ -179,6 +183,7 @@ export class World {
 
   /** Ends and removes everything, also what a broken agent left. */
   async close(): Promise<void> {
+    this.#isClosed = true
     await this.end('SIGKILL')
     this.master.close()
     await dropCgroup(this.places.cgroupParent)
@@ -188,11 +193,13 @@ export class World {
       for (const { pid } of left) killIfThere(pid)
       await pause(10)
     }
+    for (const path of this.places.bootDirs) rmSync(path, { recursive: true, force: true })
     rmSync(this.#options.directory, { recursive: true, force: true })
   }
 }
 
 const registerWithinMs = 30_000
+const endWithinMs = 20_000
 
 function killIfThere(pid: number): void {
   try {

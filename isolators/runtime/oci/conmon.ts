@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, type FSWatcher, openSync, readFileSync, watch } from 'node:fs'
 import { join } from 'node:path'
-import type { Readable, Writable } from 'node:stream'
+import type { Writable } from 'node:stream'
 import { errnoOf, Fault } from '../../../base/fault.ts'
 import type { LaunchRequest } from '../runtime.ts'
+import { readProcess } from './process-table.ts'
 
 interface ConmonPlaces {
   readonly program: string
@@ -15,9 +17,10 @@ export type PlaceMonitor = (pid: number) => Promise<void>
 
 /**
  * Starts conmon over the runtime and resolves with the container's first pid, or with the runtime's words where it failed.
- * conmon owns stdio, log and exit code from then on. It tells the pid as one JSON line on the sync pipe, and blocks before it
- * forks until a byte comes on the start pipe (conmon 2.1 sources: `_OCI_SYNCPIPE`, `_OCI_STARTPIPE`): its own start-up runs
- * while the bundle is still in the making. Rejects with what `ready` rejects with, once conmon has ended.
+ * conmon owns stdio, log and exit code from then on. It tells the pid as one JSON line on its sync descriptor, which is a file:
+ * over a pipe whose reader has died it would end itself, and leave the container without a monitor. It blocks before it forks
+ * until a byte comes on the start pipe (conmon 2.1 sources: `_OCI_SYNCPIPE`, `write_sync_fd`, `_OCI_STARTPIPE`): its own start-up
+ * runs while the bundle is still in the making. Rejects with what `ready` rejects with, once conmon has ended.
  */
 export async function startConmon(
   places: ConmonPlaces,
@@ -25,22 +28,25 @@ export async function startConmon(
   steps: { readonly place: PlaceMonitor | undefined; readonly ready: Promise<unknown> },
   signal: AbortSignal
 ): Promise<{ readonly pid: number } | { readonly message: string }> {
+  const answerPath = join(request.bundleDir, 'answer')
+  const answerFile = openSync(answerPath, 'w', 0o600)
   const child = spawn(places.program, conmonArguments(places, request), {
     cwd: request.bundleDir,
     detached: true,
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'ignore', 'ignore', answerFile, 'pipe'],
     env: {
       PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
       _OCI_SYNCPIPE: '3',
       _OCI_STARTPIPE: '4'
     }
   })
+  closeSync(answerFile)
   const stop = (): void => endGroup(child)
   signal.addEventListener('abort', stop, { once: true })
   const startPipe = child.stdio[4] as Writable
-  startPipe.on('error', () => undefined) // conmon has ended already: the sync pipe tells why
+  startPipe.on('error', () => undefined) // conmon has ended already: its answer tells why
   try {
-    const line = firstLine(child)
+    const line = firstLine(child, answerPath, join(request.bundleDir, 'conmon.pid'))
     const placed = child.pid === undefined ? undefined : steps.place?.(child.pid).catch(unlessEnded)
     await Promise.race([Promise.all([steps.ready, placed]), line])
     await Promise.all([steps.ready, placed])
@@ -54,12 +60,12 @@ export async function startConmon(
   } finally {
     signal.removeEventListener('abort', stop)
     child.unref()
-    // conmon holds its end as long as it lives: ours would keep the agent from ending, and cost a descriptor a container.
-    child.stdio[3]?.destroy()
+    // A pipe to whom it never came would keep the agent from ending.
+    startPipe.destroy()
   }
 }
 
-/** A process that has ended cannot be put anywhere: the sync pipe tells why it has. */
+/** A process that has ended cannot be put anywhere: its answer tells why it has. */
 function unlessEnded(cause: unknown): void {
   if (errnoOf(cause) !== 'ESRCH') throw cause
 }
@@ -78,17 +84,42 @@ function conmonArguments(places: ConmonPlaces, request: LaunchRequest): string[]
   ]
 }
 
-function firstLine(child: ChildProcess): Promise<string> {
-  const pipe = child.stdio[3] as Readable
-  return new Promise((resolve, reject) => {
-    let text = ''
-    pipe.setEncoding('utf8')
-    pipe.on('data', (chunk: string) => {
-      text += chunk
+const lookMs = 250
+
+/** The first line of the answer; empty where conmon ended without one, which only a look at its process can tell. */
+function firstLine(child: ChildProcess, answerPath: string, pidPath: string): Promise<string> {
+  let watcher: FSWatcher | undefined
+  let timer: NodeJS.Timeout | undefined
+  let isOver = false
+  return new Promise<string>((resolve, reject) => {
+    const look = (): void => {
+      const text = readFileSync(answerPath, 'utf8')
       if (text.includes('\n')) resolve(text.slice(0, text.indexOf('\n')))
+    }
+    const orEnd = (): void => {
+      const pid = Number(readFileSync(pidPath, 'utf8'))
+      const isAlive = readProcess(pid) !== undefined
+      look()
+      if (!isAlive) resolve('')
+    }
+    const safely = (act: () => void) => (): void => {
+      try {
+        act()
+      } catch (e) {
+        reject(e as Error)
+      }
+    }
+    watcher = watch(answerPath, safely(look)).on('error', reject)
+    // conmon forks, writes the pid of the one that stays, and ends.
+    child.once('exit', (code) => {
+      if (isOver) return
+      if (code === 0) {
+        timer = setInterval(safely(orEnd), lookMs)
+        return
+      }
+      safely(look)()
+      resolve('')
     })
-    pipe.once('end', () => resolve(text))
-    pipe.once('error', reject)
     child.once('error', (cause) => {
       reject(
         new Fault(
@@ -99,6 +130,10 @@ function firstLine(child: ChildProcess): Promise<string> {
         )
       )
     })
+  }).finally(() => {
+    isOver = true
+    watcher?.close()
+    clearInterval(timer)
   })
 }
 

@@ -22,6 +22,7 @@ import {
   type ProcessFacts,
   readProcess
 } from './process-table.ts'
+import { untilSettled } from './settle.ts'
 import { type OciRuntimeName, writeShims } from './shim.ts'
 
 interface OciParts {
@@ -121,6 +122,14 @@ export class OciRuntime implements Runtime {
     return isThere(this.#parts.layout, path) || existsSync(bundle) ? { kind: 'remains' } : { kind: 'absent' }
   }
 
+  async settled(containerId: string, signal: AbortSignal): Promise<Observed> {
+    const { sleep } = this.#parts
+    const seen = await untilSettled({ inspect: (id) => this.inspect(id), sleep }, containerId, signal)
+    // The agent may have died before it put the monitor into its place.
+    if (seen.kind === 'running' && seen.container.monitorPid > 1) await this.#place?.(seen.container.monitorPid)
+    return seen
+  }
+
   wait(containerId: string, signal: AbortSignal, unwatched?: () => void): Promise<ContainerExit> {
     return this.#watch.wait(containerId, signal, unwatched)
   }
@@ -143,16 +152,24 @@ export class OciRuntime implements Runtime {
     await this.signal(containerId, 9)
   }
 
-  /**
-   * conmon that has not written its pid yet is found by its arguments. The runtime writes the container's pid before it lets
-   * the program begin, so without that file the program never ran.
-   */
+  /** conmon that has not written its pid yet is found by its arguments. */
   async endLaunch(containerId: string): Promise<'never-ran' | 'may-have-run'> {
+    const mayHaveRun = this.#wasLetBegin(containerId)
     for (const pid of findByArgument(containerId)) killGroup(pid)
     await this.kill(containerId)
     for (const pid of findByArgument(containerId)) killGroup(pid)
     await this.#untilEmpty(containerId)
-    return existsSync(join(this.#bundleOf(containerId), 'pid')) ? 'may-have-run' : 'never-ran'
+    return mayHaveRun || this.#wasLetBegin(containerId) ? 'may-have-run' : 'never-ran'
+  }
+
+  /**
+   * The runtime writes the container's pid only after the program began (`run --detach`). Until then its state holds the FIFO on
+   * which the program waits; it takes the FIFO away as it lets it go (runc, `Container.Start` and `exec`).
+   */
+  #wasLetBegin(containerId: string): boolean {
+    if (existsSync(join(this.#bundleOf(containerId), 'pid'))) return true
+    const states = ['runc', 'crun'].map((name) => join(this.#config.runDir, 'oci', name, containerId))
+    return states.some((state) => existsSync(state) && !existsSync(join(state, 'exec.fifo')))
   }
 
   /**

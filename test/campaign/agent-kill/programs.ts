@@ -62,6 +62,8 @@ export function expectedOf(task: PlannedTask, wanted: ExpectedTask['wanted']): E
     wanted,
     ends: endsOf(task),
     executionsLeast: kind === 'absent' || task.killAfterMs !== undefined ? 0 : 1,
+    // The shell and its sleep.
+    ...(kind === 'lasting' ? { processes: 2 } : {}),
     ...(kind === 'writing' ? { counts: { cut: false } } : {})
   }
 }

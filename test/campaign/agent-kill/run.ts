@@ -45,7 +45,7 @@ export class AgentKillRun {
     const broken = await this.#check()
     const { statuses } = this.#world.master
     return {
-      violations: [...this.#world.problems, ...broken],
+      violations: [...new Set([...this.#world.problems, ...broken])],
       counts: {
         tasks: tasks.length,
         kills: faults.filter((f) => f.signal === 'SIGKILL').length,

@@ -34,6 +34,8 @@ export interface ExpectedTask {
   readonly ends: readonly ExpectedEnd[]
   /** How often its program must have begun at least: 0 where its end may come before. At most is always 1. */
   readonly executionsLeast: 0 | 1
+  /** How many processes it has while it runs, where that is known. */
+  readonly processes?: number
   /** Its standard output counts 1, 2, 3 ... up to what its mark says. `cut`: it may be larger than its budget. */
   readonly counts?: { readonly cut: boolean }
   /** The verdict that the last status must carry where the task is probed. */

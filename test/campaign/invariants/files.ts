@@ -1,7 +1,10 @@
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Places } from './places.ts'
 
 export interface SeenFiles {
+  /** Those of the boot directories that are there. */
+  readonly bootDirectories: readonly string[]
   /** Ids that runc or crun keep a state directory for. */
   readonly runtimeStates: readonly string[]
   readonly bundles: readonly string[]
@@ -12,10 +15,11 @@ export interface SeenFiles {
   readonly drafts: readonly string[]
 }
 
-export function seeFiles(stateDir: string): SeenFiles {
+export function seeFiles({ stateDir, bootDirs }: Places): SeenFiles {
   const below = (...parts: string[]): readonly string[] => list(join(stateDir, ...parts))
   const sandboxes = new Map(below('agent/sandboxes').map((id) => [id, below('agent/sandboxes', id)]))
   return {
+    bootDirectories: bootDirs.filter((path) => existsSync(path)),
     runtimeStates: ['runc', 'crun'].flatMap((runtime) => below('run/oci', runtime)),
     bundles: below('run/c'),
     exitFiles: below('run/exits'),

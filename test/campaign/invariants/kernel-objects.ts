@@ -1,10 +1,17 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Places, SeenCgroup } from './observe.ts'
+import { namesWorld, type Places } from './places.ts'
 import type { SeenProcess } from './processes.ts'
 
+export interface SeenCgroup {
+  readonly path: string
+  /** The first part below the parent: a container's id, or another name; empty for the parent itself. */
+  readonly name: string
+}
+
 export interface KernelObjects {
+  /** Those of the containers below the parent, in every hierarchy; the parent and what stands beside them where it is there. */
   readonly cgroups: readonly SeenCgroup[]
   /** Mount points that name the world, in any mount namespace but those of its containers. */
   readonly mounts: readonly string[]
@@ -15,17 +22,18 @@ export interface KernelObjects {
 }
 
 export function seeKernelObjects(
-  { stateDir, cgroupParent }: Places,
+  places: Places,
   containerIds: readonly string[],
   processes: readonly SeenProcess[]
 ): KernelObjects {
+  const { stateDir, cgroupParent } = places
   const mountTable = read('/proc/self/mountinfo')
   // A link's name has 15 characters, so it can carry no more of an id than some of its first.
   const ids = containerIds.map((id) => id.slice(0, 8))
-  const names = (text: string): boolean => text.includes(stateDir) || ids.some((id) => text.includes(id))
+  const names = (text: string): boolean => namesWorld(places, text) || ids.some((id) => text.includes(id))
   return {
     cgroups: cgroupMounts(mountTable).flatMap((mount) => cgroupsBelow(join(mount, cgroupParent))),
-    mounts: mountsOf(stateDir, containerNamespaces(processes)),
+    mounts: mountsOf(places, containerNamespaces(processes)),
     networkNamespaces: [...nsfsMounts(mountTable), ...list('/run/netns')].filter(names),
     links: linkTexts().filter(names),
     nftElements: nftLines().filter(names),
@@ -63,7 +71,7 @@ function folders(path: string): readonly string[] | undefined {
 const containerNamespaces = (processes: readonly SeenProcess[]): ReadonlySet<string> =>
   new Set(processes.filter((p) => p.kind === 'program' || p.kind === 'runtime').map((p) => namespaceOf(p.pid)))
 
-function mountsOf(stateDir: string, except: ReadonlySet<string>): readonly string[] {
+function mountsOf(places: Places, except: ReadonlySet<string>): readonly string[] {
   const looked = new Set(except)
   return list('/proc').flatMap((pid): string[] => {
     if (!/^\d+$/.test(pid)) return []
@@ -71,7 +79,7 @@ function mountsOf(stateDir: string, except: ReadonlySet<string>): readonly strin
     if (namespace === '' || looked.has(namespace)) return []
     looked.add(namespace)
     const rows = read(`/proc/${pid}/mountinfo`).split('\n')
-    return rows.filter((line) => line.includes(stateDir)).map((line) => line.split(' ')[4] ?? '')
+    return rows.filter((line) => namesWorld(places, line)).map((line) => line.split(' ')[4] ?? '')
   })
 }
 

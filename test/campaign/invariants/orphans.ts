@@ -10,7 +10,9 @@ export function orphans(expected: Expected, seen: Observation): readonly string[
   const strangers = (ids: readonly string[]): readonly string[] => ids.filter((id) => !running.has(id))
 
   for (const p of seen.processes) {
-    const owned = p.kind === 'agent' || p.kind === 'child' ? expected.agentRuns : running.has(p.containerId)
+    // A runtime works for a moment only: one that stays is left over from a launch or an exec.
+    const owned =
+      p.kind === 'agent' || p.kind === 'child' ? expected.agentRuns : p.kind !== 'runtime' && running.has(p.containerId)
     // Programs are told by "what is wanted is what runs"; one that no task of ours asked for is told here.
     const told = p.kind === 'program' && expected.tasks.some((t) => t.containerId === p.containerId)
     if (!owned && !told) found.push(`${p.kind === 'monitor' ? 'conmon' : p.kind} with pid ${p.pid}: ${p.command}`)
@@ -21,6 +23,7 @@ export function orphans(expected: Expected, seen: Observation): readonly string[
     const owned = name === '' || name === 'monitors' ? parentMayStay : running.has(name)
     if (!owned) found.push(`cgroup ${path}`)
   }
+  if (!parentMayStay) say('boot directory', seen.bootDirectories)
   say('mount', seen.mounts)
   say('network namespace', seen.networkNamespaces)
   say('link', seen.links)

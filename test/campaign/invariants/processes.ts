@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename } from 'node:path'
-import type { Places } from './observe.ts'
+import { namesWorld, type Places } from './places.ts'
 
 export interface SeenProcess {
   readonly pid: number
@@ -14,15 +14,15 @@ export interface SeenProcess {
 const idPattern = /\b[0-9a-f]{32}\b/
 
 /** Processes that name the state directory, or sit in a cgroup below the parent. Zombies hold nothing and are left out. */
-export function seeProcesses({ stateDir, cgroupParent }: Places): readonly SeenProcess[] {
-  const inside = new RegExp(`:${cgroupParent}/([^/\n]+)`)
+export function seeProcesses(places: Places): readonly SeenProcess[] {
+  const inside = new RegExp(`:${places.cgroupParent}/([^/\n]+)`)
   return readdirSync('/proc').flatMap((name): SeenProcess[] => {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) return []
     const cgroup = read(`/proc/${name}/cgroup`)
     const words = read(`/proc/${name}/cmdline`).split('\0')
     const command = words.join(' ').trim()
     const own = inside.exec(cgroup)?.[1]
-    if (own === undefined && !command.includes(stateDir)) return []
+    if (own === undefined && !namesWorld(places, command)) return []
     if (/^State:\s+[ZX]/m.test(read(`/proc/${name}/status`))) return []
     const kind = kindOf(words, own)
     const containerId = own !== undefined && idPattern.test(own) ? own : (idPattern.exec(command)?.[0] ?? '')

@@ -90,6 +90,8 @@ function checkWanted(task: ExpectedTask, seen: Observation, say: Say): void {
   const count = (kind: 'program' | 'monitor'): number =>
     seen.processes.filter((p) => p.kind === kind && p.containerId === task.containerId).length
   if (task.wanted === 'running') {
+    const many = task.processes !== undefined && count('program') > task.processes
+    if (many) say('nothing is orphaned', `${nameOf(task)} has ${count('program')} processes, ${task.processes} of them its own`)
     if (count('program') === 0) say('what is wanted is what runs', `${nameOf(task)} shall run, and has no process`)
     if (count('monitor') !== 1)
       say('what is wanted is what runs', `${nameOf(task)} shall run, and has ${count('monitor')} monitors`)
