@@ -11,13 +11,15 @@ import { type Report, renderReport, writeReport } from '../bench/report.ts'
 import { agentKill } from './agent-kill/agent-kill.ts'
 import { type CampaignKind, type CampaignWish, failureText, runCampaign, summary } from './campaign.ts'
 import { crashSweep } from './crash-sweep/crash-sweep.ts'
+import { logs } from './logs/logs.ts'
 import { Progress } from './progress.ts'
 import { ResumeFile } from './resume.ts'
 
 /** Every campaign; a new one is a row here. */
 const kinds: Readonly<Record<string, CampaignKind>> = {
   'agent-kill': agentKill,
-  'crash-sweep': crashSweep
+  'crash-sweep': crashSweep,
+  logs
 }
 
 const shared = {
