@@ -29,9 +29,9 @@ export function placeBootDirectory(runDir: string, candidates: readonly string[]
   return runDir
 }
 
-/** Once no container is left; what is still in use stays. */
+/** Once no container is left: as long as there is one its monitor needs the directory of the exit codes, though it be empty. */
 export function removeBootDirectory(runDir: string, place: string): void {
-  if (place === runDir) return
+  if (place === runDir || isUsed(join(place, 'c'))) return
   for (const part of [...parts.flatMap((p) => (p === 'oci' ? ['oci/runc', 'oci/crun', p] : [p])), '']) {
     try {
       rmdirSync(join(place, part))

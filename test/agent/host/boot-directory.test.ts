@@ -61,6 +61,7 @@ t.test('they go with the last container', async (t) => {
   mkdirSync(join(place, 'oci/runc'))
   removeBootDirectory(runDir, place)
   t.ok(existsSync(join(runDir, 'c/container')), 'one that is left keeps its files')
+  t.ok(existsSync(join(place, 'exits')), 'and its monitor finds where to write the exit code')
   rmSync(join(place, 'c/container'), { recursive: true })
   removeBootDirectory(runDir, place)
   t.same(readdirSync(tmpfs), [])
