@@ -40,7 +40,7 @@ export interface Campaign {
   /** Runs side by side. */
   readonly lanes: number
   /** How long runs are started, where the campaign itself decides that. */
-  readonly limitMs?: number
+  readonly limitMs?: number | undefined
   /** So many failed runs end it. Default 20: more of them tell nothing new. */
   readonly failuresMost?: number
   /** In order; may be endless where nobody said how many. */
