@@ -108,7 +108,7 @@ export class AgentUnderTest {
         ...(hook === undefined ? [] : ['-r', hook.module]),
         ...['--max-semi-space-size=1', join(root, 'dist/agent.cjs'), '--state-dir', this.stateDir],
         ...['--masters', `unix:${join(this.#options.directory, 'm.sock')}`, '--allow-mount', this.fifoDir],
-        ...['--cgroup-parent', this.cgroupParent, '--log-level', logLevel]
+        ...['--cgroup-parent', this.cgroupParent, '--log-level', logLevel, '--health-dns', 'no']
       ],
       {
         cwd: '/',

@@ -6,6 +6,9 @@ import type { Test } from 'tap'
 
 const program = join(import.meta.dirname, '../../dist/hearth.cjs')
 
+/** Tests speak with nobody outside this host. */
+const loopbackOnly = { HEARTH_HEALTH_DNS: 'no' }
+
 export interface Ran {
   readonly code: number
   readonly stdout: string
@@ -57,13 +60,15 @@ export class Cluster {
   hearth(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
     return runProgram(process.execPath, ['--', program, ...args], {
       ...options,
-      env: { HEARTH_STATE_DIR: this.stateDir, ...options.env }
+      env: { HEARTH_STATE_DIR: this.stateDir, ...loopbackOnly, ...options.env }
     })
   }
 
   /** Spawned with pipes, for commands that are talked to while they run. */
   spawn(args: readonly string[]): ChildProcess {
-    return spawn(process.execPath, ['--', program, ...args], { env: { ...process.env, HEARTH_STATE_DIR: this.stateDir } })
+    return spawn(process.execPath, ['--', program, ...args], {
+      env: { ...process.env, HEARTH_STATE_DIR: this.stateDir, ...loopbackOnly }
+    })
   }
 
   async json<T>(args: readonly string[]): Promise<T> {
