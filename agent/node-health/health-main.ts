@@ -1,6 +1,5 @@
-import { text } from 'node:stream/consumers'
 import { systemClock } from '../../base/clock.ts'
-import { faultTable, isFault } from '../../base/fault.ts'
+import { Fault, faultTable, isFault } from '../../base/fault.ts'
 import { readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import { type AgentConfig, readAgentConfig } from '../config.ts'
 import { systemExec } from '../host/exec.ts'
@@ -20,10 +19,8 @@ const verbs = ['all', 'thorough', 'hardware', 'top'] as const
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const [verb = '', turn = '0', ...settings] = argv
   const asked = new AbortController()
-  void text(process.stdin).then(
-    () => asked.abort(),
-    () => asked.abort()
-  )
+  const end = (): void => asked.abort(new Fault('unavailable', 'whoever asked for the checks is gone'))
+  process.stdin.resume().once('end', end).once('error', end)
   try {
     const config = readAgentConfig(settings, env)
     const answer = await answerTo(verb, Number(turn) || 0, config, asked.signal)

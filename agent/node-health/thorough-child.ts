@@ -1,5 +1,6 @@
-import { spawn } from 'node:child_process'
-import { Fault } from '../../base/fault.ts'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import type { Readable, Writable } from 'node:stream'
+import { errnoOf, Fault } from '../../base/fault.ts'
 import { tame } from './checks/words.ts'
 import { type Check, rowsOf, type Verdict } from './verdict.ts'
 
@@ -17,18 +18,16 @@ const mostOutputBytes = 1024 * 1024
  * Runs the health program with one verb and gives its line of JSON. It ends with its standard input: when this process dies,
  * however it does, the child and the checks it runs end too. Throws `Fault` where it fails or takes longer than 90 s.
  */
-export function askChild(config: Config, verb: string, turn: number, signal: AbortSignal): Promise<unknown> {
-  const [file = '', ...before] = config.program
-  const child = spawn(file, [...before, verb, String(turn), ...config.settings], { stdio: ['pipe', 'pipe', 'pipe'] })
+export async function askChild(config: Config, verb: string, turn: number, signal: AbortSignal): Promise<unknown> {
+  const child = start(config, [verb, String(turn)])
   const [output, complaint] = [collect(child.stdout), collect(child.stderr)]
   child.stdin.on('error', () => undefined) // it has ended: told below
   const stop = (): void => void child.stdin.destroy()
   const timer = setTimeout(() => child.kill('SIGKILL'), deadlineMs)
   signal.addEventListener('abort', stop, { once: true })
   if (signal.aborted) stop()
-  return new Promise((resolve, reject) => {
-    const fail = (why: string, cause?: unknown): void =>
-      reject(new Fault('unavailable', `the checks that need programs could not be made: ${tame(why, 200)}`, {}, cause))
+  return await new Promise((resolve, reject) => {
+    const fail = (why: string, cause?: unknown): void => reject(notMade(why, cause))
     child.once('error', (e) => fail(e.message, e))
     child.once('close', (code, name) => {
       clearTimeout(timer)
@@ -42,6 +41,20 @@ export function askChild(config: Config, verb: string, turn: number, signal: Abo
     })
   })
 }
+
+/** `spawn` throws where the host cannot make one process more; that is a row, not the agent's end. */
+function start({ program, settings }: Config, order: readonly string[]): ChildProcessByStdio<Writable, Readable, Readable> {
+  const [file = '', ...before] = program
+  try {
+    return spawn(file, [...before, ...order, ...settings], { stdio: ['pipe', 'pipe', 'pipe'] })
+  } catch (e) {
+    if (errnoOf(e) === undefined) throw e
+    throw notMade((e as Error).message, e)
+  }
+}
+
+const notMade = (why: string, cause: unknown): Fault =>
+  new Fault('unavailable', `the checks that need programs could not be made: ${tame(why, 200)}`, {}, cause)
 
 function collect(stream: NodeJS.ReadableStream): () => string {
   const chunks: Buffer[] = []

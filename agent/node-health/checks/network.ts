@@ -29,8 +29,8 @@ export const parseNameservers = (text: string): readonly string[] =>
 
 export interface NameserverFacts {
   readonly address: string
-  /** Milliseconds until its answer, or why there was none. */
-  readonly outcome: { readonly answeredMs: number } | { readonly failure: string }
+  /** Milliseconds until its answer, or why there was none; it lives where its host at least said no. */
+  readonly outcome: { readonly answeredMs: number } | { readonly failure: string; readonly lives: boolean }
 }
 
 const slowMs = 1_000
@@ -40,10 +40,10 @@ export function judgeNameservers(servers: readonly NameserverFacts[] | 'not-aske
   if (servers.length === 0) {
     return [rowsOf('network.dns').warning('resolv.conf names no server', 'write one into /etc/resolv.conf')]
   }
-  const silent = servers.every(({ outcome }) => 'failure' in outcome)
+  const silent = servers.every(({ outcome }) => 'failure' in outcome && !outcome.lives)
   return servers.map(({ address, outcome }) => {
     const row = rowsOf('network.dns', address)
-    const remedy = 'see that it runs and that no firewall is in between: dig @ADDRESS . NS; else change /etc/resolv.conf'
+    const remedy = 'see that it runs and that no firewall is in between: dig +tcp @ADDRESS . NS; else change /etc/resolv.conf'
     if ('failure' in outcome) return silent ? row.failure(outcome.failure, remedy) : row.warning(outcome.failure, remedy)
     const reason = `answers in ${showSpan(outcome.answeredMs)}`
     return outcome.answeredMs > slowMs ? row.warning(reason, remedy) : row.ok(reason)

@@ -193,9 +193,10 @@ t.test('routes and name servers', async (t) => {
     '1'
   ])
   const good = { address: 'a', outcome: { answeredMs: 3 } }
-  const bad = { address: 'b', outcome: { failure: 'no answer' } }
+  const bad = { address: 'b', outcome: { failure: 'no answer', lives: false } }
   t.same(verdicts(judgeNameservers([good, bad])), ['network.dns a OK', 'network.dns b WARNING'])
   t.same(verdicts(judgeNameservers([bad])), ['network.dns b FAILURE'])
+  t.same(verdicts(judgeNameservers([{ address: 'c', outcome: { failure: 'refused', lives: true } }])), ['network.dns c WARNING'])
   t.same(verdicts(judgeNameservers([])), ['network.dns WARNING'])
 })
 

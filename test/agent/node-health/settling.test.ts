@@ -84,7 +84,8 @@ t.test('the manual tells of every kind of check', async (t) => {
     return [...text.matchAll(/(?:rowsOf\(|kind: |judge\()'([a-z.]+)'/g)].map(([, kind = '']) => kind)
   })
   t.ok(kinds.length > 20, `${kinds.length} kinds`)
-  for (const kind of [...new Set([...kinds, 'own']), ...dangerousKinds]) t.ok(manual.includes(`| \`${kind}\` |`), kind)
+  for (const kind of [...new Set([...kinds, 'own', 'orphans', 'agent', 'health']), ...dangerousKinds])
+    t.ok(manual.includes(`| \`${kind}\` |`), kind)
 })
 
 t.test('the master hears what is news, and figures alone are none', async (t) => {
