@@ -30,6 +30,12 @@ export class AttemptObjects {
     return row?.bootId === this.#bootId && Number.isSafeInteger(ticks) && ticks > 0 ? ticks : undefined
   }
 
+  /** Of the container's first process, once it was seen to run. */
+  get pid(): number | undefined {
+    const pid = Number(this.#rows().get(`conmon:${this.#containerId}`)?.facts['pid'])
+    return Number.isInteger(pid) && pid > 0 ? pid : undefined
+  }
+
   async intend(imageDigest: string): Promise<void> {
     await Promise.all(ownObjects.map((kind) => this.#write(kind, 'intent', kind === 'bundle' ? { image: imageDigest } : {})))
   }

@@ -35,6 +35,7 @@ import { raised } from './ledger/level.ts'
 import { createLocalRouter } from './local-api/router.ts'
 import { serveLocalApi } from './local-api/server.ts'
 import { ContainerStreams } from './local-api/task-streams.ts'
+import { logGapsMetric } from './logs/gap-metric.ts'
 import { readLog } from './logs/reader.ts'
 import { LogRotation } from './logs/rotation.ts'
 import { composeNodeHealth } from './node-health/compose.ts'
@@ -43,6 +44,7 @@ import { SyncMeter } from './node-health/sync-meter.ts'
 import { topTasks } from './node-health/top.ts'
 import type { Ledger, LocalRequest, LocalRouter } from './ports.ts'
 import { adopt, reattach } from './reattach.ts'
+import { recorderOf } from './recorder/recorder.ts'
 import { Registration } from './registration.ts'
 import { StatusOutbox } from './status-outbox.ts'
 import type { TaskRunnerConfig } from './task-runner.ts'
@@ -53,6 +55,7 @@ import { Trial } from './upgrade/trial.ts'
 const programs = dirname(fileURLToPath(import.meta.url))
 const stopWithinMs = 10_000
 const stopWorkloadsWithinMs = 60_000
+const sampleEveryMs = 10_000
 const collectEveryMs = 3_600_000
 const fsckEveryMs = 3_600_000
 
@@ -190,25 +193,25 @@ async function compose(parts: Parts): Promise<Agent> {
   const { config, bootDir, facts, ledger, log, layout, placement, settled } = parts
   const clock = systemClock
   const onBroken = (error: unknown): void => parts.end.broken(error)
-  const { runDir } = config
   const { cgroupParent, scope } = placement
   const agentDir = join(config.stateDir, 'agent')
   const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
   const images = await openImageStore({ exec: systemExec, log, clock }, { directory: join(agentDir, 'images'), unpackProgram })
   const runtime = new OciRuntime(
     { layout, sleep: clock.sleep },
-    { runDir: bootDir, shimDir: join(runDir, 'bin'), cgroupParent, programs: config }
+    { runDir: bootDir, shimDir: join(config.runDir, 'bin'), cgroupParent, programs: config }
   )
   const walls = builtinIsolators({ layout, cgroupParent, seccompProfile: config.seccompProfile, sleep: clock.sleep })
   const isolators = scope === undefined ? walls : [scope.isolator(), ...walls]
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const rotation = new LogRotation({ clock, log })
+  const recorder = recorderOf({ layout, clock, tasks: () => tasks.list() }, { bootDir, cgroupParent, sampleMs: sampleEveryMs })
   const times = { clock, bootClock: systemBootClock }
-  const runnerParts = { ledger, outbox, images, runtime, isolators, ...times, log, rotation, resolveUser }
+  const runnerParts = { ledger, outbox, images, runtime, isolators, ...times, log, rotation, recorder, resolveUser }
   const runnerConfig = runnerConfigOf(config, bootDir, facts, ledger.view.head.agentId)
   const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, attemptsKept: 3, settled }
   const refusal = (): string | undefined => node.health.refusal('launch')
-  const tasks = new Tasks({ ...runnerParts, refusal }, { ...runnerConfig, ...limits }, onBroken)
+  const tasks: Tasks = new Tasks({ ...runnerParts, refusal }, { ...runnerConfig, ...limits }, onBroken)
   const fsck = composeFsck({ ...parts, runtime, tasks, sandboxesDir: runnerConfig.sandboxesDir })
   const terminalProgram = [process.execPath, join(programs, 'terminal.cjs')]
   const streams = new ContainerStreams({ runtime, clock, log }, { terminalProgram, maxStreams: 64 })
@@ -217,7 +220,7 @@ async function compose(parts: Parts): Promise<Agent> {
       ...{ ledger, clock, log, layout, random: systemRandom, syncs: parts.syncs, bootId: facts.bootId, onBroken },
       registered: () => registration.registered,
       tasks: () => topTasks(tasks.list(), cgroupParent),
-      sources: [() => orphanMetrics(fsck.orphans())],
+      sources: [() => [...orphanMetrics(fsck.orphans()), logGapsMetric(rotation.gapsFound)]],
       plans: [orphanPlan(() => fsck.orphans())]
     },
     { ...config, cgroupParent }
@@ -242,12 +245,12 @@ async function compose(parts: Parts): Promise<Agent> {
     }
   )
   const garbage = new Garbage({ images, inUse, clock, log }, { everyMs: collectEveryMs })
-  const socketPath = join(runDir, 'agent.sock')
+  const socketPath = join(config.runDir, 'agent.sock')
   const socket = serveLocalApi({ router, log }, { path: socketPath, mode: 0o660, group: 'hearth' })
   return {
     runtime,
     tasks,
-    services: [...node.services, rotation, outbox, garbage, fsck, socket, registration],
+    services: [...node.services, recorder, rotation, outbox, garbage, fsck, socket, registration],
     prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath }, signal),
     clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
   }

@@ -18,6 +18,7 @@ import { type Decided, type Ending, endingOf, endingOfFault, launchFailure, stat
 import type { BootClock } from './host/boot-time.ts'
 import { type LogRotation, logBudgetDefaults } from './logs/rotation.ts'
 import type { Ledger } from './ports.ts'
+import type { FlightRecorder } from './recorder/recorder.ts'
 import { isFollowed, type NextAttempt, nextAttempt, restarts } from './restart.ts'
 import { bareRequest, bundleOf, logOf, type RequestConfig, sandboxOf } from './task-request.ts'
 
@@ -28,6 +29,7 @@ export interface TaskRunnerParts extends LaunchParts {
   readonly bootClock: BootClock
   readonly log: Log
   readonly rotation: Pick<LogRotation, 'watch' | 'unwatch'>
+  readonly recorder: Pick<FlightRecorder, 'causesOf'>
 }
 
 export interface TaskRunnerConfig extends RequestConfig {
@@ -266,6 +268,21 @@ export class TaskRunner {
     }
   }
 
+  #causesOf(ending: Ending): TaskStatus['causes'] {
+    const { containerId, taskId, sandboxDir, logPath } = this
+    const memoryLimitBytes = this.#bare().limits.memoryBytes
+    const attempt = {
+      containerId,
+      taskId,
+      attempt: this.row.attempt,
+      pid: this.#objects.pid,
+      sandboxDir,
+      logPath,
+      memoryLimitBytes
+    }
+    return this.#parts.recorder.causesOf({ ...attempt, ending }).map((cause) => ({ ...cause, evidence: [...cause.evidence] }))
+  }
+
   #watchLog(): void {
     const budget = this.#task?.logBudget ?? logBudgetDefaults
     this.#parts.rotation.watch({ path: this.logPath, controlPath: join(this.bundleDir, 'ctl'), ...budget })
@@ -301,7 +318,8 @@ export class TaskRunner {
       this.#container = moveContainer(this.#container, 'exited')
     const willRestart = this.#isFollowed(ending)
     if (willRestart) this.#succeed(ending)
-    const told = this.#report.tell(ending.state, { ...statusFacts(ending), willRestart }).then(() => {
+    const causes = this.#causesOf(ending)
+    const told = this.#report.tell(ending.state, { ...statusFacts(ending), willRestart, causes }).then(() => {
       this.#launched.abort()
       this.#ended.abort()
       const { state, reason, exitCode } = ending

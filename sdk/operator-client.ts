@@ -5,6 +5,7 @@ import { type HttpRequest, readJson, sendRequest } from './http.ts'
 import type {
   ClusterFacts,
   Collected,
+  Explanation,
   FileEntry,
   FsckReport,
   Image,
@@ -94,6 +95,11 @@ class TaskCalls {
 
   async remove(id: string, force: boolean, signal: AbortSignal): Promise<void> {
     await json(this.#send, 'DELETE', withQuery(taskPath(id), { force: force || undefined }), undefined, signal)
+  }
+
+  /** Why it ended, with the last lines of its log and what the node recorded around it. */
+  explain(id: string, signal: AbortSignal): Promise<Explanation> {
+    return json(this.#send, 'GET', `${taskPath(id)}/explain`, undefined, signal)
   }
 
   async logs(id: string, options: LogOptions, signal: AbortSignal): Promise<AsyncGenerator<StreamPart>> {

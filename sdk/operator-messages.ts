@@ -1,4 +1,4 @@
-import type { Reason, Resource, TaskState } from '../proto/gen/messages.ts'
+import type { Cause, Reason, Resource, TaskState } from '../proto/gen/messages.ts'
 
 /** What the operator API takes and gives (docs/architecture.md, "Operator API"). */
 export interface TaskRequest {
@@ -75,6 +75,8 @@ export interface Task {
   readonly message: string | null
   readonly exitCode: number | null
   readonly signal: number | null
+  /** Why it ended, best first; empty while it runs and after a success. */
+  readonly causes?: readonly Cause[]
   readonly attempt: number
   /** The last ones, oldest first; the last of them is the one that stands. */
   readonly attempts: readonly Attempt[]
@@ -90,6 +92,12 @@ export interface Task {
   readonly startedAtMs: number | null
   readonly endedAtMs: number | null
   readonly removeWhenDone: boolean
+}
+
+export interface Explanation {
+  readonly lastLines: readonly string[]
+  /** Rows of the node's flight recorder, oldest first, each with `atMs` and `event`. */
+  readonly record: readonly Readonly<Record<string, unknown>>[]
 }
 
 export interface Node {

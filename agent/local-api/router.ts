@@ -2,6 +2,7 @@ import findMyWay from 'find-my-way'
 import { Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import type { LocalRequest, LocalResponse, LocalRouter } from '../ports.ts'
+import { explainRoute } from './explain-route.ts'
 import { archiveInRoute, archiveOutRoute, filesRoute } from './file-routes.ts'
 import { type FsckSource, fsckRoutes } from './fsck-routes.ts'
 import { healthRoute, type NodeSource, nodeRoutes } from './node-routes.ts'
@@ -63,6 +64,7 @@ function routesOf(parts: LocalApiParts): readonly (readonly [method: string, pat
     ['GET', '/v1/tasks', async () => jsonResponse(200, { tasks: tasks.list().map(taskRow) })],
     ['GET', task, async (call) => jsonResponse(200, taskRow(taskOf(tasks, call)))],
     ['GET', `${task}/logs`, (call) => logRoute(parts, call)],
+    ['GET', `${task}/explain`, (call) => explainRoute(taskOf(tasks, call))],
     ['POST', `${task}/exec`, (call) => streams.exec(taskOf(tasks, call), call.request.body, call.signal)],
     ['POST', `${task}/attach`, (call) => streams.attach(taskOf(tasks, call), call.request.body, call.signal)],
     ['GET', `${task}/files`, (call) => filesRoute(taskOf(tasks, call), call)],

@@ -62,6 +62,12 @@ function addReaders(task: Command, shell: Shell): void {
   const show = leaf(task, 'show', 'show one task').addOption(jsonOption()).argument('<task>', 'id, start of an id, or name')
   show.action((id: string, options) => shell.run(async (c) => (await commands()).showTask(c, id, options)))
 
+  const explain = leaf(task, 'explain', 'tell why a task ended').addOption(jsonOption())
+  explain.argument('<task>', 'id, start of an id, or name')
+  explain.action((id: string, options) =>
+    shell.run(async (c) => (await import('../commands/task-explain.ts')).explainTask(c, id, options))
+  )
+
   const logs = leaf(task, 'logs', 'print what a task wrote').argument('<task>', 'id, start of an id, or name')
   logs
     .option('-f, --follow', 'go on until the task has ended')

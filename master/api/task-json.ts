@@ -16,6 +16,7 @@ export function taskJson(task: TaskView, hostname: string | undefined) {
     message: filled(task.message),
     exitCode: status?.exitCode ?? null,
     signal: status?.signal ?? null,
+    causes: status?.causes ?? [],
     attempt: status?.attempt ?? 0,
     attempts: attemptsJson(task),
     ready: status?.ready ?? null,

@@ -83,6 +83,7 @@ export function taskStreamRoutes(app: FastifyInstance, parts: TaskRouteParts): v
     const { follow } = request.query as { readonly follow?: string }
     return follow !== undefined && follow !== 'false' && follow !== '0'
   }
+  route('GET', 'explain', 'Why the task ended', () => false)
   route('GET', 'logs', 'What the task wrote, as stream frames', follows)
   route('POST', 'exec', 'Run a program inside, duplex stream frames', () => false)
   route('POST', 'attach', 'The task’s terminal or standard streams, duplex stream frames', () => true)

@@ -363,6 +363,14 @@ export interface AttemptEnd {
   readonly endedAtMs: number
 }
 
+export interface Cause {
+  readonly kind: string
+  readonly certainty: string
+  readonly summary: string
+  readonly evidence: readonly string[]
+  readonly advice: string
+}
+
 export interface TaskStatus {
   readonly frameworkId: string
   readonly taskId: string
@@ -383,6 +391,7 @@ export interface TaskStatus {
   readonly startedAtMs: number
   readonly ready?: boolean
   readonly startedUp: boolean
+  readonly causes: readonly Cause[]
 }
 
 export interface LedgerHead {
@@ -717,6 +726,7 @@ export interface Messages {
   readonly TaskGroup: TaskGroup
   readonly ContainerUsage: ContainerUsage
   readonly AttemptEnd: AttemptEnd
+  readonly Cause: Cause
   readonly TaskStatus: TaskStatus
   readonly LedgerHead: LedgerHead
   readonly ObjectRow: ObjectRow

@@ -10,6 +10,7 @@ import { commitOf, machineFacts, versionFacts } from '../bench/machine.ts'
 import { type Report, renderReport, writeReport } from '../bench/report.ts'
 import { agentKill } from './agent-kill/agent-kill.ts'
 import { type CampaignKind, type CampaignWish, failureText, runCampaign, summary } from './campaign.ts'
+import { causes } from './causes/causes.ts'
 import { crashSweep } from './crash-sweep/crash-sweep.ts'
 import { logs } from './logs/logs.ts'
 import { Progress } from './progress.ts'
@@ -18,6 +19,7 @@ import { ResumeFile } from './resume.ts'
 /** Every campaign; a new one is a row here. */
 const kinds: Readonly<Record<string, CampaignKind>> = {
   'agent-kill': agentKill,
+  causes,
   'crash-sweep': crashSweep,
   logs
 }

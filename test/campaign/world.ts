@@ -20,6 +20,8 @@ export interface WorldOptions {
   /** More words on the agent's command line, and more of its environment. */
   readonly arguments?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** A program that becomes the agent: it ends with `exec "$@"`. */
+  readonly wrapper?: readonly string[]
   readonly withhold?: (number: number) => boolean
   /** The agent may end by itself: whoever runs the world looks at `isRunning`. Without it that is a problem. */
   readonly mayEnd?: boolean
@@ -92,14 +94,14 @@ export class World {
   start(own: Start = {}): void {
     if (this.#isClosed) return // the campaign was stopped between a kill and the start after it
     const { stateDir, marksDir, cgroupParent } = this.places
-    const { directory, program, arguments: more = [], env = {} } = this.#options
+    const { directory, program, arguments: more = [], env = {}, wrapper = [] } = this.#options
     const output = openSync(this.#logPath, 'a')
     const words = [
       ...['--max-semi-space-size=1', own.program ?? program, '--state-dir', stateDir],
       ...['--masters', `unix:${join(directory, 'master.sock')}`, '--allow-mount', marksDir],
       ...['--cgroup-parent', cgroupParent, '--log-level', 'debug', ...more]
     ]
-    const [file = process.execPath, ...before] = [...(own.wrapper ?? []), process.execPath]
+    const [file = process.execPath, ...before] = [...(own.wrapper ?? wrapper), process.execPath]
     const agent = spawn(file, [...before, ...words], {
       cwd: '/',
       detached: true, // Ctrl-C reaches the campaign alone, which then ends its worlds in order

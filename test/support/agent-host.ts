@@ -85,7 +85,19 @@ export class AgentHost {
       unwatch: (path: string) => rotation.unwatch(path)
     }
     const tasks = new Tasks(
-      { ledger, outbox, images, runtime, isolators, clock, bootClock: systemBootClock, log, rotation: guard, resolveUser },
+      {
+        ledger,
+        outbox,
+        images,
+        runtime,
+        isolators,
+        clock,
+        bootClock: systemBootClock,
+        log,
+        rotation: guard,
+        recorder: { causesOf: () => [] },
+        resolveUser
+      },
       {
         runDir,
         sandboxesDir,

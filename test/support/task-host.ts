@@ -113,6 +113,7 @@ export function taskHost(t: Test): TaskHost {
         bootClock: systemBootClock,
         log: silentLog,
         rotation: { watch: () => undefined, unwatch: async () => undefined },
+        recorder: { causesOf: () => [] },
         resolveUser: async () => ({ uid: 0, gid: 0, additionalGids: [] })
       },
       {
