@@ -26,10 +26,10 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     const answer = await answerTo(verb, Number(turn) || 0, config, asked.signal)
     if (answer === undefined) {
       process.stderr.write(`health.cjs takes one of ${verbs.join(', ')}, not ${JSON.stringify(verb)}\n`)
-      return 64
+      process.exit(64) // Standard input may stay open for ever.
     }
     await new Promise<void>((resolve) => process.stdout.write(`${JSON.stringify(answer)}\n`, () => resolve()))
-    process.exit(0) // Standard input may stay open for ever.
+    process.exit(0)
   } catch (e) {
     if (asked.signal.aborted) process.exit(75)
     if (!isFault(e)) throw e
