@@ -1,9 +1,9 @@
 import type { Clock } from '../base/clock.ts'
-import type { TaskRow } from '../proto/gen/messages.ts'
+import type { AttemptEnd, TaskRow } from '../proto/gen/messages.ts'
 import { aborted } from './aborted.ts'
 import type { BootClock } from './host/boot-time.ts'
 import type { Ledger } from './ports.ts'
-import { backoffLeftMs } from './restart.ts'
+import { backoffLeftMs, type NextAttempt } from './restart.ts'
 
 /** The attempt before, as the next one has to wait for it. */
 export interface PreviousAttempt {
@@ -13,6 +13,30 @@ export interface PreviousAttempt {
   /** Takes down what is left; false where something is left still. */
   clear(): Promise<boolean>
 }
+
+/** The other attempts of the same assignment, as one of them needs to know them. */
+export interface Neighbours {
+  earlier(): readonly AttemptEnd[]
+  previous(): PreviousAttempt | undefined
+  isSucceeded(): boolean
+  /** Makes the attempt that follows, in the same turn; where there is one already it does nothing. */
+  succeed(next: NextAttempt): void
+}
+
+/** When a launch may go on. */
+export interface LaunchTurn {
+  take(): Promise<() => void>
+  /** Aborts when launches that wait for their time are left to the next agent. */
+  readonly left: AbortSignal
+}
+
+export const alone: Neighbours = {
+  earlier: () => [],
+  previous: () => undefined,
+  isSucceeded: () => false,
+  succeed: () => undefined
+}
+export const atOnce: LaunchTurn = { take: async () => () => undefined, left: new AbortController().signal }
 
 interface Parts {
   readonly ledger: Pick<Ledger, 'hasRoom'>

@@ -18,6 +18,8 @@ export class AttemptReport {
   #state: TaskState = 'staging'
   #latest: TaskStatus | null
   #startedAtMs: number
+  #ready: boolean | undefined
+  #startedUp: boolean
 
   constructor(row: TaskRow, latest: TaskStatus | null, parts: Parts, agentId: string) {
     this.#row = row
@@ -25,6 +27,8 @@ export class AttemptReport {
     this.#agentId = agentId
     this.#latest = latest
     this.#startedAtMs = latest?.startedAtMs ?? 0
+    this.#ready = latest?.ready
+    this.#startedUp = latest?.startedUp ?? false
     if (latest !== null && latest.state !== 'unspecified_state') this.#state = latest.state
   }
 
@@ -43,6 +47,8 @@ export class AttemptReport {
     const { group, attempt, containerId } = this.#row
     const atMs = Math.round(this.#parts.clock.wallMs())
     if (state === 'running' && this.#startedAtMs === 0) this.#startedAtMs = atMs
+    this.#ready = more.ready ?? this.#ready
+    this.#startedUp = more.startedUp ?? this.#startedUp
     this.#latest = await this.#parts.outbox.report({
       frameworkId: group?.frameworkId ?? '',
       taskId: group?.tasks[0]?.taskId ?? '',
@@ -52,6 +58,8 @@ export class AttemptReport {
       assignedContainerId: assignmentOf(this.#row).containerId,
       earlierAttempts: this.#parts.earlier(),
       startedAtMs: this.#startedAtMs,
+      startedUp: this.#startedUp,
+      ...(this.#ready === undefined ? {} : { ready: this.#ready && state === 'running' }),
       atMs,
       ...more,
       state

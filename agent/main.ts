@@ -206,7 +206,7 @@ async function compose(parts: Parts): Promise<Agent> {
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const rotation = new LogRotation({ clock, log })
   const recorder = recorderOf({ layout, clock, tasks: () => tasks.list() }, { bootDir, cgroupParent, sampleMs: sampleEveryMs })
-  const times = { clock, bootClock: systemBootClock }
+  const times = { clock, bootClock: systemBootClock, exec: systemExec }
   const runnerParts = { ledger, outbox, images, runtime, isolators, ...times, log, rotation, recorder, resolveUser }
   const runnerConfig = runnerConfigOf(config, bootDir, facts, ledger.view.head.agentId)
   const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, attemptsKept: 3, settled }

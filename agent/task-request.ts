@@ -36,6 +36,8 @@ export function onlyTask(row: TaskRow): TaskDefinition {
   const [task, ...more] = row.group?.tasks ?? []
   if (task === undefined || more.length > 0)
     throw new Fault('unsupported', 'this agent runs groups of exactly one task', { reason: 'unsupported_request' })
+  if (task.lease !== null)
+    throw new Fault('unsupported', 'this agent cannot hold leases yet: launch the task without one', { reason: 'lease_refused' })
   return task
 }
 

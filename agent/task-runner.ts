@@ -1,25 +1,27 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
+import type { Exec } from '../base/exec.ts'
 import { type Fault, isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { IsolatorRequest, Limitation } from '../isolators/isolator.ts'
 import type { ContainerExit, RunningContainer } from '../isolators/runtime/runtime.ts'
 import { type ContainerState, moveContainer } from '../proto/container-state.ts'
-import type { AttemptEnd, KillPolicy, TaskDefinition, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
+import type { KillPolicy, TaskDefinition, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
 import { isTerminal } from '../proto/task-state.ts'
-import { type PreviousAttempt, untilBegin } from './attempt-begin.ts'
+import { alone, atOnce, type LaunchTurn, type Neighbours, untilBegin } from './attempt-begin.ts'
 import { type LaunchParts, launchAttempt, openAttempt } from './attempt-launch.ts'
 import { AttemptObjects } from './attempt-objects.ts'
 import { clearAttempt } from './attempt-removal.ts'
 import { AttemptReport } from './attempt-report.ts'
 import { AttemptStop, graceOf } from './attempt-stop.ts'
 import { type Decided, type Ending, endingOf, endingOfFault, launchFailure, statusFacts } from './ending.ts'
+import { probe } from './health/prober.ts'
 import type { BootClock } from './host/boot-time.ts'
 import { type LogRotation, logBudgetDefaults } from './logs/rotation.ts'
 import type { Ledger } from './ports.ts'
 import type { FlightRecorder } from './recorder/recorder.ts'
-import { isFollowed, type NextAttempt, nextAttempt, restarts } from './restart.ts'
+import { isFollowed, nextAttempt, restarts } from './restart.ts'
 import { bareRequest, bundleOf, logOf, type RequestConfig, sandboxOf } from './task-request.ts'
 
 export interface TaskRunnerParts extends LaunchParts {
@@ -27,6 +29,7 @@ export interface TaskRunnerParts extends LaunchParts {
   readonly outbox: { report(status: Partial<TaskStatus>): Promise<TaskStatus> }
   readonly clock: Clock
   readonly bootClock: BootClock
+  readonly exec: Exec
   readonly log: Log
   readonly rotation: Pick<LogRotation, 'watch' | 'unwatch'>
   readonly recorder: Pick<FlightRecorder, 'causesOf'>
@@ -37,24 +40,6 @@ export interface TaskRunnerConfig extends RequestConfig {
   readonly bootId: string
 }
 
-/** The other attempts of the same assignment, as one of them needs to know them. */
-export interface Neighbours {
-  earlier(): readonly AttemptEnd[]
-  previous(): PreviousAttempt | undefined
-  isSucceeded(): boolean
-  /** Makes the attempt that follows, in the same turn; where there is one already it does nothing. */
-  succeed(next: NextAttempt): void
-}
-
-/** When a launch may go on. */
-export interface LaunchTurn {
-  take(): Promise<() => void>
-  /** Aborts when launches that wait for their time are left to the next agent. */
-  readonly left: AbortSignal
-}
-
-const alone: Neighbours = { earlier: () => [], previous: () => undefined, isSucceeded: () => false, succeed: () => undefined }
-const atOnce: LaunchTurn = { take: async () => () => undefined, left: new AbortController().signal }
 /** USER_HZ, in which /proc tells times: 100 on every architecture that Node runs on. */
 const msPerTick = 10
 
@@ -191,7 +176,8 @@ export class TaskRunner {
     this.#log.info({ pid: running.pid, monitorPid: running.monitorPid }, 'task.running')
     const facts = { pid: String(running.pid), startTicks: String(running.startTicks), monitorPid: String(running.monitorPid) }
     const noted = this.#objects.monitorRuns(facts)
-    if (this.#report.state !== 'running' && this.#report.state !== 'killing') await this.#report.tell('running', {})
+    if (this.#report.state !== 'running' && this.#report.state !== 'killing')
+      await this.#report.tell('running', this.#probes.length > 0 ? { ready: false } : {})
     await noted
     if (this.#killAsked || this.#decided?.kind === 'node-stop')
       this.#stopBy(this.#parts.ledger.view.tasks.get(this.containerId)?.kill?.policy ?? null)
@@ -254,6 +240,7 @@ export class TaskRunner {
     const request = this.#bare()
     const watches = this.#parts.isolators.flatMap((i) => (i.watch === undefined ? [] : [i.watch(request, over.signal)]))
     this.#watchLog()
+    this.#watchHealth(over.signal)
     for (const watch of watches)
       void watch.then(
         (l) => this.#passed(l),
@@ -300,6 +287,29 @@ export class TaskRunner {
     this.#decided = { kind: 'limit', limitation }
     this.#log.warn({ limit: limitation.limit }, 'task.limit_passed')
     void this.#parts.runtime.kill(this.containerId).catch((error: unknown) => this.#log.error({ error }, 'container.kill_failed'))
+  }
+
+  get #probes() {
+    return this.#task?.probes ?? []
+  }
+
+  #watchHealth(signal: AbortSignal): void {
+    const { ready = false, startedUp = false } = this.#report.latest ?? {}
+    const known = { ready, startedUp }
+    const { containerId, bundleDir } = this
+    const failedTo = (error: unknown): void => this.#log.error({ error }, 'probe.broken')
+    const listener = {
+      changed: (told: { readonly ready: boolean; readonly startedUp: boolean }): void => {
+        if (this.#report.state === 'running') void this.#report.tell('running', told).catch(failedTo)
+      },
+      failed: (message: string): void => {
+        this.#decided ??= { kind: 'probe', message }
+        this.#log.warn({ message }, 'task.probe_failed')
+        this.#stopBy(this.#task?.killPolicy ?? null)
+      }
+    }
+    const probed = { containerId, bundleDir, probes: this.#probes, known, ranMs: () => this.#ranMs() }
+    void probe(this.#parts, probed, listener, signal).catch(failedTo)
   }
 
   #stopBy(policy: KillPolicy | null): void {
@@ -361,9 +371,12 @@ export class TaskRunner {
   }
 
   #succeed({ reason }: Pick<Ending, 'state' | 'reason'>): void {
+    this.#neighbours.succeed(nextAttempt(this.#task?.restart ?? null, this.row, reason, this.#ranMs()))
+  }
+
+  #ranMs(): number {
     const ticks = this.#objects.startTicks
-    const ranMs = ticks === undefined ? 0 : Math.max(0, this.#parts.bootClock.nowMs() - ticks * msPerTick)
-    this.#neighbours.succeed(nextAttempt(this.#task?.restart ?? null, this.row, reason, ranMs))
+    return ticks === undefined ? 0 : Math.max(0, this.#parts.bootClock.nowMs() - ticks * msPerTick)
   }
 
   async #remove(told: Promise<void> = Promise.resolve()): Promise<void> {

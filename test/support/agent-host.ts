@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { systemBootClock } from '../../agent/host/boot-time.ts'
+import { systemExec } from '../../agent/host/exec.ts'
 import { identify } from '../../agent/identity.ts'
 import { openLedger } from '../../agent/ledger/ledger.ts'
 import { LogRotation } from '../../agent/logs/rotation.ts'
@@ -93,6 +94,7 @@ export class AgentHost {
         isolators,
         clock,
         bootClock: systemBootClock,
+        exec: systemExec,
         log,
         rotation: guard,
         recorder: { causesOf: () => [] },

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { systemBootClock } from '../../agent/host/boot-time.ts'
+import { systemExec } from '../../agent/host/exec.ts'
 import { openLedger } from '../../agent/ledger/ledger.ts'
 import type { ImageStore, Ledger } from '../../agent/ports.ts'
 import { reattach } from '../../agent/reattach.ts'
@@ -111,6 +112,7 @@ export function taskHost(t: Test): TaskHost {
         isolators,
         clock,
         bootClock: systemBootClock,
+        exec: systemExec,
         log: silentLog,
         rotation: { watch: () => undefined, unwatch: async () => undefined },
         recorder: { causesOf: () => [] },
