@@ -9,6 +9,7 @@ import { Cleanup } from './cleanup.ts'
 import { cli } from './cli.ts'
 import { footprint } from './footprint.ts'
 import { launch } from './launch.ts'
+import { logs } from './logs.ts'
 import { commitOf, machineFacts, versionFacts } from './machine.ts'
 import { type Report, renderReport, writeReport } from './report.ts'
 
@@ -17,12 +18,13 @@ interface Kind {
   readonly n: number
 }
 
-/** What `--n` counts: launches, containers a round, containers, commands. */
+/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing. */
 const benches: Readonly<Record<string, Kind>> = {
   launch: { measure: launch, n: 200 },
   burst: { measure: burst, n: 100 },
   footprint: { measure: footprint, n: 100 },
-  cli: { measure: cli, n: 30 }
+  cli: { measure: cli, n: 30 },
+  logs: { measure: logs, n: 20 }
 }
 
 const usage = `npm run bench -- ${Object.keys(benches).join('|')} [--json FILE] [--n N] [--trace]`
