@@ -61,6 +61,9 @@ export class LogRun {
     await world.master.until(() => world.master.has(this.#containerId, 'running'), this.#patience(endMs))
     const begunMs = performance.now()
     for (let kill = 0; kill < this.#kills; kill += 1) {
+      // One in three strikes from the start on; the others an agent that has had time to rotate.
+      const registrations = world.master.registrations + (world.master.connected ? 0 : 1)
+      if (this.#random.between(0, 2) > 0) await world.registered(registrations, this.#signal)
       await pause(this.#random.between(0, 1_200), undefined, { signal: this.#signal })
       await world.end('SIGKILL')
       await pause(this.#random.between(0, 1) === 0 ? 0 : this.#random.between(0, 300), undefined, { signal: this.#signal })
