@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { type Image, Machine } from './machine.ts'
+import { type Image, Machine, timeFactor } from './machine.ts'
 
 /** Where `npm run test:vm` has put the disks. */
 function disks(): Image & { readonly payload: string } {
@@ -8,17 +8,31 @@ function disks(): Image & { readonly payload: string } {
   return JSON.parse(given)
 }
 
+/** The units' own time-outs are meant for machines that are not emulated. */
+const slowUnits = `
+mkdir -p /etc/systemd/system/hearth-agent.service.d
+cat > /etc/systemd/system/hearth-agent.service.d/slow.conf <<E
+[Service]
+TimeoutStartSec=${120 * timeFactor}
+TimeoutStopSec=${30 * timeFactor}
+Environment=HEARTH_UPGRADE_DEADLINE_S=${30 * timeFactor}
+E
+mkdir -p /etc/systemd/system/hearth-shutdown.service.d
+printf '[Service]\\nTimeoutStopSec=${90 * timeFactor}\\n' > /etc/systemd/system/hearth-shutdown.service.d/slow.conf
+`
+
 /** A machine on which the package was just installed, as a user would; it ends with the test. */
 export async function installedMachine(t: Test): Promise<Machine> {
   const { payload, ...image } = disks()
   const machine = await Machine.boot(image, payload)
   t.teardown(() => machine.stop())
+  await machine.tell(slowUnits)
   await machine.tell('mkdir /payload; mount -o ro /dev/vdb /payload')
-  await machine.tell('dpkg --install /payload/hearth_[0-8]*.deb')
+  await machine.tell('dpkg --install $(ls /payload/hearth_*.deb | grep -v _9.0.0_)')
   await nodeIsActive(machine)
   return machine
 }
 
-/** Waits until the master counts the node among those that run tasks. */
+/** Waits until the agent of this moment runs and the master counts its node among those that run tasks. */
 export const nodeIsActive = (machine: Machine): Promise<string> =>
-  machine.tell(`until hearth node list | grep -q active; do sleep 0.2; done`, 30)
+  machine.tell('until systemctl --quiet is-active hearth-agent && hearth node list | grep -q " active "; do sleep 0.2; done', 40)
