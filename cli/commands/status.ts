@@ -8,23 +8,47 @@ import { renderFacts } from '../output/table.ts'
 import { isAlive } from '../process-identity.ts'
 import { type StateLayout, stateLayout } from '../state-layout.ts'
 import { livingDaemons, readSupervisorFile, type SupervisorFile } from '../supervisor-file.ts'
+import { livingAgent } from './node-stop.ts'
 
 /** Exit code 0 where a cluster runs here, 3 where none does, as `systemctl status` has it. */
 export async function status(context: Context, options: CommonOptions): Promise<number> {
   const layout = stateLayout(context.settings(options).stateDir)
   const file = readSupervisorFile(layout)
-  const { stdout } = context.streams
-  if (file === undefined || !isAlive(file.process)) {
-    const orphans = file === undefined ? [] : livingDaemons(file).map((d) => `${d.name} (${d.process.pid})`)
-    const more = orphans.length === 0 ? '' : `; left over from a killed supervisor: ${orphans.join(', ')}`
-    if (options.json === true) stdout.write(`${JSON.stringify({ stateDir: layout.stateDir, running: false, orphans })}\n`)
-    else stdout.write(`hearth is not running in ${layout.stateDir}${more}\n`)
-    return 3
+  const isSupervised = file !== undefined && isAlive(file.process)
+  const { facts, text, code } = isSupervised
+    ? await ofSupervisor(layout, file, context.signal)
+    : await withoutSupervisor(layout, file, context.signal)
+  context.streams.stdout.write(options.json === true ? `${JSON.stringify({ stateDir: layout.stateDir, ...facts })}\n` : text)
+  return code
+}
+
+interface Told {
+  readonly facts: Readonly<Record<string, unknown>>
+  readonly text: string
+  readonly code: number
+}
+
+async function ofSupervisor(layout: StateLayout, file: SupervisorFile, signal: AbortSignal): Promise<Told> {
+  const nodes = (await nodesOf(layout, signal)) ?? []
+  return { facts: { running: true, ...file, nodes }, text: `hearth is up\n${describeCluster(layout, file, nodes)}`, code: 0 }
+}
+
+/** systemd keeps the daemons, or somebody's own hands, or there are none. */
+async function withoutSupervisor(layout: StateLayout, file: SupervisorFile | undefined, signal: AbortSignal): Promise<Told> {
+  const agent = livingAgent(layout)
+  const nodes = await nodesOf(layout, signal)
+  if (agent !== undefined || nodes !== undefined) {
+    const daemons = {
+      master: nodes === undefined ? 'does not answer' : 'answers',
+      agent: agent === undefined ? 'not running' : `process ${agent.pid}`,
+      logs: 'journalctl -u hearth-master -u hearth-agent'
+    }
+    const facts = { running: true, master: nodes !== undefined, agent: agent ?? null, nodes: nodes ?? [] }
+    return { facts, text: `hearth is up\n${describe(layout, daemons, nodes ?? [])}`, code: 0 }
   }
-  const nodes = await nodesOf(layout, context.signal)
-  if (options.json === true) stdout.write(`${JSON.stringify({ stateDir: layout.stateDir, running: true, ...file, nodes })}\n`)
-  else stdout.write(`hearth is up\n${describeCluster(layout, file, nodes)}`)
-  return 0
+  const orphans = file === undefined ? [] : livingDaemons(file).map((d) => `${d.name} (${d.process.pid})`)
+  const more = orphans.length === 0 ? '' : `; left over from a killed supervisor: ${orphans.join(', ')}`
+  return { facts: { running: false, orphans }, text: `hearth is not running in ${layout.stateDir}${more}\n`, code: 3 }
 }
 
 export function describeCluster(layout: StateLayout, file: SupervisorFile, nodes: readonly Node[]): string {
@@ -33,14 +57,22 @@ export function describeCluster(layout: StateLayout, file: SupervisorFile, nodes
     if (found?.process == null) return `not running${found?.lastExit ? ` (${found.lastExit})` : ''}`
     return `process ${found.process.pid}${found.restarts > 0 ? `, restarted ${found.restarts} times` : ''}`
   }
+  return describe(layout, { master: daemon('master'), agent: daemon('agent'), logs: layout.logs }, nodes)
+}
+
+function describe(
+  layout: StateLayout,
+  daemons: { readonly master: string; readonly agent: string; readonly logs: string },
+  nodes: readonly Node[]
+): string {
   const http = httpAddress(layout)
   return renderFacts([
-    ['  master', daemon('master')],
-    ['  agent', daemon('agent')],
+    ['  master', daemons.master],
+    ['  agent', daemons.agent],
     ['  node', nodes.map((n) => `${n.hostname}: ${showResources(n.resources)}`).join('; ') || 'none registered'],
     ['  state', layout.stateDir],
     ['  API', http === undefined ? layout.masterSocket : `${layout.masterSocket}, ${http} (token: ${layout.token})`],
-    ['  logs', layout.logs]
+    ['  logs', daemons.logs]
   ])
 }
 
@@ -53,11 +85,12 @@ function httpAddress(layout: StateLayout): string | undefined {
   }
 }
 
-async function nodesOf(layout: StateLayout, signal: AbortSignal): Promise<readonly Node[]> {
+/** Undefined where no master answers: it is just starting, or there is none. */
+async function nodesOf(layout: StateLayout, signal: AbortSignal): Promise<readonly Node[] | undefined> {
   try {
     return await new OperatorClient({ kind: 'socket', path: layout.masterSocket }).nodes.list(signal)
   } catch (e) {
-    if (isFault(e)) return [] // the master is just starting: its line tells
+    if (isFault(e)) return undefined
     throw e
   }
 }

@@ -46,6 +46,8 @@ export class Machine {
     const qemu = spawn('qemu-system-x86_64', [...qemuArguments(image, payload, folder)], {
       stdio: ['ignore', 'ignore', 'inherit']
     })
+    // A test that fails before its teardown must not leave a computer running.
+    process.once('exit', () => qemu.kill('SIGKILL'))
     const socket = join(folder, 'commands')
     await until(() => existsSync(socket) || qemu.exitCode !== null)
     const machine = new Machine(qemu, connect(socket), folder)
