@@ -12,6 +12,7 @@ import { agentKill } from './agent-kill/agent-kill.ts'
 import { type CampaignKind, type CampaignWish, failureText, runCampaign, summary } from './campaign.ts'
 import { causes } from './causes/causes.ts'
 import { crashSweep } from './crash-sweep/crash-sweep.ts'
+import { syscallSweep } from './crash-sweep/syscall-sweep.ts'
 import { logs } from './logs/logs.ts'
 import { Progress } from './progress.ts'
 import { ResumeFile } from './resume.ts'
@@ -21,7 +22,8 @@ const kinds: Readonly<Record<string, CampaignKind>> = {
   'agent-kill': agentKill,
   causes,
   'crash-sweep': crashSweep,
-  logs
+  logs,
+  'syscall-sweep': syscallSweep
 }
 
 const shared = {

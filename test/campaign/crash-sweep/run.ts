@@ -17,6 +17,8 @@ export interface SweepResult {
   readonly hits: readonly string[]
   /** Whether the fault struck at all. */
   readonly fired: boolean
+  /** Whether an agent ended that nobody had asked to. */
+  readonly died: boolean
 }
 
 export interface SweepPlaces {
@@ -26,6 +28,8 @@ export interface SweepPlaces {
   readonly directory: string
   /** Most that one run may take. */
   readonly deadlineMs: number
+  /** Runs the agent that would be struck: strace, which kills it at a system call, in place of the fail points. */
+  readonly wrapper?: readonly string[]
   /** Where the agent's log of a failed run is kept. */
   readonly logPath?: string
   /** Hears once of a delay that has begun: for its length the run needs no core. */
@@ -44,7 +48,7 @@ const settleMs = 10_000
 /** Carries out one run in a world of its own, which is gone afterwards. Rejects where it could not be carried out. */
 export async function carryOut(run: SweepRun, places: SweepPlaces, signal: AbortSignal): Promise<SweepResult> {
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(places.deadlineMs)])
-  const s = await Stage.open(places.programs, places.directory, deadline)
+  const s = await Stage.open(places, deadline)
   const watching = run.strike?.fault === 'delay' ? setInterval(() => s.fired && places.idle?.(), 300) : undefined
   try {
     const told = await live(run, s)
@@ -52,11 +56,11 @@ export async function carryOut(run: SweepRun, places: SweepPlaces, signal: Abort
     const { fired } = s
     const broken = [...told, ...(await judge(run, s))]
     if (broken.length > 0) keep(s, places)
-    return { violations: withLastWords(broken, s), hits, fired }
+    return { violations: withLastWords(broken, s), hits, fired, died: s.died }
   } catch (e) {
     if (signal.aborted || !(e instanceof Fault)) throw e
     keep(s, places)
-    return { violations: withLastWords([`what is wanted is what runs: ${e.message}`], s), hits: [], fired: s.fired }
+    return { violations: withLastWords([`what is wanted is what runs: ${e.message}`], s), hits: [], fired: s.fired, died: s.died }
   } finally {
     clearInterval(watching)
     await s.world.close()
@@ -75,14 +79,15 @@ const withLastWords = (broken: readonly string[], s: Stage): readonly string[] =
 async function live({ scenario, variant, strike }: SweepRun, s: Stage): Promise<readonly string[]> {
   const struck: Begin = { armed: true, strike }
   if (scenario.name === 'start') return startTwice(s, struck)
-  await s.begin({ armed: false, strike: variant === 'restart' ? scenario.first : strike })
+  const isStruckLater = variant === 'restart' && scenario.first === undefined
+  await s.begin(isStruckLater ? undefined : { armed: false, strike: variant === 'restart' ? scenario.first : strike })
   const task = await scenario.prepare(s)
   if (variant !== 'restart' || scenario.first !== undefined) await s.arm()
   const acting = scenario.act(s, task)
   acting.catch(() => undefined) // awaited below
   if (variant === 'restart') {
     await s.until(`the middle of ${scenario.name}`, () => scenario.middle(s, task))
-    await s.world.end('SIGKILL')
+    await s.kill()
     await s.until('what the agent sleeps through', () => scenario.meanwhile(s, task))
     s.start(struck)
   } else if (variant === 'away') {
@@ -115,7 +120,7 @@ async function flagOf(work: Promise<unknown>): Promise<() => boolean> {
 async function startTwice(s: Stage, struck: Begin): Promise<readonly string[]> {
   await s.begin(struck)
   await s.settle('the agent to register', () => s.world.master.connected)
-  await s.world.end('SIGTERM')
+  await s.stop()
   await s.begin({ armed: true, strike: s.fired ? undefined : struck.strike })
   await s.settle('the agent to register', () => s.world.master.connected)
   return []
@@ -124,7 +129,7 @@ async function startTwice(s: Stage, struck: Begin): Promise<readonly string[]> {
 /** Starts the agent again, and looks at the kernel: with every task ended, then forgotten, then with the agent gone in order. */
 async function judge(run: SweepRun, s: Stage): Promise<readonly string[]> {
   const { world } = s
-  await world.end('SIGKILL')
+  await s.kill()
   await s.begin()
   if (!world.isRunning) return ['what is wanted is what runs: the agent does not start again']
   const refused = isDiskFault(run) ? /^the agent refused/ : undefined
@@ -134,7 +139,7 @@ async function judge(run: SweepRun, s: Stage): Promise<readonly string[]> {
   for (const { containerId } of s.ordered) world.master.forget(containerId)
   const forgotten = await look(run, s, 'forgotten', true)
   if (forgotten.length > 0) return forgotten
-  await world.end('SIGTERM')
+  await s.stop()
   return look(run, s, 'forgotten', false)
 }
 

@@ -82,7 +82,7 @@ function whileRunning(name: string, wish: TaskWish, act: Scenario['act'], more: 
     variants: ['plain', 'restart', 'away'],
     prepare: async (s) => {
       const task = s.task(wish)
-      await s.until(`the task of ${name} to run`, () => runs(s, task) && hasBegun(s, task))
+      await s.settle(`the task of ${name} to run`, () => runs(s, task) && hasBegun(s, task))
       return task
     },
     act,
@@ -282,7 +282,7 @@ export const scenarios: readonly Scenario[] = [
     ...runToEnd('forget', { body: counting(3, ':') }, [finished]),
     prepare: async (s) => {
       const task = s.task({ body: counting(3, ':') })
-      await s.until('the task of forget to end', () => s.hasEnded(task))
+      await s.settle('the task of forget to end', () => s.hasEnded(task))
       return task
     },
     act: async (s, task) => {

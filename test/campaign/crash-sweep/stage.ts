@@ -8,6 +8,7 @@ import { newContainerId } from '../../../proto/ids.ts'
 import { scalar } from '../../../proto/resources.ts'
 import type { FailFault } from '../../fail-points/shim.ts'
 import { markedProgram } from '../invariants/marks.ts'
+import { seeProcesses } from '../invariants/processes.ts'
 import { isEnd } from '../invariants/status-order.ts'
 import { frameworkId } from '../master.ts'
 import { marksMount, type Start, World } from '../world.ts'
@@ -44,8 +45,18 @@ export interface Begin {
   readonly strike: Strike | undefined
 }
 
+export interface StagePlaces {
+  /** Holds the agent, with fail points or as it is shipped. */
+  readonly programs: string
+  /** Empty, and of a short path. */
+  readonly directory: string
+  readonly wrapper?: readonly string[]
+}
+
 const mebibyte = 1024 * 1024
 const lookEveryMs = 20
+/** A delay may come between. */
+const stopMs = 25_000
 /** An agent that comes up this often without staying has a bug that no restart cures. */
 const restartsMost = 6
 
@@ -55,22 +66,24 @@ export class Stage {
   readonly ordered: Ordered[] = []
   readonly signal: AbortSignal
   readonly #programs: string
+  readonly #wrapper: readonly string[] | undefined
   readonly #recordPath: string
   #restarts = 0
 
-  private constructor(world: World, programs: string, recordPath: string, signal: AbortSignal) {
+  private constructor(world: World, places: StagePlaces, recordPath: string, signal: AbortSignal) {
     this.world = world
-    this.#programs = programs
+    this.#programs = places.programs
+    this.#wrapper = places.wrapper
     this.#recordPath = recordPath
     this.signal = signal
   }
 
-  /** `programs` holds the agent with fail points; `directory` is empty and of a short path. */
-  static async open(programs: string, directory: string, signal: AbortSignal): Promise<Stage> {
+  static async open(places: StagePlaces, signal: AbortSignal): Promise<Stage> {
+    const { programs, directory } = places
     const world = await World.open({ directory, program: join(programs, 'agent.cjs'), mayEnd: true })
     const recordPath = join(directory, 'record')
     writeFileSync(recordPath, '')
-    return new Stage(world, programs, recordPath, signal)
+    return new Stage(world, places, recordPath, signal)
   }
 
   /** Starts an agent and waits until it has registered, or has died. */
@@ -80,9 +93,33 @@ export class Stage {
     await this.until('the agent to register', () => this.world.master.registrations > before || !this.world.isRunning)
   }
 
+  /** The agent that may be struck is wrapped where there is a wrapper, and armed where there is none; the others are left alone. */
   start(how?: Begin): void {
-    const own: Start = { program: join(this.#programs, 'agent.cjs'), env: how === undefined ? {} : this.#faultEnv(how) }
-    this.world.start(own)
+    const own: Start = { program: join(this.#programs, 'agent.cjs') }
+    if (how === undefined) this.world.start(own)
+    else if (this.#wrapper !== undefined) this.world.start({ ...own, wrapper: this.#wrapper })
+    else this.world.start({ ...own, env: this.#faultEnv(how) })
+  }
+
+  /** Ends the agent without a word; a wrapper alone would leave it running. */
+  async kill(): Promise<void> {
+    if (this.#wrapper !== undefined) this.#signalAgents('SIGKILL')
+    await this.world.end('SIGKILL')
+  }
+
+  #signalAgents(signal: 'SIGKILL' | 'SIGTERM'): void {
+    for (const { pid } of seeProcesses(this.world.places).filter((p) => p.kind === 'agent')) {
+      try {
+        process.kill(pid, signal)
+      } catch {
+        // It has just ended.
+      }
+    }
+  }
+
+  /** Whether an agent ended that nobody had asked to. */
+  get died(): boolean {
+    return this.#restarts > 0
   }
 
   task(wish: TaskWish): Ordered {
@@ -96,6 +133,7 @@ export class Stage {
   /** From now on hits count in the agent that runs. */
   async arm(): Promise<void> {
     const pid = this.world.agentPid
+    if (this.#wrapper !== undefined) return
     if (pid !== undefined) process.kill(pid, 'SIGUSR2')
     await this.until('the agent to be armed', () => this.record().includes('armed') || !this.world.isRunning)
   }
@@ -107,6 +145,22 @@ export class Stage {
 
   get fired(): boolean {
     return this.record().some((line) => line.startsWith('fired '))
+  }
+
+  /** Asks the agent to end in order. One that does not is killed, and the run says so. */
+  async stop(): Promise<void> {
+    const pid = this.world.agentPid
+    if (this.#wrapper !== undefined) {
+      // strace would let go of the agent at a signal of its own: the agent must hear this one.
+      this.#signalAgents('SIGTERM')
+      return this.until('the agent to end', () => !this.world.isRunning)
+    }
+    const ended = this.world.end('SIGTERM')
+    const late = await Promise.race([ended.then(() => false), pause(stopMs, true, { ref: false })])
+    if (!late) return
+    if (pid !== undefined) process.kill(pid, 'SIGKILL')
+    await ended
+    throw new Fault('timeout', `the agent did not end within ${stopMs} ms of SIGTERM`)
   }
 
   /** Looks until it holds; an agent that dies meanwhile is started again, without a fault. */
