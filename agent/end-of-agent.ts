@@ -23,6 +23,7 @@ export class EndOfAgent {
   /** A dead ledger or a broken invariant: end at once, the supervisor starts a new agent, the ledger brings it back. */
   broken(error: unknown): void {
     this.#log.error({ error }, 'agent.broken')
+    if (isFault(error)) process.stderr.write(`hearth agent: ${error.message}\n`)
     process.exit(isFault(error) ? faultTable[error.code].exitCode : 1)
   }
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { Fault, isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
-import type { Random } from '../base/random.ts'
+import { type Random, randomId } from '../base/random.ts'
 import { backOffMs } from '../base/retry.ts'
 import type { Service } from '../base/service.ts'
 import type { Init } from '../proto/codec.ts'
@@ -49,6 +49,8 @@ export class Registration implements Service {
   readonly #parts: Parts
   readonly #config: Config
   readonly #stop = new AbortController()
+  /** Of this process. */
+  readonly #incarnation = randomId()
   #loop: Promise<void> | undefined
   #connection: MasterConnection | undefined
   #registered = false
@@ -130,6 +132,7 @@ export class Registration implements Service {
       connection.send('Register', {
         ...this.#config.registration,
         agentId: head.agentId,
+        incarnation: this.#incarnation,
         health,
         tasks: [...this.#parts.tasks.reports()]
       })
@@ -192,6 +195,13 @@ export class Registration implements Service {
         return relay.credit(message.message)
       case 'StreamEnd':
         return relay.end(message.message)
+      case 'Refusal': {
+        const { code, message: why, duplicate } = message.message
+        // Two agents of one id would undo each other's work: this one ends. What runs here goes on.
+        if (duplicate) throw new Fault('conflict', why)
+        this.#parts.log.error({ code, fault: why }, 'master.refused')
+        return undefined
+      }
       case 'Goodbye':
         this.#parts.log.info({ reason: message.message.reason }, 'master.said_goodbye')
         return connection.close()

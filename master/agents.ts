@@ -57,6 +57,8 @@ export interface NodeView {
   readonly bootId: string
   readonly resources: Resources
   readonly used: Resources
+  /** More is used than there is: the node has shrunk under its tasks and gets no new ones. */
+  readonly overCommitted: boolean
   readonly attributes: RegisterAgent['attributes']
   readonly capabilities: RegisterAgent['capabilities']
   readonly registeredAtMs: number
@@ -192,6 +194,12 @@ export class Agents {
     return containsResources(total, used) ? subtractResources(total, used) : []
   }
 
+  /** More runs there than the node now has. */
+  isOverCommitted(agentId: string): boolean {
+    const seat = this.#seats.get(agentId)
+    return seat !== undefined && !containsResources(seat.register.resources, this.usedOn(agentId))
+  }
+
   nodes(): readonly NodeView[] {
     return [...this.#state.agents.values()].map((row) => this.#node(row))
   }
@@ -213,6 +221,7 @@ export class Agents {
       bootId: about.bootId,
       resources: about.resources,
       used: this.usedOn(nodeId),
+      overCommitted: this.isOverCommitted(nodeId),
       attributes: about.attributes,
       capabilities: about.capabilities,
       registeredAtMs: row.registeredAtMs,

@@ -15,6 +15,7 @@ import type { Launches } from './launches.ts'
 import type { Proposer } from './proposer.ts'
 import { reconcile, type Step } from './reconciliation.ts'
 import type { Leadership } from './replica.ts'
+import { askSeat } from './seat-check.ts'
 import type { ClusterState } from './state/cluster.ts'
 import type { Statuses } from './statuses.ts'
 
@@ -45,6 +46,9 @@ export class Registration implements Service {
   readonly #parts: RegistrationParts
   readonly #config: RegistrationConfig
   readonly #registering = new Set<string>()
+  readonly #incarnations = new WeakMap<AgentLink, string>()
+  /** Links in whose end somebody is interested. */
+  readonly #leaving = new Map<AgentLink, () => void>()
 
   constructor(parts: RegistrationParts, config: RegistrationConfig) {
     this.#parts = parts
@@ -70,11 +74,11 @@ export class Registration implements Service {
     const { agents, log, leadership } = this.#parts
     const { agentId } = link
     const row = checkRegister(agentId, register)
-    if (agents.link(agentId) !== undefined || this.#registering.has(agentId)) {
-      throw new Fault('conflict', `an agent with the id ${agentId} is connected already; is its directory in use twice?`)
-    }
+    if (this.#registering.has(agentId)) throw duplicate(row, undefined)
     this.#registering.add(agentId)
     try {
+      await this.#freeSeat(row, register.incarnation, signal)
+      this.#tellChanges(row)
       await this.#commit(row, signal)
     } finally {
       this.#registering.delete(agentId)
@@ -83,13 +87,51 @@ export class Registration implements Service {
     const steps = this.#compare(agentId, register.tasks)
     for (const step of steps) this.#count(agentId, step)
     agents.attach(link, row, register.health)
+    this.#incarnations.set(link, register.incarnation)
     link.send('Registered', { agentId, epoch: leadership.term })
     for (const step of steps) this.#take(link, step)
     log.info({ agentId, hostname: row.hostname, tasks: register.tasks.length }, 'agent.registered')
+    if (agents.isOverCommitted(agentId)) {
+      // Its tasks go on, and nothing new is offered until they fit (docs/decisions/0010).
+      log.warn({ agentId, resources: row.resources, used: agents.usedOn(agentId) }, 'agent.over_committed')
+    }
+  }
+
+  /** Throws `Fault('conflict')` where another living agent sits there. */
+  async #freeSeat(row: RegisterAgent, incarnation: string, signal: AbortSignal): Promise<void> {
+    const { agents, clock } = this.#parts
+    const seated = agents.link(row.agentId)
+    if (seated === undefined) return
+    if (incarnation !== '' && this.#incarnations.get(seated) === incarnation) {
+      seated.close('the agent came back by another connection')
+      return this.left(seated, 'the agent came back by another connection')
+    }
+    const over = new AbortController()
+    const left = new Promise<void>((resolve) => this.#leaving.set(seated, resolve))
+    // One beat more than a silent link gets.
+    const silence = clock.sleep(this.#config.silenceMs * 1.2, AbortSignal.any([signal, over.signal]))
+    silence.catch(() => undefined) // decided sooner
+    try {
+      const verdict = await askSeat({ seated, left, silence }, signal)
+      if (verdict === 'taken') throw duplicate(row, agents.registration(row.agentId))
+    } finally {
+      over.abort()
+      this.#leaving.delete(seated)
+    }
+  }
+
+  /** What a node says of itself is taken as it says it; that it changed under running tasks is told. */
+  #tellChanges(row: RegisterAgent): void {
+    const before = this.#parts.state.agents.get(row.agentId)?.agent
+    if (before === undefined) return
+    const fields = ['hostname', 'resources', 'attributes', 'capabilities', 'bootId', 'version'] as const
+    const changed = fields.filter((field) => JSON.stringify(before[field]) !== JSON.stringify(row[field]))
+    if (changed.length > 0) this.#parts.log.info({ agentId: row.agentId, changed }, 'agent.changed')
   }
 
   left(link: AgentLink, why: string): void {
     if (!this.#parts.agents.detach(link)) return
+    this.#leaving.get(link)?.()
     this.#parts.log.warn({ agentId: link.agentId, why }, 'agent.disconnected')
     this.#expect(link.agentId, this.#config.silenceMs)
   }
@@ -221,6 +263,16 @@ const attemptOf = ({ attempt, containerId, assignedContainerId, earlierAttempts 
   assignedContainerId,
   earlierAttempts
 })
+
+function duplicate(row: RegisterAgent, seated: RegisterAgent | undefined): Fault {
+  const where = seated === undefined ? 'another connection' : `host ${seated.hostname}`
+  return new Fault(
+    'conflict',
+    `an agent with the id ${row.agentId} is connected already, from ${where}, and lives: if ${row.hostname} is a clone, stop its ` +
+      'agent and give it a state directory of its own',
+    { duplicate: true }
+  )
+}
 
 function checkRegister(agentId: string, register: Register): RegisterAgent {
   if (register.agentId !== agentId) throw new Fault('invalid', 'the agent registers under another id than it greeted with')

@@ -108,6 +108,8 @@ export interface Node {
   readonly bootId: string
   readonly resources: readonly Resource[]
   readonly used: readonly Resource[]
+  /** The node has shrunk under its tasks. */
+  readonly overCommitted?: boolean
   readonly attributes: readonly {
     readonly name: string
     readonly kind: string

@@ -80,7 +80,7 @@ export async function showNode(context: Context, id: string, options: CommonOpti
 }
 
 const showCondition = (node: Node): string =>
-  `${node.condition}${node.connected ? '' : ', not connected'}${node.health?.refusesLaunches === true ? ', takes no new tasks' : ''}`
+  `${node.condition}${node.connected ? '' : ', not connected'}${node.overCommitted === true ? ', over-committed' : ''}${node.health?.refusesLaunches === true ? ', takes no new tasks' : ''}`
 
 const showHealth = (node: Node): string => node.health?.verdict ?? '-'
 

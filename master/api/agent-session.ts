@@ -55,7 +55,7 @@ export class AgentSession implements AgentLink {
   readonly #over = new AbortController()
   readonly #sinceMs: number
   #heardMs: number
-  #stage: 'hello' | 'register' | 'serving' = 'hello'
+  #stage: 'hello' | 'register' | 'admission' | 'serving' = 'hello'
   #why = 'the agent closed the connection'
 
   constructor(socket: Socket, parts: SessionParts, config: SessionConfig) {
@@ -104,7 +104,7 @@ export class AgentSession implements AgentLink {
     const { heartbeatMs, missedBeats, handshakeMs } = this.#config
     if (this.isServing) {
       if (nowMs - this.#heardMs > heartbeatMs * missedBeats) this.close(`silent for ${missedBeats} heartbeats`)
-    } else if (nowMs - this.#sinceMs > handshakeMs) {
+    } else if (this.#stage !== 'admission' && nowMs - this.#sinceMs > handshakeMs) {
       this.#parts.log.warn({ stage: this.#stage, handshakeMs }, 'agent_link.handshake_timed_out')
       this.close('no handshake in time')
     }
@@ -155,6 +155,8 @@ export class AgentSession implements AgentLink {
   async #enrol(message: WireMessage): Promise<void> {
     if (message.kind === 'Heartbeat') return
     if (message.kind !== 'Register') throw new Fault('corrupt', `Register must follow Hello, not ${message.kind}`)
+    // How long the desk takes is not the agent's fault.
+    this.#stage = 'admission'
     await this.#parts.desk.register(this, message.message, this.#over.signal)
     this.#heardMs = this.#parts.clock.monotonicMs()
     this.#stage = 'serving'
@@ -201,7 +203,7 @@ export class AgentSession implements AgentLink {
     this.#why = e.message
     this.#parts.log.warn({ agentId: this.agentId, stage: this.#stage, code: e.code, err: e.message }, 'agent_link.refused')
     if (this.#stage === 'serving' || this.#socket.destroyed) return
-    this.#socket.write(encodeWire('Refusal', { code: e.code, message: e.message }))
+    this.#socket.write(encodeWire('Refusal', { code: e.code, message: e.message, duplicate: e.detail['duplicate'] === true }))
   }
 
   async #drained(): Promise<void> {

@@ -44,6 +44,7 @@ export interface Welcome {
 export interface Refusal {
   readonly code: string
   readonly message: string
+  readonly duplicate: boolean
 }
 
 export interface Register {
@@ -56,6 +57,7 @@ export interface Register {
   readonly tasks: readonly TaskReport[]
   readonly version: string
   readonly health: NodeHealthReport | null
+  readonly incarnation: string
 }
 
 export interface NodeProblem {

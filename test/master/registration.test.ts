@@ -212,3 +212,65 @@ t.test('after the master’s own restart every task is where it was', async (t) 
   t.equal(back.count('Kill'), 0)
   t.equal(back.count('Forget'), 0)
 })
+
+t.test('a clone of a connected agent is refused with a sentence, and the first one goes on', async (t) => {
+  const master = await startTestMaster({ heartbeatMs: 200, missedBeats: 5 })
+  t.teardown(() => master.stop())
+  const first = await joined(t, master, { hostname: 'one', incarnation: 'a' })
+  const clone = new ScriptedAgent(master.agents, first.agentId)
+  t.teardown(() => clone.close())
+  clone.hello(master.token)
+  await clone.next('Welcome')
+  clone.register({ hostname: 'two', incarnation: 'b' })
+  const refusal = await clone.next('Refusal')
+  t.match(refusal, { code: 'conflict', duplicate: true, message: /from host one.*if two is a clone/ })
+  t.equal((await master.call('GET', '/v1/nodes')).body.nodes[0].hostname, 'one')
+  t.ok((await master.call('GET', '/v1/nodes')).body.nodes[0].connected)
+})
+
+t.test(
+  'an agent whose connection broke unseen takes its seat back at once, and another process once the old one is silent',
+  async (t) => {
+    const master = await startTestMaster({ heartbeatMs: 200, missedBeats: 5 })
+    t.teardown(() => master.stop())
+    const first = await joined(t, master, { hostname: 'one', incarnation: 'a' })
+    const same = await joined(t, master, { hostname: 'renamed', incarnation: 'a' }, first.agentId)
+    t.equal((await master.call('GET', '/v1/nodes/renamed')).body.nodeId, first.agentId, 'a changed host name is accepted')
+    same.hush()
+    const next = await joined(t, master, { hostname: 'renamed', incarnation: 'b' }, first.agentId)
+    t.equal((await master.call('GET', '/v1/nodes')).body.nodes.length, 1)
+    t.ok(next)
+  }
+)
+
+t.test(
+  'a node that shrank below its tasks is accepted, told as over-committed, and gets nothing new until they fit',
+  async (t) => {
+    const master = await startTestMaster()
+    t.teardown(() => master.stop())
+    const { agent, launch } = await running(t, master, { milliCpu: 1_500 })
+    agent.close()
+    const cpus = (scalar: number) => [
+      { name: 'cpus', kind: 'scalar' as const, scalar },
+      { name: 'mem', kind: 'scalar' as const, scalar: 2 ** 33 }
+    ]
+    const resources = launch.group?.tasks[0]?.resources ?? []
+    const tasks = [reportOf(launch, { state: 'running', resources })]
+    await seatFree(master)
+    const back = await joined(t, master, { tasks, resources: cpus(1_000) }, agent.agentId)
+    t.match((await master.call('GET', '/v1/nodes')).body.nodes[0], { overCommitted: true, connected: true })
+    await master.call('POST', '/v1/tasks', { name: 'b', image: 'host', milliCpu: 100 })
+    await until(master, 'a', 'running')
+    t.equal(back.count('Kill'), 0, 'what runs goes on')
+    t.equal(back.count('Launch'), 0, 'nothing new comes')
+    back.close()
+    await seatFree(master)
+    const grown = await joined(t, master, { tasks, resources: cpus(4_000) }, agent.agentId)
+    t.match((await master.call('GET', '/v1/nodes')).body.nodes[0], { overCommitted: false })
+    t.match(await grown.takeLaunch(), { taskId: 'b' })
+  }
+)
+
+async function seatFree(master: TestMaster): Promise<void> {
+  while ((await master.call('GET', '/v1/nodes')).body.nodes[0].connected) await new Promise((resolve) => setImmediate(resolve))
+}

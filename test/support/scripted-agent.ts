@@ -17,6 +17,7 @@ export class ScriptedAgent {
   readonly #waiting: (() => void)[] = []
   #isClosed = false
   #number = 0
+  #beat: NodeJS.Timeout | undefined
 
   constructor(path: string, agentId: string = newNodeId()) {
     this.agentId = agentId
@@ -60,8 +61,8 @@ export class ScriptedAgent {
     this.register(more)
     await this.next('Registered')
     let sequence = 0
-    const beat = setInterval(() => this.send('Heartbeat', { sequence: ++sequence }), heartbeatMs / 2)
-    this.#socket.once('close', () => clearInterval(beat))
+    this.#beat = setInterval(() => this.send('Heartbeat', { sequence: ++sequence }), heartbeatMs / 2)
+    this.#socket.once('close', () => this.hush())
   }
 
   /** The next message of a kind, whatever came before it; those of other kinds stay for later. Rejects when the link closes. */
@@ -94,6 +95,11 @@ export class ScriptedAgent {
     const { agentId } = this
     this.send('TaskStatus', { frameworkId, taskId, attempt, containerId, agentId, atMs: 1_000, number: this.#number, ...more })
     return this.#number
+  }
+
+  /** Says nothing more by itself, and stays connected. */
+  hush(): void {
+    clearInterval(this.#beat)
   }
 
   pause(): void {

@@ -57,7 +57,7 @@ t.test('a registration that makes no sense is refused', async (t) => {
 })
 
 t.test('a second live agent of the same id is refused, the first one stays', async (t) => {
-  const master = await startTestMaster()
+  const master = await startTestMaster({ heartbeatMs: 200, missedBeats: 5 })
   t.teardown(() => master.stop())
   const first = new ScriptedAgent(master.agents)
   t.teardown(() => first.close())
