@@ -52,7 +52,6 @@ export function connectMaster(
   const stop = (): void => end(signal.reason as Error)
   signal.addEventListener('abort', stop, { once: true })
   closed.signal.addEventListener('abort', () => signal.removeEventListener('abort', stop), { once: true })
-  if (signal.aborted) stop()
 
   return new Promise((resolve, reject) => {
     let welcomed = false
@@ -84,6 +83,8 @@ export function connectMaster(
     })
     socket.once('error', (cause) => end(new Fault('unavailable', `no master at ${address}: ${cause.message}`, {}, cause)))
     socket.once('close', () => end(new Fault('unavailable', `${address} closed the connection`)))
+    // Last, when somebody hears of it: an agent that is asked to stop while it dials must not wait for ever.
+    if (signal.aborted) stop()
   })
 }
 
