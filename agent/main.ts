@@ -21,7 +21,7 @@ import { Garbage } from './garbage.ts'
 import { placeBootDirectory, removeBootDirectory } from './host/boot-directory.ts'
 import { systemBootClock } from './host/boot-time.ts'
 import { systemRoots } from './host/cgroups.ts'
-import { systemExec } from './host/exec.ts'
+import { startExec, systemExec } from './host/exec.ts'
 import { type HostFacts, readHostFacts } from './host/facts.ts'
 import { enterLeaf, type Placement, placeWorkloads } from './host/placement.ts'
 import { ownUnit, SystemdNotice, type SystemdUnit, unitCapability } from './host/systemd.ts'
@@ -84,26 +84,29 @@ async function printFsck(config: AgentConfig): Promise<number> {
 }
 
 async function run(config: AgentConfig, log: Log, unit: SystemdUnit | undefined): Promise<number> {
+  const stagesMs: Record<string, number> = { loaded: sinceBirthMs() }
   const end = new EndOfAgent(log)
   const layout = readCgroupLayout()
   const clock = systemClock
-  const host = { exec: systemExec, roots: systemRoots }
-  const [facts, placement, unitRow] = await Promise.all([
-    readHostFacts(host, { stateDir: config.stateDir }, end.signal),
-    placeWorkloads({ clock, log, layout, unit }, { ...config, chosen: config.cgroupParentChosen }),
-    unit === undefined ? undefined : unitCapability(unit, systemExec, end.signal),
-    unit === undefined ? undefined : enterLeaf(layout, unit)
-  ])
+  const host = { exec: startExec, roots: systemRoots }
   const { trial: onTrial, reverted } = config.upgrade
   const syncs = new SyncMeter(clock)
-  const ledger = await openLedger(
-    { log, onFatal: (fault) => end.broken(fault), files: syncs.around(diskFiles) },
-    {
-      directory: join(config.stateDir, 'agent/ledger'),
-      ...(onTrial === undefined ? {} : { freshLevel: 1 }),
-      ...(reverted === undefined ? {} : { rejectedVersion: reverted })
-    }
-  )
+  // Side by side: the one waits for other programs, the other for the disk.
+  const [facts, placement, unitRow, ledger] = await Promise.all([
+    readHostFacts(host, { stateDir: config.stateDir }, end.signal),
+    placeWorkloads({ clock, log, layout, unit }, { ...config, chosen: config.cgroupParentChosen }),
+    unit === undefined ? undefined : unitCapability(unit, startExec, end.signal),
+    openLedger(
+      { log, onFatal: (fault) => end.broken(fault), files: syncs.around(diskFiles) },
+      {
+        directory: join(config.stateDir, 'agent/ledger'),
+        ...(onTrial === undefined ? {} : { freshLevel: 1 }),
+        ...(reverted === undefined ? {} : { rejectedVersion: reverted })
+      }
+    ),
+    unit === undefined ? undefined : enterLeaf(layout, unit)
+  ])
+  stagesMs['read'] = sinceBirthMs()
   const bootDir = placeBootDirectory(config.runDir)
   const isWhole = await identify({ ledger, clock, log }, bootDir)
   const trial = new Trial(
@@ -114,14 +117,16 @@ async function run(config: AgentConfig, log: Log, unit: SystemdUnit | undefined)
   const hostFacts = { ...facts, capabilities }
   const parts = { config, bootDir, facts: hostFacts, ledger, syncs, log, end, layout, placement, isWhole }
   const agent = await compose({ ...parts, settled: trial.over })
+  stagesMs['composed'] = sinceBirthMs()
   await agent.runtime.start()
   await agent.clearSelfTests()
   await reattach({ ledger, runtime: agent.runtime, tasks: agent.tasks, log }, { runDir: bootDir, bootId: facts.bootId, isWhole })
+  stagesMs['attached'] = sinceBirthMs()
   if (config.stopWorkloads) {
     await agent.tasks.stopAll(AbortSignal.timeout(stopWorkloadsWithinMs))
     await agent.tasks.idle()
   } else {
-    await serve(agent, trial, unit, { config, log, end, ledger, started: { cgroups: facts.cgroups.mode, bootDir } })
+    await serve(agent, trial, unit, { config, log, end, ledger, started: { cgroups: facts.cgroups.mode, bootDir, stagesMs } })
   }
   if (agent.tasks.running === 0) placement.scope?.release()
   await agent.runtime.stop()
@@ -143,7 +148,7 @@ async function serve(
     end,
     ledger,
     started
-  }: Pick<Parts, 'config' | 'log' | 'end' | 'ledger'> & { readonly started: Readonly<Record<string, string>> }
+  }: Pick<Parts, 'config' | 'log' | 'end' | 'ledger'> & { readonly started: Readonly<Record<string, unknown>> }
 ): Promise<void> {
   const services = inOrder('agent', agent.services, () => AbortSignal.timeout(stopWithinMs))
   const notice = unit === undefined ? undefined : new SystemdNotice(unit, log)
@@ -159,6 +164,9 @@ async function serve(
   await services.stop(AbortSignal.timeout(stopWithinMs))
   notice?.close()
 }
+
+/** Whole milliseconds since the process began. */
+const sinceBirthMs = (): number => Math.round(performance.now())
 
 async function raise(ledger: Ledger): Promise<void> {
   const head = raised(ledger.view.head)

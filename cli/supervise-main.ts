@@ -40,7 +40,7 @@ export function daemonPlan(name: 'master' | 'agent', layout: StateLayout, http: 
   const programs = dirname(process.argv[1] ?? '')
   const defined = Object.entries(env).filter((e): e is [string, string] => e[1] !== undefined)
   const common = ['--state-dir', layout.stateDir]
-  const agent = ['--max-semi-space-size=1', join(programs, 'agent.cjs'), ...common]
+  const agent = ['--max-semi-space-size=1', join(programs, 'start-agent.cjs'), ...common]
   const master = [join(programs, 'master.cjs'), ...common, ...(http === '' ? [] : ['--http', http])]
   return {
     name,

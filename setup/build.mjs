@@ -16,6 +16,12 @@ export const programs = [
   { name: 'health', source: 'agent/node-health/health-main.ts' }
 ]
 
+/** What is no bundle: they decide before, or without, any version's code. */
+export const scripts = [
+  { name: 'launch-agent', from: 'agent/upgrade/launch-agent.sh' },
+  { name: 'start-agent.cjs', from: 'agent/cached-start.cjs' }
+]
+
 /** Loaded by terminal.cjs alone, a short-lived child. koffi looks for `koffi/linux_x64/koffi.node` beside the program. */
 export const addons = [{ from: 'node_modules/@koromix/koffi-linux-x64/linux_x64/koffi.node', to: 'koffi/linux_x64/koffi.node' }]
 
@@ -102,8 +108,8 @@ export async function build({ partial = false } = {}) {
   for (const a of addons) {
     if (existsSync(join(root, a.from))) put(join(root, 'dist', a.to), readFileSync(join(root, a.from)), 0o644)
   }
-  if (put(join(root, 'dist/launch-agent'), readFileSync(join(root, 'agent/upgrade/launch-agent.sh')), 0o755))
-    changed.push('launch-agent')
+  for (const { name, from } of scripts)
+    if (put(join(root, 'dist', name), readFileSync(join(root, from)), 0o755)) changed.push(name)
   linkCommand()
   return changed
 }

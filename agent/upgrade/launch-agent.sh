@@ -49,8 +49,10 @@ find_version() {
 run_agent() {
   node=$place/node
   [ -x "$node" ] || node=${HEARTH_NODE:-node}
+  program=$place/start-agent.cjs
+  [ -f "$program" ] || program=$place/agent.cjs
   export UV_THREADPOOL_SIZE="${UV_THREADPOOL_SIZE:-8}"
-  exec "$node" --max-semi-space-size=1 "$place/agent.cjs" --state-dir "$state" "$@"
+  exec "$node" --max-semi-space-size=1 "$program" --state-dir "$state" "$@"
 }
 
 # Field 22 of /proc/PID/stat in $ticks: with the pid it names the process, before and after its exec.

@@ -1,13 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../../base/fault.ts'
+import { type Start, stagesIn } from './agent-start.ts'
 import { importImage } from './busybox-image.ts'
 import { dropCgroup } from './cgroups.ts'
 import type { Cleanup } from './cleanup.ts'
 import type { Contender } from './contender.ts'
 import { HearthContainer } from './hearth-container.ts'
+import { processCpuMs } from './machine.ts'
 import { awaitDeath, end, isAlive } from './programs.ts'
 import { ScriptedMaster } from './scripted-master.ts'
 
@@ -59,6 +62,26 @@ export class AgentUnderTest {
     return agent
   }
 
+  /** Ends the agent, whose containers go on, and starts it anew: how long it takes until it says that it has started. */
+  async restart(): Promise<Start> {
+    if (this.#child !== undefined) await end(this.#child)
+    const from = statSync(this.#logPath).size
+    const sinceMs = performance.now()
+    let died: unknown
+    void this.#spawn().catch((e: unknown) => {
+      died = e
+    })
+    for (;;) {
+      const said = readFileSync(this.#logPath).subarray(from).toString()
+      if (said.includes('"agent.started"}\n')) {
+        return { ms: performance.now() - sinceMs, cpuMs: processCpuMs(this.pid), stages: stagesIn(said) }
+      }
+      if (died !== undefined) throw died
+      if (performance.now() - sinceMs > startPatienceMs) throw new Fault('timeout', 'the agent does not start')
+      await pause(2)
+    }
+  }
+
   get pid(): number {
     return this.#child?.pid ?? 0
   }
@@ -106,7 +129,7 @@ export class AgentUnderTest {
       node,
       [
         ...(hook === undefined ? [] : ['-r', hook.module]),
-        ...['--max-semi-space-size=1', join(root, 'dist/agent.cjs'), '--state-dir', this.stateDir],
+        ...['--max-semi-space-size=1', join(root, 'dist/start-agent.cjs'), '--state-dir', this.stateDir],
         ...['--masters', `unix:${join(this.#options.directory, 'm.sock')}`, '--allow-mount', this.fifoDir],
         ...['--cgroup-parent', this.cgroupParent, '--log-level', logLevel, '--health-dns', 'no']
       ],

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Fault, isFault } from '../../base/fault.ts'
+import { agentStart } from './agent-start.ts'
 import { Bench, type Outcome } from './bench.ts'
 import { burst } from './burst.ts'
 import { Cleanup } from './cleanup.ts'
@@ -24,7 +25,8 @@ const benches: Readonly<Record<string, Kind>> = {
   burst: { measure: burst, n: 100 },
   footprint: { measure: footprint, n: 100 },
   cli: { measure: cli, n: 30 },
-  logs: { measure: logs, n: 20 }
+  logs: { measure: logs, n: 20 },
+  'agent-start': { measure: agentStart, n: 30 }
 }
 
 const usage = `npm run bench -- ${Object.keys(benches).join('|')} [--json FILE] [--n N] [--trace]`
