@@ -66,6 +66,8 @@ export class AgentUnderTest {
   async restart(): Promise<Start> {
     if (this.#child !== undefined) await end(this.#child)
     const from = statSync(this.#logPath).size
+    const registered = this.master.registered(AbortSignal.timeout(startPatienceMs))
+    registered.catch(() => undefined) // awaited below, where the agent started at all
     const sinceMs = performance.now()
     let died: unknown
     void this.#spawn().catch((e: unknown) => {
@@ -74,7 +76,9 @@ export class AgentUnderTest {
     for (;;) {
       const said = readFileSync(this.#logPath).subarray(from).toString()
       if (said.includes('"agent.started"}\n')) {
-        return { ms: performance.now() - sinceMs, cpuMs: processCpuMs(this.pid), stages: stagesIn(said) }
+        const start = { ms: performance.now() - sinceMs, cpuMs: processCpuMs(this.pid), stages: stagesIn(said) }
+        await registered
+        return start
       }
       if (died !== undefined) throw died
       if (performance.now() - sinceMs > startPatienceMs) throw new Fault('timeout', 'the agent does not start')
