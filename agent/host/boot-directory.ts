@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { lstatSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, rmSync, statfsSync, statSync, symlinkSync } from 'node:fs'
+import { lstatSync, mkdirSync, readdirSync, readlinkSync, rmSync, statfsSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { errnoOf } from '../../base/fault.ts'
 
@@ -32,14 +32,8 @@ export function placeBootDirectory(runDir: string, candidates: readonly string[]
 /** Once no container is left: as long as there is one its monitor needs the directory of the exit codes, though it be empty. */
 export function removeBootDirectory(runDir: string, place: string): void {
   if (place === runDir || isUsed(join(place, 'c'))) return
-  for (const part of [...parts.flatMap((p) => (p === 'oci' ? ['oci/runc', 'oci/crun', p] : [p])), '']) {
-    try {
-      rmdirSync(join(place, part))
-    } catch (e) {
-      if (errnoOf(e) !== 'ENOTEMPTY' && errnoOf(e) !== 'ENOENT' && errnoOf(e) !== 'EBUSY') throw e
-    }
-  }
-  for (const part of parts) if (!exists(join(place, part))) rmSync(join(runDir, part), { force: true })
+  rmSync(place, { recursive: true, force: true })
+  for (const part of parts) rmSync(join(runDir, part), { force: true })
 }
 
 /** Of a directory on a tmpfs, by whom it belongs to. */
@@ -60,8 +54,6 @@ function isTmpfs(path: string): boolean {
 
 const isUsed = (path: string): boolean =>
   lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true && readdirSync(path).length > 0
-
-const exists = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined
 
 /** /dev/shm is open to everybody: a directory that is there already counts only where nobody else can write into it. */
 function ownDirectory(path: string): string | undefined {

@@ -126,7 +126,16 @@ function freshState(bench: Bench, name: string): string {
 }
 
 const argumentsOf = (program: string, stateDir: string): readonly string[] => [
-  ...['--max-semi-space-size=1', program, '--state-dir', stateDir, '--masters', `unix:${stateDir}/none.sock`]
+  ...[
+    '--max-semi-space-size=1',
+    program,
+    '--state-dir',
+    stateDir,
+    '--health-dns',
+    'no',
+    '--masters',
+    `unix:${stateDir}/none.sock`
+  ]
 ]
 
 const environment = (): NodeJS.ProcessEnv => ({ PATH: process.env['PATH'], UV_THREADPOOL_SIZE: '8' })

@@ -97,7 +97,7 @@ export class World {
     const { directory, program, arguments: more = [], env = {}, wrapper = [] } = this.#options
     const output = openSync(this.#logPath, 'a')
     const words = [
-      ...['--max-semi-space-size=1', own.program ?? program, '--state-dir', stateDir],
+      ...['--max-semi-space-size=1', own.program ?? program, '--state-dir', stateDir, '--health-dns', 'no'],
       ...['--masters', `unix:${join(directory, 'master.sock')}`, '--allow-mount', marksDir],
       ...['--cgroup-parent', cgroupParent, '--log-level', 'debug', ...more]
     ]

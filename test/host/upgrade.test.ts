@@ -15,7 +15,7 @@ const atStart = (code: string): Edit => {
   return { file: 'agent/main.ts', find, put: `${code}\n${find}` }
 }
 const afterLedger = (code: string): Edit => {
-  const find = "  if (ledger.view.head.agentId === '') {"
+  const find = '  const bootDir = placeBootDirectory(config.runDir)\n'
   return { file: 'agent/main.ts', find, put: `${code}\n${find}` }
 }
 

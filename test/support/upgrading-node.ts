@@ -140,7 +140,17 @@ export class UpgradingNode {
 
   get #arguments(): readonly string[] {
     const masters = ['--masters', `unix:${join(this.#directory, 'm.sock')}`]
-    return ['--state-dir', this.stateDir, ...masters, '--allow-mount', this.outDir, '--cgroup-parent', this.#cgroupParent]
+    return [
+      '--state-dir',
+      this.stateDir,
+      '--health-dns',
+      'no',
+      ...masters,
+      '--allow-mount',
+      this.outDir,
+      '--cgroup-parent',
+      this.#cgroupParent
+    ]
   }
 
   #run(): void {

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, type FSWatcher, openSync, readFileSync, watch } from 'node:fs'
+import { closeSync, existsSync, type FSWatcher, openSync, readFileSync, watch } from 'node:fs'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { errnoOf, Fault } from '../../../base/fault.ts'
@@ -97,8 +97,7 @@ function firstLine(child: ChildProcess, answerPath: string, pidPath: string): Pr
       if (text.includes('\n')) resolve(text.slice(0, text.indexOf('\n')))
     }
     const orEnd = (): void => {
-      const pid = Number(readFileSync(pidPath, 'utf8'))
-      const isAlive = readProcess(pid) !== undefined
+      const isAlive = existsSync(pidPath) && readProcess(Number(readFileSync(pidPath, 'utf8'))) !== undefined
       look()
       if (!isAlive) resolve('')
     }

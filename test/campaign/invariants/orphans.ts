@@ -45,5 +45,5 @@ export function orphans(expected: Expected, seen: Observation): readonly string[
   return found
 }
 
-/** What stays of a container that has ended: its log, and the files of its sandbox. */
-const outlives = (name: string): boolean => name === 'files' || /^log(\.\d+)?$/.test(name)
+/** What stays of a container that has ended: its log, the node's record of its failure, and the files of its sandbox. */
+const outlives = (name: string): boolean => /^(files|recorder\.jsonl|log(\.\d+|\.gaps)?)$/.test(name)
