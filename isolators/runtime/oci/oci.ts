@@ -1,5 +1,5 @@
-import { existsSync, rmSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { errnoOf, Fault } from '../../../base/fault.ts'
 import { type CgroupLayout, cgroupDirectories, unifiedDirectory } from '../../cgroup2/layout.ts'
@@ -85,7 +85,8 @@ export class OciRuntime implements Runtime {
     const config = Promise.resolve(request.config)
     config.catch(() => undefined) // awaited below
     try {
-      await mkdir(join(bundleDir, 'root'), { recursive: true, mode: 0o711 })
+      // In memory on most hosts: synchronously the monitor is on its way before the first turn of the thread pool.
+      mkdirSync(join(bundleDir, 'root'), { recursive: true, mode: 0o711 })
       const places = {
         program: this.#config.programs.conmon,
         shim: this.#shims[request.runtime],
@@ -246,12 +247,12 @@ export class OciRuntime implements Runtime {
 }
 
 /** crun cannot mount the root itself: its shim does, from the options left in the bundle. */
-async function writeBundle(request: LaunchRequest, spec: RuntimeSpec): Promise<void> {
+function writeBundle(request: LaunchRequest, spec: RuntimeSpec): void {
   const config = join(request.bundleDir, 'config.json')
   const [root, ...others] = spec['mounts'] as readonly OciMount[]
-  if (request.runtime === 'runc' || root?.destination !== '/') return writeFile(config, JSON.stringify(spec))
-  await writeFile(join(request.bundleDir, 'overlay'), `${root.options.join(',')}\n`)
-  return writeFile(config, JSON.stringify({ ...spec, mounts: others }))
+  if (request.runtime === 'runc' || root?.destination !== '/') return writeFileSync(config, JSON.stringify(spec))
+  writeFileSync(join(request.bundleDir, 'overlay'), `${root.options.join(',')}\n`)
+  writeFileSync(config, JSON.stringify({ ...spec, mounts: others }))
 }
 
 /**
