@@ -110,13 +110,19 @@ export class FlightRecorder implements Service {
     this.#before.delete(containerId)
     const facts = { containerId, taskId, attempt, state: ending.state, reason: ending.reason, exitCode: ending.exitCode ?? -1 }
     if (ending.state === 'finished') return []
+    // Of an end that was asked for nothing has to be found out.
+    if (ending.state === 'killed') return this.#told(facts, rankCauses(nothingSeenOf(ended)))
     this.#open()
     while (this.#takeKernelLog()) {
       // An end at the agent's very start: what the kernel said before stands in front of what it says of this one.
     }
-    const causes = rankCauses(this.#evidence(ended))
-    this.note('task.ended', { ...facts, cause: causes[0]?.kind ?? 'none' })
+    const causes = this.#told(facts, rankCauses(this.#evidence(ended)))
     this.#copyTo(ended.sandboxDir, containerId)
+    return causes
+  }
+
+  #told(facts: Readonly<Record<string, string | number>>, causes: readonly Cause[]): readonly Cause[] {
+    this.note('task.ended', { ...facts, cause: causes[0]?.kind ?? 'none' })
     return causes
   }
 
@@ -206,6 +212,24 @@ export class FlightRecorder implements Service {
     }
   }
 }
+
+const nothingSeenOf = ({ ending, containerId, pid, memoryLimitBytes }: EndedAttempt): Evidence => ({
+  state: ending.state,
+  reason: ending.reason,
+  message: ending.message,
+  exitCode: ending.exitCode,
+  signal: ending.signal,
+  containerId,
+  pid,
+  oomKills: 0,
+  memoryLimitBytes,
+  diskFull: false,
+  kernel: [],
+  signals: [],
+  nowSeconds: 0,
+  lastLines: [],
+  describe: () => undefined
+})
 
 const containerIdPattern = /[0-9a-f]{32}/
 

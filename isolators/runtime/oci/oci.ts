@@ -248,11 +248,10 @@ export class OciRuntime implements Runtime {
 
 /** crun cannot mount the root itself: its shim does, from the options left in the bundle. */
 function writeBundle(request: LaunchRequest, spec: RuntimeSpec): void {
-  const config = join(request.bundleDir, 'config.json')
   const [root, ...others] = spec['mounts'] as readonly OciMount[]
-  if (request.runtime === 'runc' || root?.destination !== '/') return writeFileSync(config, JSON.stringify(spec))
-  writeFileSync(join(request.bundleDir, 'overlay'), `${root.options.join(',')}\n`)
-  writeFileSync(config, JSON.stringify({ ...spec, mounts: others }))
+  const isMountedByShim = request.runtime === 'crun' && root?.destination === '/'
+  if (isMountedByShim) writeFileSync(join(request.bundleDir, 'overlay'), `${root.options.join(',')}\n`)
+  writeFileSync(join(request.bundleDir, 'config.json'), JSON.stringify(isMountedByShim ? { ...spec, mounts: others } : spec))
 }
 
 /**
