@@ -110,3 +110,8 @@ class Deadline {
     clearTimeout(this.#timer)
   }
 }
+
+/** Why a launch was given up that somebody wanted ended. */
+export class KilledDuringLaunch extends Error {
+  override readonly name = 'KilledDuringLaunch'
+}

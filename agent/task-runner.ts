@@ -10,14 +10,14 @@ import { type ContainerState, moveContainer } from '../proto/container-state.ts'
 import type { KillPolicy, TaskDefinition, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
 import { isTerminal } from '../proto/task-state.ts'
 import { alone, atOnce, type LaunchTurn, type Neighbours, untilBegin } from './attempt-begin.ts'
-import { type LaunchParts, launchAttempt, openAttempt } from './attempt-launch.ts'
+import { KilledDuringLaunch, type LaunchParts, launchAttempt, openAttempt } from './attempt-launch.ts'
 import { AttemptObjects } from './attempt-objects.ts'
 import { clearAttempt } from './attempt-removal.ts'
 import { AttemptReport } from './attempt-report.ts'
 import { AttemptStop, graceOf } from './attempt-stop.ts'
 import { type Decided, type Ending, endingOf, endingOfFault, launchFailure, statusFacts } from './ending.ts'
 import { probe } from './health/prober.ts'
-import type { BootClock } from './host/boot-time.ts'
+import { type BootClock, msPerTick } from './host/boot-time.ts'
 import { type LogRotation, logBudgetDefaults } from './logs/rotation.ts'
 import type { Ledger } from './ports.ts'
 import type { FlightRecorder } from './recorder/recorder.ts'
@@ -39,9 +39,6 @@ export interface TaskRunnerConfig extends RequestConfig {
   readonly agentId: string
   readonly bootId: string
 }
-
-/** USER_HZ, in which /proc tells times: 100 on every architecture that Node runs on. */
-const msPerTick = 10
 
 /**
  * One attempt of one task from its row in the ledger to its removal: the only place that moves the two state machines.
@@ -399,8 +396,4 @@ export class TaskRunner {
   #bare(): IsolatorRequest {
     return bareRequest(this.#config, this.containerId, this.#task)
   }
-}
-
-class KilledDuringLaunch extends Error {
-  override readonly name = 'KilledDuringLaunch'
 }

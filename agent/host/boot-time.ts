@@ -8,3 +8,6 @@ export interface BootClock {
 export const systemBootClock: BootClock = {
   nowMs: () => Math.round(Number(readFileSync('/proc/uptime', 'utf8').split(' ', 1)[0]) * 1_000)
 }
+
+/** USER_HZ, in which /proc tells times: 100 on every architecture that Node runs on. */
+export const msPerTick = 10

@@ -126,22 +126,15 @@ export class FlightRecorder implements Service {
     return causes
   }
 
-  #evidence({ ending, containerId, pid, logPath, memoryLimitBytes }: EndedAttempt): Evidence {
+  #evidence(ended: EndedAttempt): Evidence {
     const { layout, kernelLog, signals } = this.#parts
-    const isSignal = ending.signal !== undefined
+    const { containerId, ending, logPath } = ended
     return {
-      state: ending.state,
-      reason: ending.reason,
-      message: ending.message,
-      exitCode: ending.exitCode,
-      signal: ending.signal,
-      containerId,
-      pid,
+      ...nothingSeenOf(ended),
       oomKills: readOomKills(layout, join(this.#config.cgroupParent, containerId)),
-      memoryLimitBytes,
       diskFull: hasNoRoom(logPath),
       kernel: kernelLog.events,
-      signals: isSignal ? signals.read() : [],
+      signals: ending.signal === undefined ? [] : signals.read(),
       nowSeconds: this.#parts.clock.monotonicMs() / 1000 + monotonicOriginSeconds(),
       lastLines: lastLinesOf(logPath, linesKept),
       describe: describeProcess
@@ -213,6 +206,7 @@ export class FlightRecorder implements Service {
   }
 }
 
+/** What the runner of the task knows by itself. */
 const nothingSeenOf = ({ ending, containerId, pid, memoryLimitBytes }: EndedAttempt): Evidence => ({
   state: ending.state,
   reason: ending.reason,
