@@ -33,14 +33,35 @@ main(process.argv.slice(2), process.env).then(
   (e) => { console.error(e); process.exit(70) }
 )`
 
-/** commander could start programs as subcommands; we never do, and what it loads for that costs each command milliseconds. */
-const noSubprograms = {
-  name: 'no-subprograms',
+/**
+ * What packages load and we never use: each such module of Node costs every start milliseconds. commander could start programs as
+ * subcommands; pino could write from threads; `assert` loads terminal colours and streams for a condition and a message.
+ */
+const unused = [
+  { of: 'commander', module: 'node:child_process', instead: '' },
+  { of: 'pino', module: 'thread-stream', instead: '' },
+  { of: 'pino', module: 'worker_threads', instead: 'exports.isMainThread = true' },
+  { of: 'pino', module: 'module', instead: '' },
+  ...[
+    ['sonic-boom', 'assert'],
+    ['find-my-way', 'node:assert']
+  ].map(([of, module]) => ({
+    of,
+    module,
+    instead: 'module.exports = (holds, message) => { if (!holds) throw new Error(message) }'
+  }))
+]
+
+const withoutUnused = {
+  name: 'without-unused',
   setup(build) {
-    build.onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
-      importer.includes('node_modules/commander/') ? { path: 'no-subprograms', namespace: 'stub' } : undefined
-    )
-    build.onLoad({ filter: /.*/, namespace: 'stub' }, () => ({ contents: '', loader: 'js' }))
+    for (const { of, module, instead } of unused) {
+      const namespace = `${of} without ${module}`
+      build.onResolve({ filter: new RegExp(`^${module}$`) }, ({ importer }) =>
+        importer.includes(`node_modules/${of}/`) ? { path: module, namespace } : undefined
+      )
+      build.onLoad({ filter: /.*/, namespace }, () => ({ contents: instead, loader: 'js' }))
+    }
   }
 }
 
@@ -63,7 +84,7 @@ export async function bundle(program, version, { define = {}, first = '', plugin
       js: `#!${program.interpreter ?? '/usr/bin/env node'}\nconst importMetaUrl = require("node:url").pathToFileURL(__filename).href;`
     },
     define: { 'import.meta.url': 'importMetaUrl', HEARTH_VERSION: JSON.stringify(version), ...define },
-    plugins: [noSubprograms, ...plugins]
+    plugins: [withoutUnused, ...plugins]
   })
   return result.outputFiles[0].contents
 }

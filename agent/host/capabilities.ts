@@ -1,20 +1,21 @@
 import { access, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Exec } from '../../base/exec.ts'
-import { isFault } from '../../base/fault.ts'
 import type { Capability } from '../../proto/gen/messages.ts'
 import type { CgroupView, HostRoots, LimitingController } from './cgroups.ts'
+import type { ProgramVersion, ProgramVersions, RuntimeProgram } from './program-versions.ts'
 
 interface Parts {
-  readonly exec: Exec
+  readonly versions: Promise<ProgramVersions>
   readonly roots: HostRoots
 }
 
 /** What tasks may ask of this node, each row with how it is done here or why it is missing. */
-export async function readCapabilities(parts: Parts, cgroups: CgroupView, signal: AbortSignal): Promise<Capability[]> {
-  const programs = await Promise.all(['runc', 'crun', 'conmon'].map((name) => programRow(parts.exec, name, signal)))
+export async function readCapabilities(parts: Parts, cgroups: CgroupView): Promise<Capability[]> {
+  const { runc, crun, conmon } = await parts.versions
   return [
-    ...programs.map((row) => (row.name === 'runtime.crun' ? crunRow(row, cgroups) : row)),
+    programRow('runc', runc),
+    crunRow(programRow('crun', crun), cgroups),
+    programRow('conmon', conmon),
     limitRow('cpu', cgroups),
     limitRow('memory', cgroups),
     limitRow('pids', cgroups),
@@ -29,19 +30,10 @@ export async function readCapabilities(parts: Parts, cgroups: CgroupView, signal
 const present = (name: string, detail: string): Capability => ({ name, present: true, detail })
 const absent = (name: string, detail: string): Capability => ({ name, present: false, detail })
 
-async function programRow(exec: Exec, program: string, signal: AbortSignal): Promise<Capability> {
+function programRow(program: RuntimeProgram, found: ProgramVersion): Capability {
   const name = `runtime.${program}`
-  try {
-    const { code, stdout, stderr } = await exec.run(program, ['--version'], { timeoutMs: 10_000 }, signal)
-    if (code !== 0) return absent(name, `${program} --version ended with ${code}: ${firstLine(stderr)}`)
-    return present(name, firstLine(stdout))
-  } catch (e) {
-    if (isFault(e)) return absent(name, e.message)
-    throw e
-  }
+  return 'version' in found ? present(name, found.version) : absent(name, found.missing)
 }
-
-const firstLine = (text: string): string => text.trim().split('\n', 1)[0] ?? ''
 
 function crunRow(row: Capability, cgroups: CgroupView): Capability {
   if (!row.present || cgroups.mode === 'v2') return row

@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { machine } from 'node:os'
 import { join } from 'node:path'
-import type { Exec } from '../../base/exec.ts'
 import { Fault } from '../../base/fault.ts'
 import { completeMessage } from '../../proto/codec.ts'
 import type { Attribute, Capability } from '../../proto/gen/messages.ts'
@@ -9,6 +8,7 @@ import type { Resources } from '../../proto/resources.ts'
 import { readCapabilities } from './capabilities.ts'
 import { readCapacity } from './capacity.ts'
 import { type CgroupView, type HostRoots, readCgroups } from './cgroups.ts'
+import type { ProgramVersions } from './program-versions.ts'
 
 export interface HostFacts {
   /** New with every boot; pids, mounts and cgroups are only meaningful together with it. */
@@ -22,16 +22,12 @@ export interface HostFacts {
 }
 
 interface Parts {
-  readonly exec: Exec
+  readonly versions: Promise<ProgramVersions>
   readonly roots: HostRoots
 }
 
 /** Reads what this host is and offers. Throws `Fault('unsupported')` for a host below the floor, in words for its operator. */
-export async function readHostFacts(
-  parts: Parts,
-  config: { readonly stateDir: string },
-  signal: AbortSignal
-): Promise<HostFacts> {
+export async function readHostFacts(parts: Parts, config: { readonly stateDir: string }): Promise<HostFacts> {
   const { roots } = parts
   const line = async (name: string): Promise<string> => (await readFile(join(roots.proc, name), 'utf8')).trim()
   const kernel = await line('sys/kernel/osrelease')
@@ -42,7 +38,7 @@ export async function readHostFacts(
     line('sys/kernel/hostname'),
     readCapacity(roots, config.stateDir),
     distribution(roots),
-    readCapabilities(parts, cgroups, signal)
+    readCapabilities(parts, cgroups)
   ])
   const attributes = [text('kernel', kernel), text('os', os), text('arch', machine())]
   return { bootId, hostname, kernel, cgroups, resources, attributes, capabilities }

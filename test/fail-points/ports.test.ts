@@ -41,6 +41,7 @@ const allowed: readonly (readonly [sentence: string, file: string, text: string]
   ['a port', 'agent/a.ts', "import { open } from 'node:fs/promises'"],
   ['what reaches nothing', 'isolators/a.ts', "import { join } from 'node:path'"],
   ['the file that holds the package', 'agent/host/exec.ts', "const { execa } = await import('execa')"],
+  ['a file of our own, loaded late', 'agent/a.ts', "const { run } = await import('./run.ts')"],
   ['other rooms', 'master/a.ts', "import { Worker } from 'node:worker_threads'"]
 ]
 

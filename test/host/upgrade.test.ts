@@ -16,7 +16,7 @@ const atStart = (code: string): Edit => {
 }
 const afterLedger = (code: string): Edit => {
   const find = '  const bootDir = placeBootDirectory(config.runDir)\n'
-  return { file: 'agent/main.ts', find, put: `${code}\n${find}` }
+  return { file: 'agent/run.ts', find, put: `${code}\n${find}` }
 }
 
 /** As long as a version on trial lives here before it is confirmed; those that die do so earlier. */

@@ -1,12 +1,11 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { afterReserve } from '../../../agent/host/capacity.ts'
 import { type HostRoots, readCgroups, systemRoots } from '../../../agent/host/cgroups.ts'
 import { systemExec } from '../../../agent/host/exec.ts'
 import { readHostFacts } from '../../../agent/host/facts.ts'
-import type { Exec } from '../../../base/exec.ts'
-import { Fault } from '../../../base/fault.ts'
+import { askVersions } from '../../../agent/host/program-versions.ts'
 import { scalarOf } from '../../../proto/resources.ts'
 
 const never = new AbortController().signal
@@ -47,12 +46,11 @@ function host(t: Test, files: Readonly<Record<string, string>>): { readonly root
 }
 
 /** A host with runc and conmon, and no crun. */
-const someExec: Exec = {
-  async run(program) {
-    if (program === 'crun') throw new Fault('unavailable', 'crun is not installed: apt-get install crun')
-    return { code: 0, stdout: `${program} version 1.2.3\nmore\n`, stderr: '' }
-  }
-}
+const versions = Promise.resolve({
+  runc: { version: 'runc version 1.2.3' },
+  crun: { missing: 'crun is not installed: apt-get install crun' },
+  conmon: { version: 'conmon version 1.2.3' }
+})
 
 t.test('a pure v2 host is told by its one tree', async (t) => {
   const { roots } = host(t, v2)
@@ -76,7 +74,7 @@ t.test('a hybrid host has its controllers on v1 and a bare v2 tree beside them',
 t.test('a host with v1 alone is below the floor and told how to get above it', async (t) => {
   const { roots, stateDir } = host(t, { ...base, ...v1 })
   t.equal((await readCgroups(roots)).mode, 'v1')
-  const facts = readHostFacts({ exec: someExec, roots }, { stateDir }, never)
+  const facts = readHostFacts({ versions, roots }, { stateDir })
   await t.rejects(facts, { code: 'unsupported', message: /cgroup v2 tree.*mount -t cgroup2/ })
 })
 
@@ -93,7 +91,7 @@ t.test('an old kernel is below the floor, 5.14 is not', async (t) => {
     ['6.1-rc1', true]
   ] as const) {
     const { roots, stateDir } = host(t, { ...base, ...v2, 'proc/sys/kernel/osrelease': release })
-    const facts = readHostFacts({ exec: someExec, roots }, { stateDir }, never)
+    const facts = readHostFacts({ versions, roots }, { stateDir })
     if (fits) t.equal((await facts).kernel, release)
     else await t.rejects(facts, { code: 'unsupported', message: new RegExp(`5.14 or newer.*${release}`) })
   }
@@ -101,7 +99,7 @@ t.test('an old kernel is below the floor, 5.14 is not', async (t) => {
 
 t.test('resources leave a part to the host', async (t) => {
   const { roots, stateDir } = host(t, { ...base, ...hybrid })
-  const { resources } = await readHostFacts({ exec: someExec, roots }, { stateDir }, never)
+  const { resources } = await readHostFacts({ versions, roots }, { stateDir })
   t.equal(scalarOf(resources, 'cpus'), 6000)
   t.equal(scalarOf(resources, 'mem'), 15 * 1024 ** 3)
   t.ok(scalarOf(resources, 'disk') > 0)
@@ -115,7 +113,7 @@ t.test('resources leave a part to the host', async (t) => {
 
 t.test('capabilities say how, or why not', async (t) => {
   const { roots, stateDir } = host(t, { ...base, ...hybrid })
-  const { capabilities, attributes, hostname, bootId } = await readHostFacts({ exec: someExec, roots }, { stateDir }, never)
+  const { capabilities, attributes, hostname, bootId } = await readHostFacts({ versions, roots }, { stateDir })
   const of = (name: string) => capabilities.find((c) => c.name === name)
   t.same(of('runtime.runc'), { name: 'runtime.runc', present: true, detail: 'runc version 1.2.3' })
   t.same(of('runtime.crun'), { name: 'runtime.crun', present: false, detail: 'crun is not installed: apt-get install crun' })
@@ -130,14 +128,31 @@ t.test('capabilities say how, or why not', async (t) => {
 
 t.test('a missing controller is a missing capability, not an error', async (t) => {
   const { roots, stateDir } = host(t, { ...base, ...v2, 'sys/fs/cgroup/cgroup.controllers': 'cpu\n' })
-  const { capabilities } = await readHostFacts({ exec: someExec, roots }, { stateDir }, never)
+  const { capabilities } = await readHostFacts({ versions, roots }, { stateDir })
   const of = (name: string) => capabilities.find((c) => c.name === name)
   t.match(of('limit.cpu'), { present: true, detail: /cgroup v2/ })
   t.match(of('limit.memory'), { present: false, detail: /no memory controller/ })
 })
 
 t.test('this very host can be read', async (t) => {
-  const facts = await readHostFacts({ exec: systemExec, roots: systemRoots }, { stateDir: t.testdir() }, never)
+  const facts = await readHostFacts(
+    { versions: askVersions(systemExec, { runc: 'runc', crun: 'crun', conmon: 'conmon' }, never), roots: systemRoots },
+    { stateDir: t.testdir() }
+  )
   t.ok(scalarOf(facts.resources, 'cpus') >= 1000)
   t.not(facts.cgroups.unified, undefined)
+})
+
+t.test('programs that are missing, broken or silent are told apart', async (t) => {
+  const dir = t.testdir({
+    good: '#!/bin/sh\necho "good 1.2"\necho more\n',
+    broken: '#!/bin/sh\necho no library >&2\nexit 3\n'
+  })
+  for (const name of ['good', 'broken']) chmodSync(join(dir, name), 0o755)
+  const programs = { runc: join(dir, 'good'), crun: 'no-such-program', conmon: join(dir, 'broken') }
+  t.same(await askVersions(systemExec, programs, never), {
+    runc: { version: 'good 1.2' },
+    crun: { missing: 'no-such-program is not installed: apt-get install no-such-program' },
+    conmon: { missing: `${join(dir, 'broken')} --version ended with 3: no library` }
+  })
 })

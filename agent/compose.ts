@@ -1,0 +1,206 @@
+import { readFile } from 'node:fs/promises'
+import { cpus } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { systemClock } from '../base/clock.ts'
+import { Fault } from '../base/fault.ts'
+import type { Log } from '../base/log.ts'
+import { systemRandom } from '../base/random.ts'
+import type { Service } from '../base/service.ts'
+import { hearthVersion } from '../base/version.ts'
+import { builtinIsolators } from '../isolators/builtin.ts'
+import type { CgroupLayout } from '../isolators/cgroup2/layout.ts'
+import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
+import type { AgentConfig } from './config.ts'
+import type { EndOfAgent } from './end-of-agent.ts'
+import { Fsck } from './fsck/fsck.ts'
+import { orphanMetrics, orphanPlan } from './fsck/tell.ts'
+import { Garbage } from './garbage.ts'
+import { systemBootClock } from './host/boot-time.ts'
+import { systemExec } from './host/exec.ts'
+import type { HostFacts } from './host/facts.ts'
+import type { Placement } from './host/placement.ts'
+import { imageRoutes } from './images/routes.ts'
+import { openImageStore } from './images/store.ts'
+import { resolveUser } from './images/users.ts'
+import { createLocalRouter } from './local-api/router.ts'
+import { serveLocalApi } from './local-api/server.ts'
+import { ContainerStreams } from './local-api/task-streams.ts'
+import { logGapsMetric } from './logs/gap-metric.ts'
+import { readLog } from './logs/reader.ts'
+import { LogRotation } from './logs/rotation.ts'
+import { composeNodeHealth } from './node-health/compose.ts'
+import type { NodeHealth } from './node-health/monitor.ts'
+import type { SyncMeter } from './node-health/sync-meter.ts'
+import { topTasks } from './node-health/top.ts'
+import type { Ledger, LocalRequest, LocalRouter } from './ports.ts'
+import { adopt } from './reattach.ts'
+import { recorderOf } from './recorder/recorder.ts'
+import { Registration } from './registration.ts'
+import { StatusOutbox } from './status-outbox.ts'
+import type { TaskRunnerConfig } from './task-runner.ts'
+import { Tasks } from './tasks.ts'
+import { clearSelfTests, proveSelf } from './upgrade/self-test.ts'
+
+const programs = dirname(fileURLToPath(import.meta.url))
+const sampleEveryMs = 10_000
+const collectEveryMs = 3_600_000
+const fsckEveryMs = 3_600_000
+
+export interface Agent {
+  readonly runtime: OciRuntime
+  readonly tasks: Tasks
+  readonly services: readonly Service[]
+  /** They look at the host and at what the services do; nobody waits for their first look. */
+  readonly observers: readonly Service[]
+  readonly prove: (signal: AbortSignal) => Promise<void>
+  readonly clearSelfTests: () => Promise<void>
+}
+
+export interface Parts {
+  readonly config: AgentConfig
+  readonly bootDir: string
+  readonly facts: HostFacts
+  readonly ledger: Ledger
+  readonly syncs: SyncMeter
+  readonly log: Log
+  readonly end: EndOfAgent
+  readonly layout: CgroupLayout
+  readonly placement: Placement
+  /** Aborts when this version is here to stay. */
+  readonly settled: AbortSignal
+  /** Nothing of the ledger was ever lost. */
+  readonly isWhole: boolean
+}
+
+/** Builds the agent’s parts; none of them runs before it is started. */
+export async function compose(parts: Parts): Promise<Agent> {
+  const { config, bootDir, facts, ledger, log, layout, placement, settled } = parts
+  const clock = systemClock
+  const onBroken = (error: unknown): void => parts.end.broken(error)
+  const { cgroupParent, scope } = placement
+  const agentDir = join(config.stateDir, 'agent')
+  const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
+  const images = await openImageStore({ exec: systemExec, log, clock }, { directory: join(agentDir, 'images'), unpackProgram })
+  const runtime = new OciRuntime(
+    { layout, sleep: clock.sleep },
+    { runDir: bootDir, shimDir: join(config.runDir, 'bin'), cgroupParent, programs: config }
+  )
+  const walls = builtinIsolators({ layout, cgroupParent, seccompProfile: config.seccompProfile, sleep: clock.sleep })
+  const isolators = scope === undefined ? walls : [scope.isolator(), ...walls]
+  const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
+  const rotation = new LogRotation({ clock, log })
+  const recorder = recorderOf({ layout, clock, tasks: () => tasks.list() }, { bootDir, cgroupParent, sampleMs: sampleEveryMs })
+  const times = { clock, bootClock: systemBootClock, exec: systemExec }
+  const runnerParts = { ledger, outbox, images, runtime, isolators, ...times, log, rotation, recorder, resolveUser }
+  const runnerConfig = runnerConfigOf(config, bootDir, facts, ledger.view.head.agentId)
+  const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, attemptsKept: 3, settled }
+  const refusal = (): string | undefined => node.health.refusal('launch')
+  const tasks: Tasks = new Tasks({ ...runnerParts, refusal }, { ...runnerConfig, ...limits }, onBroken)
+  const fsck = composeFsck({ ...parts, runtime, tasks, sandboxesDir: runnerConfig.sandboxesDir })
+  const terminalProgram = [process.execPath, join(programs, 'terminal.cjs')]
+  const streams = new ContainerStreams({ runtime, clock, log }, { terminalProgram, maxStreams: 64 })
+  const node = composeNodeHealth(
+    {
+      ...{ ledger, clock, log, layout, random: systemRandom, syncs: parts.syncs, bootId: facts.bootId, onBroken },
+      registered: () => registration.registered,
+      tasks: () => topTasks(tasks.list(), cgroupParent),
+      sources: [() => [...orphanMetrics(fsck.orphans()), logGapsMetric(rotation.gapsFound)]],
+      plans: [orphanPlan(() => fsck.orphans())]
+    },
+    { ...config, cgroupParent }
+  )
+  const health = async (refresh: boolean): Promise<Record<string, unknown>> => ({
+    ...(await node.report(refresh)),
+    ...describeAgent(ledger, facts),
+    registered: registration.registered,
+    running: tasks.running
+  })
+  const inUse = (): ReadonlySet<string> =>
+    new Set(tasks.list().flatMap((r) => (r.removed.aborted || r.imageDigest === undefined ? [] : [r.imageDigest])))
+  const imageRouter = imagesOnly(imageRoutes(images, inUse), node.health)
+  const router = createLocalRouter({ fsck, tasks, readLog, streams, images: imageRouter, health, node, log })
+  const registration = new Registration(
+    { ledger, tasks, outbox, router, clock, random: systemRandom, log, health: () => node.health.report(), onBroken },
+    {
+      masters: config.masters,
+      readToken: () => readToken(join(config.stateDir, 'agent-token')),
+      version: hearthVersion,
+      registration: { ...facts, version: hearthVersion }
+    }
+  )
+  const garbage = new Garbage({ images, inUse, clock, log }, { everyMs: collectEveryMs })
+  const socketPath = join(config.runDir, 'agent.sock')
+  const socket = serveLocalApi({ router, log }, { path: socketPath, mode: 0o660, group: 'hearth' })
+  return {
+    runtime,
+    tasks,
+    services: [rotation, outbox, socket, registration],
+    observers: [...node.services, recorder, garbage, fsck],
+    prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath }, signal),
+    clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
+  }
+}
+
+interface FsckParts extends Pick<Parts, 'ledger' | 'log' | 'layout' | 'placement' | 'bootDir' | 'facts' | 'isWhole'> {
+  readonly runtime: OciRuntime
+  readonly tasks: Tasks
+  readonly sandboxesDir: string
+}
+
+function composeFsck(parts: FsckParts): Fsck {
+  const { ledger, log, layout, bootDir: runDir, isWhole, runtime, tasks, sandboxesDir } = parts
+  const recovering = { runDir, bootId: parts.facts.bootId, isWhole }
+  const { agentId } = ledger.view.head
+  return new Fsck(
+    { ledger, clock: systemClock, log, adopt: (id) => adopt({ ledger, runtime, tasks, log }, recovering, id) },
+    {
+      places: { layout, cgroupParent: parts.placement.cgroupParent, runDir, sandboxesDir, agentId },
+      everyMs: fsckEveryMs,
+      isWhole
+    }
+  )
+}
+
+const describeAgent = (ledger: Ledger, facts: HostFacts): Record<string, unknown> => ({
+  agentId: ledger.view.head.agentId,
+  clusterId: ledger.view.head.clusterId,
+  version: hearthVersion,
+  cgroups: facts.cgroups.mode,
+  capabilities: facts.capabilities,
+  quarantined: ledger.quarantined,
+  diskFull: ledger.low
+})
+
+const runnerConfigOf = (config: AgentConfig, runDir: string, facts: HostFacts, agentId: string): TaskRunnerConfig => ({
+  runDir,
+  sandboxesDir: join(config.stateDir, 'agent/sandboxes'),
+  hostname: facts.hostname,
+  allowedMounts: config.allowedMounts,
+  allowUnconfined: config.allowUnconfined,
+  agentId,
+  bootId: facts.bootId
+})
+
+/** Every path below /v1/images that comes here is one the image routes know or refuse. */
+const imagesOnly =
+  (routes: ReturnType<typeof imageRoutes>, health: Pick<NodeHealth, 'refusal'>): LocalRouter =>
+  async (request, signal) => {
+    const unfit = isImport(request) ? health.refusal('image-import') : undefined
+    if (unfit !== undefined) throw new Fault('unavailable', unfit, { reason: 'node_unhealthy' })
+    const response = await routes(request, signal)
+    if (response === undefined) throw new Fault('not-found', `this agent has no ${request.url}`)
+    return response
+  }
+
+/** `POST /v1/images?name=...`; the others take nothing in. */
+const isImport = ({ method, url }: LocalRequest): boolean => method === 'POST' && url.split('?', 1)[0] === '/v1/images'
+
+/** The master writes the token; an agent that is quicker finds none yet and tries again with its next dial. */
+async function readToken(path: string): Promise<string> {
+  try {
+    return (await readFile(path, 'utf8')).trim()
+  } catch (cause) {
+    throw new Fault('unavailable', `${path} cannot be read: start the master first, or copy its agent-token there`, {}, cause)
+  }
+}
