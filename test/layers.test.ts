@@ -125,10 +125,7 @@ t.test('every source keeps to the import table', async (t) => {
 })
 
 t.test('a room that no source lives in has no row', async (t) => {
-  const later = ['master/raft']
-  const empty = Object.keys(may).filter(
-    (row) => !later.includes(row) && !sources.some((f) => f === row || f.startsWith(`${row}/`))
-  )
+  const empty = Object.keys(may).filter((row) => !sources.some((f) => f === row || f.startsWith(`${row}/`)))
   t.strictSame(empty, [])
 })
 
