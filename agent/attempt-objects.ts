@@ -42,8 +42,14 @@ export class AttemptObjects {
 
   readonly intendMade = (made: MadeObject): Promise<void> => this.#write(made.kind, 'intent', { path: made.id }, made.id)
 
-  monitorRuns(facts: Record<string, string>): Promise<void> {
-    return this.#write('conmon', 'done', facts)
+  /** What is on record already, as after the agent's restart, is not written again. */
+  async monitorRuns(facts: Readonly<Record<string, string>>): Promise<void> {
+    const known = this.#rows().get(`conmon:${this.#containerId}`)
+    const isKnown =
+      known?.phase === 'done' &&
+      known.bootId === this.#bootId &&
+      Object.entries(facts).every(([name, value]) => known.facts[name] === value)
+    if (!isKnown) await this.#write('conmon', 'done', { ...facts })
   }
 
   async release(): Promise<void> {

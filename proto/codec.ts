@@ -32,34 +32,61 @@ function typeOf(name: string): protobuf.Type {
 /** Fields that this version does not know, as they stood in the bytes; on messages of `decodeKeeping` alone. */
 const unknownFields = Symbol('unknown fields')
 
-interface Kept {
-  [unknownFields]?: readonly Uint8Array[]
-  $unknowns?: readonly Uint8Array[]
-}
-
-export const hasUnknownFields = (message: object): boolean => (message as Kept)[unknownFields] !== undefined
+export const hasUnknownFields = (message: object): boolean => unknownFields in message
 
 /** Bytes of a message, what `decodeKeeping` kept included. Throws `Fault('invalid')` where a 64-bit field is not a safe integer. */
 export function encodeMessage<K extends MessageName>(name: K, value: Init<Messages[K]>): Uint8Array {
   const type = typeOf(name)
-  checkSafe(type, value as Record<string, unknown>)
-  const message = type.fromObject(value as Record<string, unknown>)
-  carry(type, value, message, (from, to) => {
-    const kept = (from as Kept)[unknownFields]
-    if (kept !== undefined) (to as Kept).$unknowns = kept
-  })
-  return type.encode(message).finish()
+  return type.encode(messageOf(type, value)).finish()
 }
 
-/** Calls `each` for the message and every message within it that stands in both. */
-function carry(type: protobuf.Type, from: object, to: object, each: (from: object, to: object) => void): void {
-  each(from, to)
+/** As `encodeMessage`, and what `decodeKeeping` makes of these bytes, for less. The bytes fields are those of `value`. */
+export function encodeKeeping<K extends MessageName>(
+  name: K,
+  value: Init<Messages[K]>
+): { readonly bytes: Uint8Array; readonly plain: Messages[K] } {
+  const type = typeOf(name)
+  const message = messageOf(type, value)
+  const plain = type.toObject(message, asPlain)
+  carry(type, value, plain, unknownFields, unknownFields)
+  return { bytes: type.encode(message).finish(), plain: plain as unknown as Messages[K] }
+}
+
+function messageOf(type: protobuf.Type, value: object): protobuf.Message {
+  checkSafe(type, value as Record<string, unknown>)
+  const message = type.fromObject(value as Record<string, unknown>)
+  carry(type, value, message, unknownFields, '$unknowns')
+  return message
+}
+
+const asPlain = { defaults: true, enums: String, arrays: true, objects: true } as const
+
+type Field = string | symbol
+
+/**
+ * Copies what one side kept of unknown fields to the other, for the message and every message within it. On the way of every
+ * record of the ledger, and there is nearly never anything: no closures, no arrays of pairs.
+ */
+function carry(type: protobuf.Type, from: object, to: object, kept: Field, as: Field): void {
+  const unknown = (from as Record<Field, unknown>)[kept]
+  if (unknown !== undefined) (to as Record<Field, unknown>)[as] = copied(unknown as readonly Uint8Array[])
   for (const [name, nested] of planOf(type).nested) {
     const [a, b] = [(from as Record<string, unknown>)[name], (to as Record<string, unknown>)[name]]
-    const pairs = Array.isArray(a) && Array.isArray(b) ? a.map((item, i) => [item, b[i]] as const) : [[a, b] as const]
-    for (const [x, y] of pairs) if (isMessage(x) && isMessage(y)) carry(nested, x, y, each)
+    if (!isMessage(a) || !isMessage(b)) continue
+    if (!Array.isArray(a)) carry(nested, a, b, kept, as)
+    else if (Array.isArray(b)) carryEach(nested, a, b, kept, as)
   }
 }
+
+function carryEach(type: protobuf.Type, from: readonly unknown[], to: readonly unknown[], kept: Field, as: Field): void {
+  for (const [i, a] of from.entries()) {
+    const b = to[i]
+    if (isMessage(a) && isMessage(b)) carry(type, a, b, kept, as)
+  }
+}
+
+/** Not a view of the buffer they were read from, which is as large as a whole ledger. */
+const copied = (kept: readonly Uint8Array[]): readonly Uint8Array[] => kept.map((bytes) => Uint8Array.from(bytes))
 
 const isMessage = (value: unknown): value is object => typeof value === 'object' && value !== null
 
@@ -76,10 +103,7 @@ export function decodeKeeping<K extends MessageName>(name: K, bytes: Uint8Array)
   const reader = protobuf.Reader.create(bytes)
   reader.discardUnknown = false
   const { plain, message } = decode(name, reader)
-  carry(typeOf(name), message, plain as object, (from, to) => {
-    const kept = (from as Kept).$unknowns
-    if (kept !== undefined) (to as Kept)[unknownFields] = kept.map((bytes) => Uint8Array.from(bytes))
-  })
+  carry(typeOf(name), message, plain as object, '$unknowns', unknownFields)
   return plain
 }
 
@@ -92,7 +116,7 @@ function decode<K extends MessageName>(
   let message: protobuf.Message
   try {
     message = type.decode(reader)
-    plain = type.toObject(message, { defaults: true, enums: String, arrays: true, objects: true })
+    plain = type.toObject(message, asPlain)
   } catch (cause) {
     throw new Fault('invalid', `these bytes are no ${name} message`, { message: name }, cause)
   }

@@ -110,7 +110,9 @@ export class Fsck implements Service {
   }
 
   async repair(explicit = true): Promise<{ readonly report: FsckReport; readonly repairs: readonly Repair[] }> {
-    const { findings } = await this.check()
+    const before = await this.check()
+    const { findings } = before
+    if (findings.length === 0) return { report: before, repairs: [] }
     const rules: RepairRules = { explicit, isWhole: this.#config.isWhole && this.#parts.ledger.quarantined.length === 0 }
     const repairs: Repair[] = []
     for (const action of planRepair(findings, (id) => this.#factsOf(id), rules)) repairs.push(await this.#carryOut(action))

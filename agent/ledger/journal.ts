@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { errnoOf, Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { encodeRecord, maxRecordBytes } from '../../base/record-chain.ts'
-import { decodeKeeping, encodeMessage, type Init } from '../../proto/codec.ts'
+import { encodeKeeping, encodeMessage, type Init } from '../../proto/codec.ts'
 import type { LedgerRecord } from '../../proto/gen/messages.ts'
 import type { Ledger, LedgerView } from '../ports.ts'
 import { type LedgerFiles, writeFully } from './files.ts'
@@ -30,6 +30,8 @@ export interface JournalConfig {
 interface Entry {
   /** Still without its sequence, which it gets when it is written: a snapshot may come before. */
   readonly body: Uint8Array
+  /** What the body says, for the view. */
+  readonly fact: LedgerRecord
   readonly disk: boolean
   readonly resolve: () => void
   readonly reject: (e: Error) => void
@@ -76,13 +78,13 @@ export class Journal implements Ledger {
     if (this.#ended !== undefined) throw this.#ended
     // Without a test there is no wait: the order of calls is the order in the file.
     if (record.task && this.low) await this.#refuseWhenLow()
-    const body = this.#encode(record)
+    const { bytes: body, plain: fact } = this.#encode(record)
     if (this.#waitingBytes + body.length > waitingBytesMost) {
       throw new Fault('exhausted', 'the ledger cannot keep up: too many records wait for the disk', { bytes: this.#waitingBytes })
     }
     this.#waitingBytes += body.length
     await new Promise<void>((resolve, reject) => {
-      this.#waiting.push({ body, disk: durability === 'disk', resolve, reject })
+      this.#waiting.push({ body, fact, disk: durability === 'disk', resolve, reject })
       this.#writing ??= this.#write()
     })
   }
@@ -113,7 +115,7 @@ export class Journal implements Ledger {
     }
   }
 
-  #encode(record: Init<LedgerRecord>): Uint8Array {
+  #encode(record: Init<LedgerRecord>): ReturnType<typeof encodeKeeping<'LedgerRecord'>> {
     const members = Object.entries(record).filter(([name, value]) => name !== 'sequence' && value !== null && value !== undefined)
     if (members.length !== 1) throw new Fault('invalid', `a ledger record tells one thing, not ${members.length}`)
     const level = this.view.head.format
@@ -122,10 +124,11 @@ export class Journal implements Ledger {
     if (asked < level || asked > ledgerLevel) {
       throw new Fault('invalid', `the ledger has level ${level} and this version writes up to ${ledgerLevel}, not ${asked}`)
     }
-    const body = encodeMessage('LedgerRecord', { ...record, ...head, sequence: 0 })
+    const encoded = encodeKeeping('LedgerRecord', { ...record, ...head, sequence: 0 })
     const most = maxRecordBytes - sequenceBytesMost
-    if (body.length > most) throw new Fault('invalid', `a ledger record of ${body.length} bytes is over the limit of ${most}`)
-    return body
+    const { length } = encoded.bytes
+    if (length > most) throw new Fault('invalid', `a ledger record of ${length} bytes is over the limit of ${most}`)
+    return encoded
   }
 
   async #write(): Promise<void> {
@@ -182,7 +185,7 @@ export class Journal implements Ledger {
     await this.#put(bytes)
     this.#at = { ...this.#at, crc, sequence, offset: this.#at.offset + bytes.length }
     for (const entry of batch) {
-      this.#parts.state.apply(decodeKeeping('LedgerRecord', entry.body))
+      this.#parts.state.apply(entry.fact)
       if (entry.disk) this.#unsynced.push(entry)
       else entry.resolve()
     }

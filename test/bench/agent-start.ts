@@ -3,7 +3,6 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Fault } from '../../base/fault.ts'
 import type { Bench, Outcome } from './bench.ts'
-import { inLanes } from './lanes.ts'
 import { processCpuMs } from './machine.ts'
 import { findNode24 } from './node24.ts'
 import { end } from './programs.ts'
@@ -11,9 +10,6 @@ import { type Goal, judged, type Row, ratio, withRatios } from './report.ts'
 import { median, percentile, rounded } from './statistics.ts'
 
 const patienceMs = 60_000
-const recoveredTasks = 500
-const recoveredStarts = 3
-const launchesAtOnce = 4
 
 export interface Start {
   readonly ms: number
@@ -24,7 +20,7 @@ export interface Start {
 }
 
 /**
- * From fork to `agent.started` with an empty ledger, against `node -e 0` of the same run, and with many containers to take over.
+ * From fork to `agent.started` with an empty ledger, against `node -e 0` of the same run.
  * The state directory is new each time; the machine code of an earlier start is there, as it is from the second start of a version on.
  */
 export async function agentStart(bench: Bench): Promise<Outcome> {
@@ -47,11 +43,6 @@ export async function agentStart(bench: Bench): Promise<Outcome> {
     notes.push(measured.trace)
     goals.push(judged(wish, ratio(measured.rows[1]?.p50Ms, measured.rows[0]?.p50Ms)))
   }
-  const recovered = await recoveredStart(bench)
-  rows.push(rowOf(`start with ${recoveredTasks} containers`, recovered))
-  const wish = { name: `start with ${recoveredTasks} containers`, unit: 'ms', bound: 'at most', goal: 2_000 } as const
-  goals.push(judged(wish, median(recovered.map((s) => s.ms))))
-  notes.push(traceOf(`start with ${recoveredTasks} containers`, recovered))
   return { rows, goals, notes }
 }
 
@@ -92,29 +83,6 @@ async function warm(bench: Bench, node: string, program: string): Promise<void> 
   } finally {
     await end(child)
     rmSync(stateDir, { recursive: true, force: true })
-  }
-}
-
-/** With real containers, which every start finds and takes over. */
-async function recoveredStart(bench: Bench): Promise<readonly Start[]> {
-  const agent = await bench.startAgent('recovered', { logLevel: 'info' })
-  const containers = Array.from({ length: recoveredTasks }, () => agent.prepare('runc'))
-  try {
-    bench.progress(`starting ${recoveredTasks} containers`)
-    await inLanes(containers, launchesAtOnce, async (c) => {
-      await c.start(bench.signal, 'untimed')
-    })
-    for (const container of containers) await container.awaitRunning()
-    const starts: Start[] = []
-    for (let n = 1; n <= recoveredStarts; n += 1) {
-      bench.progress(`start ${n} of ${recoveredStarts} with ${recoveredTasks} containers`)
-      starts.push(await agent.restart())
-    }
-    return starts
-  } finally {
-    bench.progress(`removing ${recoveredTasks} containers`)
-    await inLanes(containers, launchesAtOnce, (c) => c.remove())
-    await agent.stop()
   }
 }
 
@@ -175,13 +143,13 @@ export function stagesIn(log: string): Readonly<Record<string, number>> {
 }
 
 /** The median moment of each stage. */
-function traceOf(name: string, starts: readonly Start[]): string {
+export function traceOf(name: string, starts: readonly Start[]): string {
   const stages = Object.keys(starts[0]?.stages ?? {})
   const moments = stages.map((stage) => `${stage} ${median(starts.map((s) => s.stages?.[stage] ?? Number.NaN)).toFixed(0)}`)
   return `${name}, ms after the process began: ${moments.join(', ')}`
 }
 
-function rowOf(name: string, starts: readonly Start[]): Row {
+export function rowOf(name: string, starts: readonly Start[]): Row {
   const ms = starts.map((s) => s.ms)
   const cpu = starts.map((s) => s.cpuMs).filter(Number.isFinite)
   return {

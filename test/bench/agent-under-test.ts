@@ -1,17 +1,20 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../../base/fault.ts'
+import { findByArgument, killGroup } from '../../isolators/runtime/oci/process-table.ts'
+import { readJson, sendRequest } from '../../sdk/http.ts'
 import { type Start, stagesIn } from './agent-start.ts'
 import { importImage } from './busybox-image.ts'
 import { dropCgroup } from './cgroups.ts'
 import type { Cleanup } from './cleanup.ts'
 import type { Contender } from './contender.ts'
+import { eventually } from './eventually.ts'
 import { HearthContainer } from './hearth-container.ts'
 import { processCpuMs } from './machine.ts'
-import { awaitDeath, end, isAlive } from './programs.ts'
+import { awaitDeath, end, killed } from './programs.ts'
 import { ScriptedMaster } from './scripted-master.ts'
 
 export interface AgentOptions {
@@ -62,9 +65,9 @@ export class AgentUnderTest {
     return agent
   }
 
-  /** Ends the agent, whose containers go on, and starts it anew: how long it takes until it says that it has started. */
+  /** Kills the agent, whose containers go on, and starts it anew: how long it takes until it says that it has started. */
   async restart(): Promise<Start> {
-    if (this.#child !== undefined) await end(this.#child)
+    if (this.#child !== undefined) await killed(this.#child)
     const from = statSync(this.#logPath).size
     const registered = this.master.registered(AbortSignal.timeout(startPatienceMs))
     registered.catch(() => undefined) // awaited below, where the agent started at all
@@ -96,6 +99,12 @@ export class AgentUnderTest {
 
   sandboxOf(containerId: string): string {
     return join(this.stateDir, 'agent/sandboxes', containerId)
+  }
+
+  /** Its own words about itself, from its unix socket. */
+  async health(): Promise<unknown> {
+    const endpoint = { kind: 'socket', path: join(this.stateDir, 'run/agent.sock') } as const
+    return readJson(await sendRequest(endpoint, { method: 'GET', path: '/v1/health' }, AbortSignal.timeout(startPatienceMs)))
   }
 
   importImage(rootfs: string): Promise<void> {
@@ -155,23 +164,33 @@ export class AgentUnderTest {
     })
   }
 
-  /** Stops the agent, then whatever containers it may have left: a measured agent may be a broken one. */
+  /**
+   * Stops the agent, then whatever containers it may have left: a measured agent may be a broken one, and a launch that it was in
+   * the middle of goes on without it.
+   */
   async #stop(): Promise<void> {
     if (this.#child !== undefined) await end(this.#child)
     this.master.close()
-    const monitors = this.#monitors()
+    const bootDir = this.#bootDir()
+    const monitors = (): readonly number[] => findByArgument(join(bootDir, 'exits'))
+    const found = monitors()
+    for (const pid of found) killGroup(pid)
     await dropCgroup(this.cgroupParent)
-    await awaitDeath(monitors)
+    await awaitDeath(found)
+    await eventually('the last monitor to end', () => monitors().length === 0)
+    // What a runtime made while its monitor was being ended.
+    await dropCgroup(this.cgroupParent)
+    rmSync(bootDir, { recursive: true, force: true })
     rmSync(this.stateDir, { recursive: true, force: true })
   }
 
-  #monitors(): readonly number[] {
-    const bundles = join(this.stateDir, 'run/c')
-    if (!existsSync(bundles)) return []
-    return readdirSync(bundles).flatMap((name) => {
-      const path = join(bundles, name, 'conmon.pid')
-      const pid = existsSync(path) ? Number(readFileSync(path, 'utf8')) : 0
-      return pid > 1 && isAlive(pid) ? [pid] : []
-    })
+  /** Where the agent put the files that die with the boot. */
+  #bootDir(): string {
+    const run = join(this.stateDir, 'run')
+    try {
+      return dirname(realpathSync(join(run, 'c')))
+    } catch {
+      return run // it never came as far as this
+    }
   }
 }

@@ -62,9 +62,14 @@ export class HearthContainer implements Prepared {
         this.#ordered = false
       }
     } finally {
-      this.#unlisten()
-      this.#byte.close()
+      this.letGo()
     }
+  }
+
+  /** Leaves the container as it is: whoever ends the agent under test ends it too. */
+  letGo(): void {
+    this.#unlisten()
+    this.#byte.close()
   }
 
   /** A kill that comes before the agent has seen the container run would be another case: it undoes a launch. */

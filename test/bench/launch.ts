@@ -97,7 +97,7 @@ async function besideDocker(bench: Bench, agent: AgentUnderTest): Promise<readon
 /** Launches of a second agent, which is watched from inside its process: none of them counts. */
 async function traced(bench: Bench): Promise<string> {
   const output = join(bench.directory, 'trace')
-  const agent = await bench.startAgent('t', { hook: { module: join(bench.root, '.cache/bench/trace-hook.cjs'), output } })
+  const agent = await bench.startAgent('t', { hook: { module: join(import.meta.dirname, 'trace-hook.cjs'), output } })
   const spans: Span[] = []
   for (let i = 0; i < Math.min(bench.n, 50) + 1; i += 1) {
     bench.progress(`traced launch ${i}`)

@@ -10,8 +10,10 @@ import { Cleanup } from './cleanup.ts'
 import { cli } from './cli.ts'
 import { footprint } from './footprint.ts'
 import { launch } from './launch.ts'
+import { ledger } from './ledger.ts'
 import { logs } from './logs.ts'
 import { commitOf, machineFacts, versionFacts } from './machine.ts'
+import { reattach } from './reattach.ts'
 import { type Report, renderReport, writeReport } from './report.ts'
 
 interface Kind {
@@ -19,14 +21,16 @@ interface Kind {
   readonly n: number
 }
 
-/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing. */
+/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing, starts, appends, containers. */
 const benches: Readonly<Record<string, Kind>> = {
   launch: { measure: launch, n: 200 },
   burst: { measure: burst, n: 100 },
   footprint: { measure: footprint, n: 100 },
   cli: { measure: cli, n: 30 },
   logs: { measure: logs, n: 20 },
-  'agent-start': { measure: agentStart, n: 30 }
+  'agent-start': { measure: agentStart, n: 30 },
+  ledger: { measure: ledger, n: 500 },
+  reattach: { measure: reattach, n: 500 }
 }
 
 const usage = `npm run bench -- ${Object.keys(benches).join('|')} [--json FILE] [--n N] [--trace]`

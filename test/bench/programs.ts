@@ -37,6 +37,14 @@ export async function end(child: ChildProcess, graceMs = 10_000): Promise<void> 
   clearTimeout(timer)
 }
 
+/** SIGKILL; resolves when it has ended. */
+export async function killed(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
+  const closed = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  child.kill('SIGKILL')
+  await closed
+}
+
 export async function awaitDeath(pids: readonly number[]): Promise<void> {
   await eventually(`processes ${pids.join(', ')} to end`, () => pids.every((pid) => !isAlive(pid)))
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { findByArgument, hasArgument, type ProcessFacts, readProcess } from './process-table.ts'
+import { argumentsOf, findByArgument, type ProcessFacts, readProcess } from './process-table.ts'
 
 /** The living monitor of a container; undefined where there is none. The pid in its file may since belong to any other process. */
 export function findMonitor(bundleDir: string, containerId: string): ProcessFacts | undefined {
@@ -11,8 +11,10 @@ export function findMonitor(bundleDir: string, containerId: string): ProcessFact
   return pid === undefined ? undefined : readProcess(pid)
 }
 
-const isMonitor = (pid: number, containerId: string): boolean =>
-  hasArgument(pid, containerId) && hasArgument(pid, '--conmon-pidfile')
+function isMonitor(pid: number, containerId: string): boolean {
+  const words = argumentsOf(pid)
+  return words.includes(containerId) && words.includes('--conmon-pidfile')
+}
 
 export function readPid(path: string): number | undefined {
   try {

@@ -44,11 +44,12 @@ export function isFirstOfNamespace(pid: number): boolean {
   }
 }
 
-export function hasArgument(pid: number, argument: string): boolean {
+/** Empty for one that has ended. */
+export function argumentsOf(pid: number): readonly string[] {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(argument)
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
   } catch {
-    return false // it has ended
+    return [] // it has ended
   }
 }
 
@@ -57,7 +58,7 @@ export function findByArgument(argument: string): readonly number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
-    .filter((pid) => hasArgument(pid, argument))
+    .filter((pid) => argumentsOf(pid).includes(argument))
 }
 
 /** Ends a process with its group, or alone where it leads none. One that has ended is no error. */
