@@ -11,6 +11,7 @@ import { hearthVersion } from '../base/version.ts'
 import { builtinIsolators } from '../isolators/builtin.ts'
 import type { CgroupLayout } from '../isolators/cgroup2/layout.ts'
 import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
+import { Trash } from '../isolators/trash.ts'
 import type { AgentConfig } from './config.ts'
 import type { EndOfAgent } from './end-of-agent.ts'
 import { Fsck } from './fsck/fsck.ts'
@@ -46,10 +47,12 @@ const programs = dirname(fileURLToPath(import.meta.url))
 const sampleEveryMs = 10_000
 const collectEveryMs = 3_600_000
 const fsckEveryMs = 3_600_000
+const emptyTrashAfterMs = 1_000
 
 export interface Agent {
   readonly runtime: OciRuntime
   readonly tasks: Tasks
+  readonly trash: Trash
   readonly services: readonly Service[]
   /** They look at the host and at what the services do; nobody waits for their first look. */
   readonly observers: readonly Service[]
@@ -86,7 +89,9 @@ export async function compose(parts: Parts): Promise<Agent> {
     { layout, sleep: clock.sleep },
     { runDir: bootDir, shimDir: join(config.runDir, 'bin'), cgroupParent, programs: config }
   )
-  const walls = builtinIsolators({ layout, cgroupParent, seccompProfile: config.seccompProfile, sleep: clock.sleep })
+  const onFailure = (path: string, error: unknown): void => log.warn({ path, error }, 'trash.not_deleted')
+  const trash = new Trash({ sleep: clock.sleep, onFailure }, { directory: join(agentDir, 'trash'), pauseMs: emptyTrashAfterMs })
+  const walls = builtinIsolators({ trash, layout, cgroupParent, seccompProfile: config.seccompProfile, sleep: clock.sleep })
   const isolators = scope === undefined ? walls : [scope.isolator(), ...walls]
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const rotation = new LogRotation({ clock, log })
@@ -136,7 +141,8 @@ export async function compose(parts: Parts): Promise<Agent> {
     runtime,
     tasks,
     services: [rotation, outbox, socket, registration],
-    observers: [...node.services, recorder, garbage, fsck],
+    observers: [...node.services, recorder, garbage, trash, fsck],
+    trash,
     prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath }, signal),
     clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
   }

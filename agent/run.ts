@@ -91,6 +91,7 @@ async function runLogged(orders: Orders, log: Log): Promise<number> {
   if (config.stopWorkloads) {
     await agent.tasks.stopAll(AbortSignal.timeout(stopWorkloadsWithinMs))
     await agent.tasks.idle()
+    await agent.trash.stop(AbortSignal.timeout(stopWithinMs))
   } else {
     await serve(agent, trial, unit, { config, log, end, ledger, started: { cgroups: facts.cgroups.mode, bootDir, stagesMs } })
   }

@@ -9,17 +9,19 @@ import { namespaces } from './namespaces.ts'
 import { networkModes } from './network/modes.ts'
 import { rlimits } from './rlimits.ts'
 import { seccomp } from './seccomp.ts'
+import type { Trash } from './trash.ts'
 
 interface BuiltinConfig {
   readonly layout: CgroupLayout
   readonly cgroupParent: string
   readonly seccompProfile: string
+  readonly trash: Pick<Trash, 'take'>
   sleep(ms: number, signal: AbortSignal): Promise<void>
 }
 
 /** The walls in the order in which they are put up; they are taken down in the reverse order. */
 export const builtinIsolators = (config: BuiltinConfig): readonly Isolator[] => [
-  filesystem,
+  filesystem(config.trash),
   namespaces,
   networkModes,
   cgroupLimits(config.layout, config.cgroupParent),

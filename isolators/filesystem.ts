@@ -1,8 +1,9 @@
-import { opendirSync, rmSync, statfsSync } from 'node:fs'
+import { statfsSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Fault } from '../base/fault.ts'
 import type { BundlePart, Isolator, IsolatorRequest, OciMount } from './isolator.ts'
+import type { Trash } from './trash.ts'
 
 /** Where the task finds its sandbox directory; also in the environment as HEARTH_SANDBOX. */
 export const sandboxMountPoint = '/sandbox'
@@ -11,7 +12,7 @@ export const sandboxMountPoint = '/sandbox'
  * The root: the image's layers below a writable layer, as an OCI mount at `/`. Nothing is mounted on the host, so the mount
  * dies with the container and a crashed agent leaves none behind (facts on launch, 2).
  */
-export const filesystem: Isolator = {
+export const filesystem = (trash: Pick<Trash, 'take'>): Isolator => ({
   name: 'filesystem',
   capabilities: async () => [{ name: 'rootfs.overlay', present: true, detail: 'overlay mounted by the runtime' }],
 
@@ -54,45 +55,10 @@ export const filesystem: Isolator = {
   /** The writable layer goes with the container; the sandbox's files and the log stay until the task is forgotten. */
   async cleanup(request) {
     const places = placesOf(request)
-    const left = [places.upper, places.work].filter((path) => !removeSmall(path))
+    const left = [places.upper, places.work].filter((path) => !trash.take(path))
     await Promise.all(left.map((path) => rm(path, { recursive: true, force: true })))
   }
-}
-
-const smallEntries = 64
-
-/**
- * Most tasks leave a few mount points in their writable layer: synchronously they go in microseconds. False where there is more,
- * which would block the agent.
- */
-function removeSmall(path: string): boolean {
-  try {
-    if (!isSmall(path)) return false
-    rmSync(path, { recursive: true })
-    return true
-  } catch {
-    return false // gone already, or changing: the thorough way copes with both
-  }
-}
-
-/** Looks at no more entries than a small tree has. */
-function isSmall(root: string): boolean {
-  const pending = [root]
-  let seen = 0
-  for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
-    const folder = opendirSync(path)
-    try {
-      for (let entry = folder.readSync(); entry !== null; entry = folder.readSync()) {
-        seen += 1
-        if (seen > smallEntries) return false
-        if (entry.isDirectory()) pending.push(join(path, entry.name))
-      }
-    } finally {
-      folder.closeSync()
-    }
-  }
-  return true
-}
+})
 
 interface Places {
   readonly root: string

@@ -26,7 +26,7 @@ interface Sums {
 
 /** Starts `n` containers four at a time, then removes them four at a time; three rounds of each side in turns. */
 export async function burst(bench: Bench): Promise<Outcome> {
-  const agent = await bench.startAgent('a')
+  const agent = await bench.startAgent('a', { logLevel: 'info' })
   const bundles = await PeerBundles.from(agent, bench.folder('p'), bench.cleanup)
   const peer = new ConmonRunc(bundles, bench.programs)
   const own: Sums = { launches: [], removals: [] }
@@ -53,8 +53,9 @@ export async function burst(bench: Bench): Promise<Outcome> {
     notes: [
       `${atOnce} at a time; the rates are the median of ${rounds} rounds.`,
       'hearth’s launches count from the first frame that is sent; its removals from the Kill frame (no grace) until the process,',
-      'the bundle, the cgroups and the writable layer are gone. The shell loop does kill -9, wait for conmon’s exit file,',
-      '`runc delete` and umount, in four loops of bash that wait without forking; bundles are left out of its time.'
+      'the bundle and the cgroups are gone, the writable layer lies in the trash (deleted within the round’s time or after it) and',
+      'all of it is on record in the ledger. The shell loop, which leaves its writable layers where they are, does kill -9, wait for',
+      'conmon’s exit file, `runc delete` and umount, in four loops of bash that wait without forking; bundles are left out of its time.'
     ]
   }
 }
@@ -62,7 +63,7 @@ export async function burst(bench: Bench): Promise<Outcome> {
 async function hearthRound(bench: Bench, agent: AgentUnderTest, sums: Sums): Promise<void> {
   const containers = Array.from({ length: bench.n }, () => agent.prepare('runc'))
   try {
-    sums.launches.push(await timed(containers, (c) => c.start(bench.signal)))
+    sums.launches.push(await timed(containers, (c) => c.start(bench.signal, 'untimed').then(() => undefined)))
     for (const container of containers) await container.awaitRunning()
     sums.removals.push(await timed(containers, (c) => c.kill().then(() => undefined)))
   } finally {

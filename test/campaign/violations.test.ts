@@ -65,6 +65,7 @@ const clean: Observation = {
     [running, ['log', 'log.held', 'files', 'upper', 'work']],
     [ended, ['log', 'log.1', 'files']]
   ]),
+  trash: [],
   drafts: [],
   executions: new Map([
     [running, [{ who: '100' }]],
@@ -155,6 +156,7 @@ const planted: readonly (readonly [sentence: string, found: string, told: RegExp
     look({ sandboxes: new Map([...clean.sandboxes, [ended, ['log', 'files', 'upper']]]) }),
     /^nothing is orphaned: file of the ended container b+: upper$/m
   ],
+  ['a writable layer in the trash', look({ trash: ['c-upper'] }), /^nothing is orphaned: discarded directory c-upper$/m],
   [
     'a half-written file',
     look({ drafts: ['agent/ledger/ledger-2.log.draft'] }),

@@ -74,7 +74,13 @@ export class AgentHost {
       { runDir, shimDir: join(runDir, 'bin'), cgroupParent, programs }
     )
     const seccompProfile = '/usr/share/containers/seccomp.json'
-    const isolators = builtinIsolators({ layout, cgroupParent, seccompProfile, sleep: systemClock.sleep })
+    const isolators = builtinIsolators({
+      trash: { take: () => false },
+      layout,
+      cgroupParent,
+      seccompProfile,
+      sleep: systemClock.sleep
+    })
     const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
     const images = { resolve: async () => this.#image() }
     const resolveUser = async () => ({ uid: 0, gid: 0, additionalGids: [] })

@@ -31,6 +31,7 @@ export async function containerHost(t: Test): Promise<ContainerHost> {
   const layout = readCgroupLayout()
   const cgroupParent = `/hearth-test-${randomBytes(4).toString('hex')}`
   const isolators = builtinIsolators({
+    trash: { take: () => false },
     layout,
     cgroupParent,
     seccompProfile: '/usr/share/containers/seccomp.json',

@@ -96,6 +96,7 @@ export function taskHost(t: Test): TaskHost {
       { runDir, shimDir: join(runDir, 'bin'), cgroupParent, programs }
     )
     const isolators = builtinIsolators({
+      trash: { take: () => false },
       layout,
       cgroupParent,
       seccompProfile: '/usr/share/containers/seccomp.json',

@@ -45,7 +45,7 @@ export class PeerBundles {
   static async from(agent: AgentUnderTest, home: string, cleanup: Cleanup): Promise<PeerBundles> {
     const container = agent.prepare('runc')
     try {
-      await container.start(AbortSignal.timeout(30_000))
+      await container.start(AbortSignal.timeout(30_000), 'untimed')
       const text = readFileSync(join(agent.bundleOf(container.id), 'config.json'), 'utf8')
       const bundles = new PeerBundles(home, agent, { id: container.id, text }, cleanup)
       cleanup.add('the cgroups of the peers', () => dropCgroup(bundles.cgroupParent))

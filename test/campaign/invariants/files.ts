@@ -11,6 +11,8 @@ export interface SeenFiles {
   readonly exitFiles: readonly string[]
   /** Names in the sandbox directory, by container id. */
   readonly sandboxes: ReadonlyMap<string, readonly string[]>
+  /** Directories that were thrown away and not deleted. */
+  readonly trash: readonly string[]
   /** Half-written files (`.draft`, `.tmp`) that nobody goes on with. */
   readonly drafts: readonly string[]
 }
@@ -24,6 +26,7 @@ export function seeFiles({ stateDir, bootDirs }: Places): SeenFiles {
     bundles: below('run/c'),
     exitFiles: below('run/exits'),
     sandboxes,
+    trash: below('agent/trash'),
     drafts: ['', 'run', 'run/bin', 'run/exits', 'agent', 'agent/ledger', 'agent/images'].flatMap((folder) =>
       below(folder)
         .filter((name) => /\.(draft|tmp)$/.test(name))

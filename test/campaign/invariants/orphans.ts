@@ -32,6 +32,7 @@ export function orphans(expected: Expected, seen: Observation): readonly string[
   say('runtime state', strangers(seen.runtimeStates))
   say('bundle', strangers(seen.bundles))
   say('exit file', seen.exitFiles)
+  say('discarded directory', seen.trash)
   say('half-written file', seen.drafts)
   for (const [id, names] of seen.sandboxes) {
     if (!kept.has(id)) found.push(`sandbox ${id}`)
