@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import { findByArgument, isInCgroup } from '../isolators/runtime/oci/process-table.ts'
 
 /**
- * Ends the programs that somebody ran in the container through an agent that has died: nobody reads them any more, and nobody
- * else would ever end them. Each has a file with its pid in the bundle; its runtime has that file's path as an argument.
+ * Ends the programs that somebody, or a probe, ran in the container through an agent that has died: nobody reads them any more,
+ * and nobody else would ever end them. Each has a file with its pid in the bundle; its runtime has that file's path as an argument.
  */
 export function endStrayExecs(bundleDir: string, containerId: string): number {
-  const files = list(bundleDir).filter((name) => /^exec-[0-9a-f]+\.(pid|process)$/.test(name))
+  const files = list(bundleDir).filter((name) => /^(exec|probe)-[0-9a-f]+\.(pid|process)$/.test(name))
   for (const name of files) {
     const path = join(bundleDir, name)
     const pid = name.endsWith('.pid') ? readPid(path) : undefined

@@ -83,7 +83,7 @@ const withLog = (stdout: string, foreign: readonly string[] = []) =>
   look({ logs: new Map([[ended, { stdout, stderr: '', foreign }]]) })
 const instead = (number: number, other: ReceivedStatus) =>
   look({}, { statuses: statuses.map((s) => (s.status.number === number ? other : s)) })
-const healthy = tasks.map((task) => (task.containerId === running ? { ...task, healthy: true } : task))
+const ready = tasks.map((task) => (task.containerId === running ? { ...task, ready: true } : task))
 
 t.test('a world in which all is well breaks no invariant', async (t) => {
   t.strictSame(violations(expected, clean), [])
@@ -164,8 +164,8 @@ const planted: readonly (readonly [sentence: string, found: string, told: RegExp
   ],
   [
     'a verdict that was forgotten',
-    look({}, { tasks: healthy }),
-    /^the health verdict is kept: runs .* is healthy, and was told to be undefined$/m
+    look({}, { tasks: ready }),
+    /^the health verdict is kept: runs .* is ready, and was told to be not ready$/m
   ],
   [
     'a wanted task without a process',

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { closeSync, copyFileSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, copyFileSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../../base/fault.ts'
@@ -162,14 +163,17 @@ export class World {
     return observe(this.places, containerIds)
   }
 
-  /** Looks until all invariants hold, at most `withinMs`; returns what is broken then. */
+  /** Looks until all invariants hold, at most `withinMs`; returns what is broken then. The costly look comes last. */
   async settle(expected: () => Expected, withinMs: number, signal: AbortSignal): Promise<readonly string[]> {
     const until = performance.now() + withinMs
     for (let pauseMs = 20; ; pauseMs = Math.min(500, pauseMs * 2)) {
       signal.throwIfAborted()
       const now = expected()
-      const broken = violations(now, this.observe(now.tasks.map((t) => t.containerId)))
-      if (broken.length === 0 || performance.now() > until) return broken
+      const ids = now.tasks.map((t) => t.containerId)
+      const isLast = performance.now() > until
+      const broken = violations(now, observe(this.places, ids, isLast))
+      if (isLast) return broken
+      if (broken.length === 0 && violations(now, this.observe(ids)).length === 0) return []
       await pause(pauseMs)
     }
   }
@@ -195,8 +199,7 @@ export class World {
       for (const { pid } of left) killIfThere(pid)
       await pause(10)
     }
-    for (const path of this.places.bootDirs) rmSync(path, { recursive: true, force: true })
-    rmSync(this.#options.directory, { recursive: true, force: true })
+    for (const path of [...this.places.bootDirs, this.#options.directory]) await rm(path, { recursive: true, force: true })
   }
 }
 

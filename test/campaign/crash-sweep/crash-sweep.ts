@@ -1,22 +1,22 @@
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { seededRandom } from '../../../base/random.ts'
 import { commitOf } from '../../bench/machine.ts'
-import { buildFailPoints } from '../../fail-points/build.ts'
 import type { FailPoint } from '../../fail-points/points.ts'
 import { type Campaign, type CampaignKind, type CampaignPlace, type CampaignWish, numberOption } from '../campaign.ts'
 import type { FinishedRun, RunResult } from '../resume.ts'
 import { completenessProblems } from './completeness.ts'
 import { type Cell, cellNamed, cellsOf, nameOf, type Recording } from './grid.ts'
 import { type PageFacts, writePage } from './page.ts'
+import { buildPrograms, warm } from './programs.ts'
 import { carryOut, scenarioNamed } from './run.ts'
 import { scenarios } from './scenarios.ts'
 import { Slots } from './slots.ts'
 
 /** Runs that use a core at the same time; those that sit out a delay wait beside them. */
-const working = 4
-const lanes = 12
+const working = 5
+const lanes = 24
 const deadlineMs = { short: 40_000, long: 120_000 }
 /** The run that holds the sources against what was hit. */
 const completeness = 'completeness'
@@ -67,7 +67,8 @@ class CrashSweep implements Campaign {
 
   static async open(place: CampaignPlace, wish: CampaignWish): Promise<CrashSweep> {
     const startedMs = performance.now()
-    const built = await build(place.root)
+    const built = await buildPrograms(place.root)
+    await warm(built.programs, place)
     const minutes = numberOption(wish, 'minutes', 1)
     const left = (): number =>
       minutes === undefined ? Number.POSITIVE_INFINITY : minutes * 60_000 - (performance.now() - startedMs)
@@ -133,30 +134,6 @@ class CrashSweep implements Campaign {
       notes: [`${working} runs work side by side; those that sit out a delay wait beside them.`]
     }
   }
-}
-
-interface Built {
-  readonly programs: string
-  readonly points: readonly FailPoint[]
-}
-
-/** The programs with fail points; built again only where the shipped ones, or what puts the points in, have changed. */
-async function build(root: string): Promise<Built> {
-  const programs = join(root, '.cache/fail-points', createHash('sha256').update(root).digest('hex').slice(0, 8))
-  const stampPath = join(programs, 'stamp')
-  const stamp = createHash('sha256')
-  for (const path of ['dist/agent.cjs', 'dist/unpack.cjs', 'dist/terminal.cjs']) stamp.update(readFileSync(join(root, path)))
-  for (const name of ['build', 'outside', 'points', 'shim']) stamp.update(readFileSync(join(root, `test/fail-points/${name}.ts`)))
-  const text = stamp.digest('hex')
-  if (existsSync(stampPath) && readFileSync(stampPath, 'utf8') === text) {
-    return { programs, points: JSON.parse(readFileSync(join(programs, 'points.json'), 'utf8')) as readonly FailPoint[] }
-  }
-  mkdirSync(programs, { recursive: true })
-  const points = await buildFailPoints(root, programs)
-  // terminal.cjs looks for its native code beside itself.
-  if (!existsSync(join(programs, 'koffi'))) symlinkSync(join(root, 'dist/koffi'), join(programs, 'koffi'))
-  writeFileSync(stampPath, text)
-  return { programs, points }
 }
 
 /** Every life cycle in every variant without a fault: which points it hits, and how often. */

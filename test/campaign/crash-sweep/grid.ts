@@ -1,6 +1,6 @@
 import type { FailPoint } from '../../fail-points/points.ts'
 import type { FailFault } from '../../fail-points/shim.ts'
-import type { Variant } from './scenarios.ts'
+import type { Variant } from './scenario.ts'
 import type { Strike } from './stage.ts'
 
 /** What one undisturbed life cycle hit, in order. */
@@ -28,15 +28,25 @@ export const faultsOf = ({ shape }: FailPoint): readonly FailFault[] =>
 const doors = /^(agent\/ledger\/files\.ts:diskFiles\.open\.(write|datasync):|agent\/link\.ts:.*:write$)/
 const hitsMost = 12
 
-/** Every run of the grid. `long`: later hits of every point too, not of the doors alone. Pure. */
+/** Where a start of the agent is struck from its first call on: with nothing, and with each kind of container before it. */
+const startsStruck = /^(start|launch|half-launch|exit-zero|attempts)$/
+
+/**
+ * Every run of the grid. A start does the same first steps whatever life cycle it interrupts: they are struck in those of
+ * `startsStruck`, and elsewhere only what the start of an empty agent does not do. `long`: these everywhere, and later hits of
+ * every point too, not of the doors alone. Pure.
+ */
 export function cellsOf(recordings: readonly Recording[], points: readonly FailPoint[], long: boolean): readonly Cell[] {
   const byName = new Map(points.map((p) => [p.name, p]))
+  const startsAlone = new Set(recordings.find((r) => r.scenario === 'start')?.hits)
   return recordings.flatMap(({ scenario, variant, hits }) => {
+    const isRepeat = (name: string): boolean =>
+      !long && variant === 'restart' && !startsStruck.test(scenario) && startsAlone.has(name)
     const counts = new Map<string, number>()
     for (const hit of hits) counts.set(hit, (counts.get(hit) ?? 0) + 1)
     const struck = [...counts].flatMap(([name, count]): Cell[] => {
       const point = byName.get(name)
-      if (point === undefined) return []
+      if (point === undefined || isRepeat(name)) return []
       const last = long || doors.test(name) ? Math.min(count, hitsMost) : 1
       return Array.from({ length: last }, (_, i) => i + 1).flatMap((hit) =>
         faultsOf(point).map((fault) => ({ scenario, variant, strike: { point: name, hit, fault } }))

@@ -98,7 +98,7 @@ export function renderPage(
     '',
     '## Points that no life cycle hits',
     '',
-    ...exclusions.flatMap(({ why, points: names }) => [`${why}:`, '', ...names.map((name) => `- \`${name}\``), ''])
+    ...exclusions.flatMap(({ why, at }) => [`${why}:`, '', ...at.map((name) => `- \`${name}\``), ''])
   ].join('\n')
 }
 

@@ -1,8 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../../../base/fault.ts'
 import type { Expected, ExpectedEnd, ExpectedTask } from '../invariants/expected.ts'
-import { type Scenario, scenarios, type Variant } from './scenarios.ts'
-import { type Begin, Stage, type Strike } from './stage.ts'
+import type { Scenario, Variant } from './scenario.ts'
+import { scenarios } from './scenarios.ts'
+import { type Begin, type Ordered, Stage, type Strike } from './stage.ts'
 
 /** One cell's work: a life cycle in one variant, and the fault that strikes in it; none to see which points it hits. */
 export interface SweepRun {
@@ -54,7 +55,7 @@ export async function carryOut(run: SweepRun, places: SweepPlaces, signal: Abort
     const told = await live(run, s)
     const hits = run.strike === undefined ? s.record().filter((line) => !/^(armed|fired )/.test(line)) : []
     const { fired } = s
-    const broken = [...told, ...(await judge(run, s))]
+    const broken = [...told, ...(await judge(run, s)), ...(isDiskFault(run) ? [] : brokenAgents(s))]
     if (broken.length > 0) keep(s, places)
     return { violations: withLastWords(broken, s), hits, fired, died: s.died }
   } catch (e) {
@@ -63,7 +64,7 @@ export async function carryOut(run: SweepRun, places: SweepPlaces, signal: Abort
     return { violations: withLastWords([`what is wanted is what runs: ${e.message}`], s), hits: [], fired: s.fired, died: s.died }
   } finally {
     clearInterval(watching)
-    await s.world.close()
+    await s.close()
   }
 }
 
@@ -76,13 +77,14 @@ const withLastWords = (broken: readonly string[], s: Stage): readonly string[] =
   broken.map((sentence, i) => (i === broken.length - 1 ? `${sentence}\n    ${s.lastWords()}` : sentence))
 
 /** The life cycle with its fault, until every task has ended. Returns what was wrong with the answers. */
-async function live({ scenario, variant, strike }: SweepRun, s: Stage): Promise<readonly string[]> {
+async function live(run: SweepRun, s: Stage): Promise<readonly string[]> {
+  const { scenario, variant, strike } = run
   const struck: Begin = { armed: true, strike }
   if (scenario.name === 'start') return startTwice(s, struck)
   const isStruckLater = variant === 'restart' && scenario.first === undefined
   await s.begin(isStruckLater ? undefined : { armed: false, strike: variant === 'restart' ? scenario.first : strike })
   const task = await scenario.prepare(s)
-  if (variant !== 'restart' || scenario.first !== undefined) await s.arm()
+  if (variant === 'plain' || (variant === 'restart' && scenario.first !== undefined)) await s.arm()
   const acting = scenario.act(s, task)
   acting.catch(() => undefined) // awaited below
   if (variant === 'restart') {
@@ -92,6 +94,8 @@ async function live({ scenario, variant, strike }: SweepRun, s: Stage): Promise<
     s.start(struck)
   } else if (variant === 'away') {
     await s.settle(`the middle of ${scenario.name}`, () => scenario.middle(s, task))
+    // What comes before is struck in the plain life cycle.
+    await s.arm()
     s.world.master.close()
     await s.settle('what the master sleeps through', () => scenario.meanwhile(s, task))
     await pause(awayMs)
@@ -101,7 +105,7 @@ async function live({ scenario, variant, strike }: SweepRun, s: Stage): Promise<
   const told = await acting
   const more = await scenario.finish(s, task)
   await s.settle('every task to end', () => s.world.master.connected && s.ordered.every((task) => s.hasEnded(task)))
-  return [...told, ...more]
+  return [...told, ...more, ...(isHarmless(run) ? attemptProblems(run, s) : [])]
 }
 
 /** Long enough that a status is tried in vain, short enough that the agent's next dial comes soon. */
@@ -129,8 +133,11 @@ async function startTwice(s: Stage, struck: Begin): Promise<readonly string[]> {
 /** Starts the agent again, and looks at the kernel: with every task ended, then forgotten, then with the agent gone in order. */
 async function judge(run: SweepRun, s: Stage): Promise<readonly string[]> {
   const { world } = s
-  await s.kill()
-  await s.begin()
+  // One that died of the fault has been started again already.
+  if (!s.died || !world.isRunning) {
+    await s.kill()
+    await s.begin()
+  }
   if (!world.isRunning) return ['what is wanted is what runs: the agent does not start again']
   const refused = isDiskFault(run) ? /^the agent refused/ : undefined
   const problems = world.problems.filter((p) => refused?.test(p) !== true)
@@ -150,17 +157,43 @@ function look(run: SweepRun, s: Stage, wanted: ExpectedTask['wanted'], agentRuns
     agentRuns,
     statuses: master.statuses,
     tasks: s.ordered
-      .filter(({ containerId }) => master.answerTo(containerId)?.accepted === true)
-      .map((task) => ({
-        ...task,
-        wanted,
-        ends: [...run.scenario.ends, ...endsOf(run)],
-        executionsLeast: isHarmless(run) ? 1 : 0,
-        ...(run.scenario.counts ? { counts: { cut: false } } : {})
-      }))
+      .filter(({ containerId }) => master.answerTo(containerId)?.accepted !== false)
+      .flatMap((task) => expectedOf(run, task, s.attemptsOf(task), wanted))
   })
   return s.world.settle(expected, settleMs, s.signal)
 }
+
+const expectedOf = (
+  run: SweepRun,
+  { taskId }: Ordered,
+  attempts: readonly string[],
+  wanted: ExpectedTask['wanted']
+): readonly ExpectedTask[] =>
+  attempts.map((containerId, i) => ({
+    taskId,
+    containerId,
+    wanted,
+    ends: [...(i < attempts.length - 1 ? (run.scenario.followed ?? []) : run.scenario.ends), ...endsOf(run)],
+    executionsLeast: isHarmless(run) ? 1 : 0,
+    ...(run.scenario.counts ? { counts: { cut: false } } : {})
+  }))
+
+/** Where nobody refused the agent anything, no attempt is made in vain. */
+const attemptProblems = ({ scenario: { attempts: wanted } }: SweepRun, s: Stage): readonly string[] =>
+  s.ordered.flatMap((task) => {
+    const { length } = s.attemptsOf(task)
+    return wanted === undefined || length === wanted
+      ? []
+      : [`no task runs twice: ${task.taskId} had ${length} attempts, not ${wanted}`]
+  })
+
+/** Only a disk that refuses is a reason to give up. */
+const brokenAgents = (s: Stage): readonly string[] =>
+  s.world
+    .logText()
+    .split('\n')
+    .filter((line) => line.includes('"agent.broken"'))
+    .map((line) => `what is wanted is what runs: the agent gave up: ${line.slice(0, 500)}`)
 
 const isDiskFault = ({ strike }: SweepRun): boolean => strike?.fault === 'ENOSPC' || strike?.fault === 'EIO'
 

@@ -6,42 +6,15 @@ import { openStream } from '../../support/stream-client.ts'
 import type { ExpectedEnd } from '../invariants/expected.ts'
 import { frameworkId } from '../master.ts'
 import { dockerArchive, rootfsArchive, sandboxArchive } from './archives.ts'
+import { attempts } from './attempts.ts'
 import { call, endOf, openingOf } from './local-call.ts'
-import type { Ordered, Stage, Strike, TaskWish } from './stage.ts'
+import { probed } from './probed.ts'
+import { finished, hasBegun, type Scenario } from './scenario.ts'
+import type { Ordered, Stage, TaskWish } from './stage.ts'
 
-export type Variant = 'plain' | 'restart' | 'away'
-
-/**
- * One life cycle. `prepare` leads to where the thing begins, `act` asks for it. In the variant `restart` the agent is killed as
- * soon as `middle` holds and struck while it recovers; in `away` the master is gone from then until `meanwhile` holds.
- */
-export interface Scenario {
-  readonly name: string
-  readonly variants: readonly Variant[]
-  prepare(s: Stage): Promise<Ordered | undefined>
-  /** Resolves when all was asked for and answered, or when the agent did not answer. What no agent may answer is a sentence. */
-  act(s: Stage, task: Ordered | undefined): Promise<readonly string[]>
-  middle(s: Stage, task: Ordered | undefined): boolean
-  /** What the agent sleeps through in `restart`, and the master in `away`. */
-  meanwhile(s: Stage, task: Ordered | undefined): boolean
-  /** Leads to the end of every task; the agent may have died meanwhile. */
-  finish(s: Stage, task: Ordered | undefined): Promise<readonly string[]>
-  /** Ends that the task may have where nothing of it failed. */
-  readonly ends: readonly ExpectedEnd[]
-  readonly counts: boolean
-  /** The launch itself is among what is struck. */
-  readonly launches: boolean
-  /** The task is forgotten in the end, so that nothing of it may be left. */
-  readonly forgets?: boolean
-  /** What strikes the first agent of the variant `restart`, where being killed in the middle is not enough. */
-  readonly first?: Strike
-}
-
-const finished: ExpectedEnd = { state: 'finished', reason: 'exited', exitCode: 0 }
 const killed: ExpectedEnd = { state: 'killed', reason: 'kill_requested' }
 
 const firstOf = (s: Stage): Ordered | undefined => s.ordered[0]
-const hasBegun = (s: Stage, task: Ordered | undefined): boolean => task !== undefined && s.marks(task).includes('start ')
 const hasEnded = (s: Stage, task: Ordered | undefined): boolean => task !== undefined && s.marks(task).includes('\nend ')
 const runs = (s: Stage, task: Ordered): boolean => s.world.master.has(task.containerId, 'running') || s.hasEnded(task)
 const kill = (s: Stage, task: Ordered | undefined, signal: string, graceMs: number): void => {
@@ -173,9 +146,12 @@ async function logs(s: Stage, task: Ordered | undefined): Promise<readonly strin
   const following = answerOf(s, 'GET', `${path}?follow`)
   kill(s, task, 'SIGKILL', 0)
   await following
+  await s.until('the task of logs to end', () => task === undefined || s.hasEnded(task) || !s.world.isRunning)
+  await answerOf(s, 'GET', `${taskPath(task)}/explain`)
   return []
 }
 
+const forgottenMs = 100
 const importedImage = 'swept'
 
 async function importImage(s: Stage, isDocker: boolean): Promise<boolean> {
@@ -286,7 +262,11 @@ export const scenarios: readonly Scenario[] = [
       return task
     },
     act: async (s, task) => {
-      if (task !== undefined) s.world.master.forget(task.containerId)
+      if (task === undefined) return []
+      s.world.master.forget(task.containerId)
+      const sandbox = join(s.world.places.stateDir, 'agent/sandboxes', task.containerId)
+      await s.until('the sandbox to go', () => !existsSync(sandbox))
+      await pause(forgottenMs) // the record of it follows
       return []
     },
     middle: () => true,
@@ -306,6 +286,8 @@ export const scenarios: readonly Scenario[] = [
     finish: removeImage,
     launches: false
   },
+  attempts,
+  probed,
   importing('import', false),
   importing('import-docker', true),
   {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../../../base/fault.ts'
 import type { Init } from '../../../proto/codec.ts'
-import type { TaskDefinition } from '../../../proto/gen/messages.ts'
+import type { Probe, RestartPolicy, TaskDefinition, TaskStatus } from '../../../proto/gen/messages.ts'
 import { newContainerId } from '../../../proto/ids.ts'
 import { scalar } from '../../../proto/resources.ts'
 import type { FailFault } from '../../fail-points/shim.ts'
@@ -12,6 +12,8 @@ import { seeProcesses } from '../invariants/processes.ts'
 import { isEnd } from '../invariants/status-order.ts'
 import { frameworkId } from '../master.ts'
 import { marksMount, type Start, World } from '../world.ts'
+import { ProbeTarget } from './probe-target.ts'
+import { startProgram } from './programs.ts'
 
 /** One fault at one hit of one point. */
 export interface Strike {
@@ -31,6 +33,8 @@ export interface TaskWish {
   readonly network?: 'none' | 'host'
   readonly diskMb?: number
   readonly logBudget?: { readonly fileBytes: number; readonly files: number }
+  readonly restart?: Init<RestartPolicy>
+  readonly probes?: readonly Init<Probe>[]
 }
 
 export interface Ordered {
@@ -53,6 +57,9 @@ export interface StagePlaces {
   readonly wrapper?: readonly string[]
 }
 
+const isOf = (containerId: string, status: Pick<TaskStatus, 'containerId' | 'assignedContainerId'>): boolean =>
+  status.containerId === containerId || status.assignedContainerId === containerId
+
 const mebibyte = 1024 * 1024
 const lookEveryMs = 20
 /** A delay may come between. */
@@ -69,6 +76,7 @@ export class Stage {
   readonly #wrapper: readonly string[] | undefined
   readonly #recordPath: string
   #restarts = 0
+  #target: ProbeTarget | undefined
 
   private constructor(world: World, places: StagePlaces, recordPath: string, signal: AbortSignal) {
     this.world = world
@@ -80,7 +88,7 @@ export class Stage {
 
   static async open(places: StagePlaces, signal: AbortSignal): Promise<Stage> {
     const { programs, directory } = places
-    const world = await World.open({ directory, program: join(programs, 'agent.cjs'), mayEnd: true })
+    const world = await World.open({ directory, program: join(programs, startProgram), mayEnd: true })
     const recordPath = join(directory, 'record')
     writeFileSync(recordPath, '')
     return new Stage(world, places, recordPath, signal)
@@ -95,7 +103,7 @@ export class Stage {
 
   /** The agent that may be struck is wrapped where there is a wrapper, and armed where there is none; the others are left alone. */
   start(how?: Begin): void {
-    const own: Start = { program: join(this.#programs, 'agent.cjs') }
+    const own: Start = { program: join(this.#programs, startProgram) }
     if (how === undefined) this.world.start(own)
     else if (this.#wrapper !== undefined) this.world.start({ ...own, wrapper: this.#wrapper })
     else this.world.start({ ...own, env: this.#faultEnv(how) })
@@ -182,7 +190,26 @@ export class Stage {
   hasEnded({ containerId }: Ordered): boolean {
     const { master } = this.world
     const wasRefused = master.answerTo(containerId)?.accepted === false
-    return wasRefused || master.statuses.some(({ status }) => status.containerId === containerId && isEnd(status.state))
+    return (
+      wasRefused || master.statuses.some(({ status }) => isOf(containerId, status) && isEnd(status.state) && !status.willRestart)
+    )
+  }
+
+  /** The containers of its attempts, oldest first: the first one's is known before anything is told of it. */
+  attemptsOf({ containerId }: Ordered): readonly string[] {
+    const told = this.world.master.statuses.filter(({ status }) => isOf(containerId, status))
+    return [...new Set([containerId, ...told.map(({ status }) => status.containerId)])]
+  }
+
+  /** What its probes may ask; it is gone with the stage. */
+  async openProbeTarget(): Promise<ProbeTarget> {
+    this.#target ??= await ProbeTarget.open()
+    return this.#target
+  }
+
+  async close(): Promise<void> {
+    this.#target?.close()
+    await this.world.close()
   }
 
   /** What the task's program has left outside (invariants/marks.ts); read as it stands. */
@@ -205,7 +232,7 @@ export class Stage {
     this.start()
   }
 
-  #taskOf({ taskId, containerId }: Ordered, wish: TaskWish): Init<TaskDefinition> {
+  #taskOf({ taskId }: Ordered, wish: TaskWish): Init<TaskDefinition> {
     return {
       taskId,
       name: taskId,
@@ -218,13 +245,14 @@ export class Stage {
       ],
       process: {
         arguments: ['/bin/sh', '-c', markedProgram(marksMount, wish.body)],
-        environment: [{ name: 'HEARTH_CONTAINER_ID', value: containerId }],
         terminal: wish.terminal ?? false,
         openStdin: wish.terminal ?? false
       },
       mounts: [{ source: this.world.places.marksDir, target: marksMount, readOnly: false }],
       network: { mode: wish.network ?? 'none' },
-      ...(wish.logBudget === undefined ? {} : { logBudget: wish.logBudget })
+      ...(wish.logBudget === undefined ? {} : { logBudget: wish.logBudget }),
+      ...(wish.restart === undefined ? {} : { restart: wish.restart }),
+      ...(wish.probes === undefined ? {} : { probes: [...wish.probes] })
     }
   }
 

@@ -39,5 +39,5 @@ export interface ExpectedTask {
   /** Its standard output counts 1, 2, 3 ... up to what its mark says. `cut`: it may be larger than its budget. */
   readonly counts?: { readonly cut: boolean }
   /** The verdict that the last status must carry where the task is probed. */
-  readonly healthy?: boolean
+  readonly ready?: boolean
 }

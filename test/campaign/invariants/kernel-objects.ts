@@ -21,10 +21,12 @@ export interface KernelObjects {
   readonly loopDevices: readonly string[]
 }
 
+/** `links` false: what only other programs can tell, links and nft elements, is left out. */
 export function seeKernelObjects(
   places: Places,
   containerIds: readonly string[],
-  processes: readonly SeenProcess[]
+  processes: readonly SeenProcess[],
+  links = true
 ): KernelObjects {
   const { stateDir, cgroupParent } = places
   const mountTable = read('/proc/self/mountinfo')
@@ -35,8 +37,8 @@ export function seeKernelObjects(
     cgroups: cgroupMounts(mountTable).flatMap((mount) => cgroupsBelow(join(mount, cgroupParent))),
     mounts: mountsOf(places, containerNamespaces(processes)),
     networkNamespaces: [...nsfsMounts(mountTable), ...list('/run/netns')].filter(names),
-    links: linkTexts().filter(names),
-    nftElements: nftLines().filter(names),
+    links: links ? linkTexts().filter(names) : [],
+    nftElements: links ? nftLines().filter(names) : [],
     loopDevices: list('/sys/block').filter((name) => {
       return name.startsWith('loop') && read(`/sys/block/${name}/loop/backing_file`).startsWith(stateDir)
     })

@@ -18,12 +18,15 @@ export interface Observation extends KernelObjects, SeenFiles {
   readonly ledger: LedgerReading
 }
 
-/** `containerIds`: of all that were ever launched there; they are what links, namespaces and nft elements are known by. */
-export function observe(places: Places, containerIds: readonly string[]): Observation {
+/**
+ * `containerIds`: of all that were ever launched there; they are what links, namespaces and nft elements are known by. `links`
+ * false: without links and nft elements, which take two programs to see.
+ */
+export function observe(places: Places, containerIds: readonly string[], links = true): Observation {
   const processes = seeProcesses(places)
   return {
     processes,
-    ...seeKernelObjects(places, containerIds, processes),
+    ...seeKernelObjects(places, containerIds, processes, links),
     ...seeFiles(places),
     executions: readMarks(places.marksDir),
     logs: seeLogs(places.stateDir),

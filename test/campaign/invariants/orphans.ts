@@ -35,7 +35,7 @@ export function orphans(expected: Expected, seen: Observation): readonly string[
   say('discarded directory', seen.trash)
   say('half-written file', seen.drafts)
   for (const [id, names] of seen.sandboxes) {
-    if (!kept.has(id)) found.push(`sandbox ${id}`)
+    if (!kept.has(id)) found.push(`sandbox ${id}${names.length === 0 ? '' : ` with ${names.join(', ')}`}`)
     else if (!running.has(id)) {
       say(
         `file of the ended container ${id.slice(0, 8)}:`,

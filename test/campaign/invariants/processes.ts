@@ -33,7 +33,7 @@ export function seeProcesses(places: Places): readonly SeenProcess[] {
 function kindOf(words: readonly string[], cgroup: string | undefined): SeenProcess['kind'] {
   const programs = words.slice(0, 4).map((word) => basename(word))
   if (programs[0] === 'conmon') return 'monitor'
-  if (programs.includes('agent.cjs')) return 'agent'
+  if (programs.some((name) => name === 'agent.cjs' || name === 'start-agent.cjs')) return 'agent'
   if (programs.some((name) => name === 'runc' || name === 'crun')) return 'runtime'
   return cgroup !== undefined && idPattern.test(cgroup) ? 'program' : 'child'
 }

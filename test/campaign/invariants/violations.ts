@@ -104,10 +104,9 @@ function checkWanted(task: ExpectedTask, seen: Observation, say: Say): void {
 }
 
 function checkHealth(task: ExpectedTask, expected: Expected, say: Say): void {
-  if (task.healthy === undefined) return
-  const last = expected.statuses.filter(({ status }) => status.containerId === task.containerId).at(-1)?.status
-  const told = last === undefined ? undefined : (last as { readonly healthy?: boolean | null }).healthy
-  if (told !== task.healthy) {
-    say('the health verdict is kept', `${nameOf(task)} is ${task.healthy ? 'healthy' : 'unhealthy'}, and was told to be ${told}`)
-  }
+  if (task.ready === undefined) return
+  const told = expected.statuses.filter(({ status }) => status.containerId === task.containerId).at(-1)?.status.ready
+  const words = (ready: boolean | null | undefined): string => (ready === true ? 'ready' : 'not ready')
+  if (told !== task.ready)
+    say('the health verdict is kept', `${nameOf(task)} is ${words(task.ready)}, and was told to be ${words(told)}`)
 }

@@ -1,0 +1,56 @@
+import { createHash } from 'node:crypto'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { buildFailPoints } from '../../fail-points/build.ts'
+import type { FailPoint } from '../../fail-points/points.ts'
+import type { CampaignPlace } from '../campaign.ts'
+import { World } from '../world.ts'
+
+export interface Built {
+  readonly programs: string
+  readonly points: readonly FailPoint[]
+}
+
+/** The agent as it is shipped: started with the machine code of an earlier run (agent/cached-start.cjs). */
+export const startProgram = 'start-agent.cjs'
+const cacheName = 'agent.cache'
+
+/** The programs with fail points; built again only where the shipped ones, or what puts the points in, have changed. */
+export async function buildPrograms(root: string): Promise<Built> {
+  const programs = join(root, '.cache/fail-points', createHash('sha256').update(root).digest('hex').slice(0, 8))
+  const stampPath = join(programs, 'stamp')
+  const stamp = createHash('sha256')
+  for (const name of ['agent.cjs', 'unpack.cjs', 'terminal.cjs', startProgram])
+    stamp.update(readFileSync(join(root, 'dist', name)))
+  for (const name of ['build', 'outside', 'points', 'shim']) stamp.update(readFileSync(join(root, `test/fail-points/${name}.ts`)))
+  const text = stamp.digest('hex')
+  if (existsSync(stampPath) && readFileSync(stampPath, 'utf8') === text) {
+    return { programs, points: JSON.parse(readFileSync(join(programs, 'points.json'), 'utf8')) as readonly FailPoint[] }
+  }
+  mkdirSync(programs, { recursive: true })
+  rmSync(stampPath, { force: true })
+  rmSync(join(programs, cacheName), { force: true })
+  const points = await buildFailPoints(root, programs)
+  copyFileSync(join(root, 'dist', startProgram), join(programs, startProgram))
+  // terminal.cjs looks for its native code beside itself.
+  if (!existsSync(join(programs, 'koffi'))) symlinkSync(join(root, 'dist/koffi'), join(programs, 'koffi'))
+  writeFileSync(stampPath, text)
+  return { programs, points }
+}
+
+const warmMs = 20_000
+
+/** Lets one agent live until it has left its machine code for the others, each of which starts by a quarter cheaper then. */
+export async function warm(programs: string, { directory, signal }: CampaignPlace): Promise<void> {
+  const cache = join(programs, cacheName)
+  if (existsSync(cache)) return
+  const world = await World.open({ directory: join(directory, 'warm'), program: join(programs, startProgram) })
+  try {
+    await world.startAndRegister(signal)
+    for (const until = performance.now() + warmMs; !existsSync(cache) && performance.now() < until; ) await pause(50)
+    await world.end('SIGTERM')
+  } finally {
+    await world.close()
+  }
+}
