@@ -12,10 +12,11 @@ interface Parts {
 }
 
 const defaultGraceMs = 10_000
+const againMs = { first: 100, most: 10_000 } as const
 
 export const graceOf = (policy: KillPolicy | null): number => (policy === null ? defaultGraceMs : policy.graceMs)
 
-/** Signal, grace, then cgroup.kill. A second stop can only shorten the grace. */
+/** Signal, grace, then cgroup.kill, again and again until the container has ended. A second stop can only shorten the grace. */
 export class AttemptStop {
   readonly #containerId: string
   readonly #parts: Parts
@@ -37,7 +38,14 @@ export class AttemptStop {
         await runtime.signal(this.#containerId, signalNumber(policy?.signal ?? ''))
         await clock.sleep(graceMs, killBy.signal)
       }
-      await runtime.kill(this.#containerId)
+      for (let pauseMs: number = againMs.first; ; pauseMs = Math.min(againMs.most, 2 * pauseMs)) {
+        try {
+          return await runtime.kill(this.#containerId)
+        } catch (error) {
+          log.error({ error, againMs: pauseMs }, 'container.kill_failed')
+          await clock.sleep(pauseMs, killBy.signal)
+        }
+      }
     }
     void stopping().catch((error: unknown) => {
       if (!killBy.signal.aborted) log.error({ error }, 'container.kill_failed')

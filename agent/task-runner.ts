@@ -283,7 +283,7 @@ export class TaskRunner {
   #passed(limitation: Limitation): void {
     this.#decided = { kind: 'limit', limitation }
     this.#log.warn({ limit: limitation.limit }, 'task.limit_passed')
-    void this.#parts.runtime.kill(this.containerId).catch((error: unknown) => this.#log.error({ error }, 'container.kill_failed'))
+    this.#stop.begin({ signal: '', graceMs: 0 })
   }
 
   get #probes() {

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { lstatSync, mkdirSync, readdirSync, readlinkSync, rmSync, statfsSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { errnoOf } from '../../base/fault.ts'
 
 /** What dies with the boot anyway: bundles, exit codes, the runtimes' own state. */
 const parts = ['c', 'exits', 'oci'] as const
@@ -59,8 +58,8 @@ const isUsed = (path: string): boolean =>
 function ownDirectory(path: string): string | undefined {
   try {
     mkdirSync(path, { mode: 0o711 })
-  } catch (e) {
-    if (errnoOf(e) !== 'EEXIST') return undefined // no permission, or no room
+  } catch {
+    // It is there already, or there is no permission or no room: the look tells, and containers may be using it.
   }
   const facts = lstatSync(path, { throwIfNoEntry: false })
   const own = facts?.isDirectory() === true && facts.uid === process.getuid?.() && (facts.mode & 0o022) === 0

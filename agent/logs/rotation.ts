@@ -30,6 +30,8 @@ const firstCheckMs = 100
 const leastCheckMs = 25
 const mostCheckMs = 1_000
 const diskCheckMs = 1_000
+/** Between the tries to put the names of an ended log in order. */
+const finishPausesMs = [50, 500] as const
 /** The longest that a timer may be set to. */
 const longestWaitMs = 2 ** 31 - 1
 
@@ -103,12 +105,7 @@ export class LogRotation implements Service {
     const guard = this.#guards.get(path)
     if (guard === undefined) return
     await this.#end(guard)
-    try {
-      guard.files.finish()
-      guard.gaps.flush()
-    } catch (e) {
-      this.#parts.log.warn({ error: e, path }, 'log.rotation_failed')
-    }
+    await this.#finish(guard)
     const { last } = guard
     if (last !== undefined && last.bytes > 0) this.#search(guard, async (signal) => guard.tears.search(last.inode, true, signal))
   }
@@ -119,6 +116,22 @@ export class LogRotation implements Service {
     await Promise.all([...this.#guards.values()].map((guard) => this.#end(guard)))
     await this.#diskLoop
     await this.#searches
+  }
+
+  /** Nobody comes by later: a disk that refuses is asked again. */
+  async #finish(guard: Guard): Promise<void> {
+    const { clock, log } = this.#parts
+    for (const pauseMs of [...finishPausesMs, undefined]) {
+      try {
+        guard.files.finish()
+        guard.gaps.flush()
+        return
+      } catch (error) {
+        log.warn({ error, path: guard.path }, 'log.rotation_failed')
+        if (pauseMs === undefined) return
+        await clock.sleep(pauseMs, this.#stop.signal).catch(() => undefined) // stopping: at once then
+      }
+    }
   }
 
   async #end(guard: Guard): Promise<void> {

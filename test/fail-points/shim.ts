@@ -1,4 +1,4 @@
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, readFileSync } from 'node:fs'
 import { Fault } from '../../base/fault.ts'
 import type { Shape } from './outside.ts'
 
@@ -44,10 +44,14 @@ function strikes(name: string): boolean {
   if (wanted === undefined) note(name)
   if (name !== wanted) return false
   hits += 1
-  if (hits !== wantedHit) return false
+  if (hits !== wantedHit || hasFired(name)) return false
   note(`fired ${name}`)
   return true
 }
+
+/** A fault strikes once in the whole family: a child that is started anew counts from the start. */
+const hasFired = (name: string): boolean =>
+  recordPath !== undefined && readFileSync(recordPath, 'utf8').split('\n').includes(`fired ${name}`)
 
 /** Ends the agent as the kernel would; nothing that stands behind the call is executed in this process. */
 function die(): void {

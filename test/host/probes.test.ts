@@ -1,10 +1,12 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
+import { findByArgument } from '../../isolators/runtime/oci/process-table.ts'
 import type { Init } from '../../proto/codec.ts'
 import type { Probe, TaskStatus } from '../../proto/gen/messages.ts'
 import { noContainers as skip } from '../support/bundle.ts'
 import { taskHost } from '../support/task-host.ts'
+import { until } from '../support/until.ts'
 
 const often = { intervalMs: 20, timeoutMs: 10_000 }
 const command = (words: string): Init<Probe> => ({ command: { arguments: ['sh', '-c', words] }, ...often })
@@ -70,3 +72,20 @@ t.test(
     await next.told('a', (s) => s.ready === true && s.number > 4)
   }
 )
+
+t.test('the program of a probe does not outlive the agent that asked', { skip }, async (t) => {
+  const seconds = String(1e6 + Math.floor(Math.random() * 1e6))
+  const host = taskHost(t)
+  const life = await host.begin()
+  await life.launch({
+    taskId: 'a',
+    killPolicy,
+    process: { arguments: ['sleep', '1000'] },
+    probes: [{ purpose: 'readiness', command: { arguments: ['sleep', seconds] }, intervalMs: 600_000, timeoutMs: 600_000 }]
+  })
+  await until(() => findByArgument(seconds).length > 0)
+  await life.crash()
+  const next = await host.begin()
+  await until(() => findByArgument(seconds).length === 0)
+  t.match(next.tasks.find('f', 'a')?.latest(), { state: 'running', attempt: 1 })
+})

@@ -9,7 +9,7 @@ export const attempts: Scenario = {
   variants: ['plain', 'restart', 'away'],
   prepare: async () => undefined,
   act: async (s) => {
-    s.task({ body: failsOnce, restart: { mode: 'on_failure', maxAttempts: 8, backoffMs: 150, maxBackoffMs: 150 } })
+    s.task({ body: failsOnce, restart: { mode: 'on_failure', maxAttempts: 4, backoffMs: 150, maxBackoffMs: 150 } })
     return []
   },
   middle: (s) => s.world.master.statuses.some(({ status }) => status.willRestart),

@@ -12,6 +12,7 @@ export const probed: Scenario = {
     const task = s.task({
       body: 'while :; do sleep 600; done',
       network: 'host',
+      killPolicy: { signal: '', graceMs: 0 },
       probes: [
         { purpose: 'startup', command: { arguments: ['/bin/sh', '-c', `test $HEARTH_TASK_ID`] }, failures: 10, ...often },
         { purpose: 'readiness', tcp: { port }, ...often },
@@ -38,6 +39,8 @@ export const probed: Scenario = {
     return told
   },
   ends: [{ state: 'failed', reason: 'probe_failed', exitCode: 137 }],
+  // The decision is in the agent's memory alone; exit code and failure are told all the same.
+  endsUndecided: [{ state: 'failed', reason: 'signaled', exitCode: 137 }],
   counts: false,
   launches: false
 }

@@ -206,6 +206,7 @@ const isHarmless = ({ strike, scenario }: SweepRun): boolean =>
  * starts a container cannot know whether the program ran, and must say so instead of starting it twice.
  */
 function endsOf({ scenario, strike, variant }: SweepRun): readonly ExpectedEnd[] {
+  if (strike?.fault.startsWith('kill') && scenario.endsUndecided !== undefined) return scenario.endsUndecided
   if (!scenario.launches || strike === undefined) return variant === 'restart' && scenario.launches ? [unknown] : []
   if (strike.fault === 'delay') return variant === 'restart' ? [unknown] : []
   if (strike.fault === 'kill' || strike.fault === 'kill-after') return [unknown]

@@ -20,6 +20,8 @@ export interface Scenario {
   finish(s: Stage, task: Ordered | undefined): Promise<readonly string[]>
   /** Ends that the task may have where nothing of it failed. */
   readonly ends: readonly ExpectedEnd[]
+  /** What else may be told where the agent dies between its own decision to end the task and the end. */
+  readonly endsUndecided?: readonly ExpectedEnd[]
   readonly counts: boolean
   /** Ends of attempts that another one follows, and how many attempts there are where nothing is struck. */
   readonly followed?: readonly ExpectedEnd[]

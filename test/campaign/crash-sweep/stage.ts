@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../../../base/fault.ts'
 import type { Init } from '../../../proto/codec.ts'
-import type { Probe, RestartPolicy, TaskDefinition, TaskStatus } from '../../../proto/gen/messages.ts'
+import type { KillPolicy, Probe, RestartPolicy, TaskDefinition, TaskStatus } from '../../../proto/gen/messages.ts'
 import { newContainerId } from '../../../proto/ids.ts'
 import { scalar } from '../../../proto/resources.ts'
 import type { FailFault } from '../../fail-points/shim.ts'
@@ -35,6 +35,7 @@ export interface TaskWish {
   readonly logBudget?: { readonly fileBytes: number; readonly files: number }
   readonly restart?: Init<RestartPolicy>
   readonly probes?: readonly Init<Probe>[]
+  readonly killPolicy?: Init<KillPolicy>
 }
 
 export interface Ordered {
@@ -251,6 +252,7 @@ export class Stage {
       mounts: [{ source: this.world.places.marksDir, target: marksMount, readOnly: false }],
       network: { mode: wish.network ?? 'none' },
       ...(wish.logBudget === undefined ? {} : { logBudget: wish.logBudget }),
+      ...(wish.killPolicy === undefined ? {} : { killPolicy: wish.killPolicy }),
       ...(wish.restart === undefined ? {} : { restart: wish.restart }),
       ...(wish.probes === undefined ? {} : { probes: [...wish.probes] })
     }
