@@ -28,6 +28,8 @@ export interface CampaignPlace {
 export interface CampaignKind {
   /** For the help text. */
   readonly summary: string
+  /** Files and folders of test/campaign that decide what a run does: a change of them discards finished runs. */
+  readonly sources: readonly string[]
   /** Own options with what they mean; each takes a value. */
   readonly options: Readonly<Record<string, string>>
   open(place: CampaignPlace, wish: CampaignWish): Promise<Campaign>

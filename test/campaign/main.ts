@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -11,6 +10,7 @@ import { type Report, renderReport, writeReport } from '../bench/report.ts'
 import { agentKill } from './agent-kill/agent-kill.ts'
 import { type CampaignKind, type CampaignWish, failureText, runCampaign, summary } from './campaign.ts'
 import { causes } from './causes/causes.ts'
+import { codeDigest } from './code-digest.ts'
 import { crashSweep } from './crash-sweep/crash-sweep.ts'
 import { syscallSweep } from './crash-sweep/syscall-sweep.ts'
 import { logs } from './logs/logs.ts'
@@ -82,7 +82,12 @@ async function carryOut({ name, kind, wish, json, resume }: Asked, root: string,
   const failures = join(root, '.cache/campaign', name)
   mkdirSync(failures, { recursive: true })
   const campaign = await kind.open({ root, directory, failures, cleanup, signal }, wish)
-  const key = { campaign: name, commit: facts.commit, code: codeDigest(root), configuration: campaign.configuration }
+  const key = {
+    campaign: name,
+    commit: facts.commit,
+    code: codeDigest(root, kind.sources),
+    configuration: campaign.configuration
+  }
   const file = ResumeFile.open(resume, key)
   if (file.discarded !== undefined) progress.tell(`hearth: ${file.discarded}`)
   if (file.finished.length > 0) progress.tell(`hearth: ${file.finished.length} runs were finished before`)
@@ -118,14 +123,6 @@ async function carryOut({ name, kind, wish, json, resume }: Asked, root: string,
   process.stdout.write(renderReport(report))
   if (json !== undefined) writeReport(json, report)
   return failed.length === 0 ? 0 : 1
-}
-
-/** Of the programs that are tested and of this campaign: a run counts for nothing else. */
-function codeDigest(root: string): string {
-  const hash = createHash('sha256')
-  const programs = ['agent', 'unpack', 'terminal', 'master'].map((name) => join(root, `dist/${name}.cjs`))
-  for (const path of [...programs, process.argv[1] ?? '']) if (existsSync(path)) hash.update(readFileSync(path))
-  return hash.digest('hex').slice(0, 16)
 }
 
 function readArguments(argv: readonly string[]): Asked | 'help' {

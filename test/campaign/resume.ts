@@ -17,7 +17,7 @@ export interface FinishedRun extends RunResult {
 export interface ResumeKey {
   readonly campaign: string
   readonly commit: string
-  /** Digest of the programs under test and of the campaign itself: the same commit may have been built with changes. */
+  /** Digest of the programs under test and of what makes and judges the runs (code-digest.ts), not of the whole commit. */
   readonly code: string
   readonly configuration: Readonly<Record<string, string | number | boolean>>
 }

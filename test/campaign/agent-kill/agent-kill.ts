@@ -7,11 +7,12 @@ import { World } from '../world.ts'
 import { planOf } from './plan.ts'
 import { AgentKillRun } from './run.ts'
 
-const lanes = 3
+const lanes = 4
 
 /** A churn of tasks while the agent is killed at random moments; each run is a seed. */
 export const agentKill: CampaignKind = {
   summary: 'kills the agent with -9 at random moments of a churn of tasks',
+  sources: ['agent-kill'],
   options: {},
   open: async (place, wish) => new AgentKill(place, wish)
 }
@@ -48,7 +49,7 @@ class AgentKill implements Campaign {
     let run: AgentKillRun | undefined
     const world = await World.open({
       directory: join(directory, String(this.#worlds)),
-      program: join(root, 'dist/agent.cjs'),
+      program: join(root, 'dist/start-agent.cjs'),
       withhold: () => run?.faultsToCome === true && losses.between(0, 7) < plan.lostAcknowledgements
     })
     const close = cleanup.add(`the world of ${name}`, () => world.close())

@@ -18,6 +18,7 @@ const wantedShare = 29 / 30
 /** Tasks that fail in known ways, each in variants drawn by seed: the first cause of the agent must be the right one. */
 export const causes: CampaignKind = {
   summary: 'lets tasks fail in known ways and looks whether the agent names the right cause first',
+  sources: ['causes'],
   options: { only: 'failures whose name holds this text' },
   open: async (place, wish) => new Causes(place, wish)
 }

@@ -24,6 +24,7 @@ const completeness = 'completeness'
 /** Every life cycle, once for each fail point that it hits and each fault. */
 export const crashSweep: CampaignKind = {
   summary: 'strikes every call that leaves the agent, in every life cycle, with every fault',
+  sources: ['crash-sweep', '../fail-points'],
   options: {
     minutes: 'as many runs as fit into so many minutes, drawn by the seed; default: all',
     sample: 'so many runs, drawn by the seed',

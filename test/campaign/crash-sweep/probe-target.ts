@@ -2,14 +2,14 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Fault } from '../../../base/fault.ts'
 
-/** What the probes of a task ask, on this host's loopback: well until somebody says otherwise. */
+/** What the probes of a task ask, on this host's loopback. */
 export class ProbeTarget {
   readonly #server: Server
-  #isWell = true
+  isWell = false
   #connections = 0
 
   private constructor() {
-    this.#server = createServer((_, response) => response.writeHead(this.#isWell ? 200 : 503).end())
+    this.#server = createServer((_, response) => response.writeHead(this.isWell ? 200 : 503).end())
     this.#server.on('connection', () => {
       this.#connections += 1
     })
@@ -33,10 +33,6 @@ export class ProbeTarget {
   /** How often a probe has connected. */
   get connections(): number {
     return this.#connections
-  }
-
-  fail(): void {
-    this.#isWell = false
   }
 
   close(): void {

@@ -14,15 +14,17 @@ export const probed: Scenario = {
       network: 'host',
       killPolicy: { signal: '', graceMs: 0 },
       probes: [
-        { purpose: 'startup', command: { arguments: ['/bin/sh', '-c', `test $HEARTH_TASK_ID`] }, failures: 10, ...often },
-        { purpose: 'readiness', tcp: { port }, ...often },
-        { purpose: 'liveness', http: { port, path: '/' }, ...often }
+        // Not before the agent is armed: the target says so then.
+        { purpose: 'startup', http: { port, path: '/' }, failures: 10_000, ...often },
+        { purpose: 'readiness', command: { arguments: ['/bin/sh', '-c', `test $HEARTH_TASK_ID`] }, ...often },
+        { purpose: 'liveness', tcp: { port }, ...often }
       ]
     })
     await s.settle('the probed task to begin', () => hasBegun(s, task))
     return task
   },
   act: async (s) => {
+    ;(await s.openProbeTarget()).isWell = true
     await s.until('the task to be ready', () => isReady(s))
     return []
   },
@@ -34,7 +36,7 @@ export const probed: Scenario = {
     const before = target.connections
     await s.settle('two more probes of each kind', () => target.connections >= before + 4)
     const told = verdictProblems(s)
-    target.fail()
+    target.close()
     if (task !== undefined) await s.settle('the probed task to end', () => s.hasEnded(task))
     return told
   },

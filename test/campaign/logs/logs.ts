@@ -10,6 +10,7 @@ const killsEach = 20
 /** One writer of numbered lines in each run, through twenty kills of the agent and as many rotations as its log needs. */
 export const logs: CampaignKind = {
   summary: `a writer of ${linesPerSecond.toLocaleString('en')} numbered lines a second, through kills of the agent and rotations`,
+  sources: ['logs'],
   options: { kills: `kills altogether, ${killsEach} in each run` },
   open: async (place, wish) => new Logs(place, wish)
 }
