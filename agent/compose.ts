@@ -10,6 +10,8 @@ import type { Service } from '../base/service.ts'
 import { hearthVersion } from '../base/version.ts'
 import { builtinIsolators } from '../isolators/builtin.ts'
 import type { CgroupLayout } from '../isolators/cgroup2/layout.ts'
+import type { Isolator } from '../isolators/isolator.ts'
+import { monitorPlace } from '../isolators/runtime/oci/monitor-place.ts'
 import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
 import { Trash } from '../isolators/trash.ts'
 import type { AgentConfig } from './config.ts'
@@ -24,6 +26,7 @@ import type { Placement } from './host/placement.ts'
 import { imageRoutes } from './images/routes.ts'
 import { openImageStore } from './images/store.ts'
 import { resolveUser } from './images/users.ts'
+import { Leases } from './lease/leases.ts'
 import { createLocalRouter } from './local-api/router.ts'
 import { serveLocalApi } from './local-api/server.ts'
 import { ContainerStreams } from './local-api/task-streams.ts'
@@ -51,6 +54,7 @@ const emptyTrashAfterMs = 1_000
 
 export interface Agent {
   readonly runtime: OciRuntime
+  readonly leases: Leases
   readonly tasks: Tasks
   readonly trash: Trash
   readonly services: readonly Service[]
@@ -81,7 +85,7 @@ export async function compose(parts: Parts): Promise<Agent> {
   const { config, bootDir, facts, ledger, log, layout, placement, settled } = parts
   const clock = systemClock
   const onBroken = (error: unknown): void => parts.end.broken(error)
-  const { cgroupParent, scope } = placement
+  const { cgroupParent } = placement
   const agentDir = join(config.stateDir, 'agent')
   const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
   const images = await openImageStore({ exec: systemExec, log, clock }, { directory: join(agentDir, 'images'), unpackProgram })
@@ -91,13 +95,13 @@ export async function compose(parts: Parts): Promise<Agent> {
   )
   const onFailure = (path: string, error: unknown): void => log.warn({ path, error }, 'trash.not_deleted')
   const trash = new Trash({ sleep: clock.sleep, onFailure }, { directory: join(agentDir, 'trash'), pauseMs: emptyTrashAfterMs })
-  const walls = builtinIsolators({ trash, layout, cgroupParent, seccompProfile: config.seccompProfile, sleep: clock.sleep })
-  const isolators = scope === undefined ? walls : [scope.isolator(), ...walls]
+  const leases = composeLeases(parts)
+  const isolators = wallsOf(parts, trash, leases)
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const rotation = new LogRotation({ clock, log })
   const recorder = recorderOf({ layout, clock, tasks: () => tasks.list() }, { bootDir, cgroupParent, sampleMs: sampleEveryMs })
   const times = { clock, bootClock: systemBootClock, exec: systemExec }
-  const runnerParts = { ledger, outbox, images, runtime, isolators, ...times, log, rotation, recorder, resolveUser }
+  const runnerParts = { ledger, outbox, images, runtime, isolators, ...times, log, rotation, recorder, resolveUser, leases }
   const runnerConfig = runnerConfigOf(config, bootDir, facts, ledger.view.head.agentId)
   const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, attemptsKept: 3, settled }
   const refusal = (): string | undefined => node.health.refusal('launch')
@@ -126,7 +130,7 @@ export async function compose(parts: Parts): Promise<Agent> {
   const imageRouter = imagesOnly(imageRoutes(images, inUse), node.health)
   const router = createLocalRouter({ fsck, tasks, readLog, streams, images: imageRouter, health, node, log })
   const registration = new Registration(
-    { ledger, tasks, outbox, router, clock, random: systemRandom, log, health: () => node.health.report(), onBroken },
+    { ledger, tasks, outbox, leases, router, clock, random: systemRandom, log, health: () => node.health.report(), onBroken },
     {
       masters: config.masters,
       readToken: () => readToken(join(config.stateDir, 'agent-token')),
@@ -139,6 +143,7 @@ export async function compose(parts: Parts): Promise<Agent> {
   const socket = serveLocalApi({ router, log }, { path: socketPath, mode: 0o660, group: 'hearth' })
   return {
     runtime,
+    leases,
     tasks,
     services: [rotation, outbox, socket, registration],
     observers: [...node.services, recorder, garbage, trash, fsck],
@@ -146,6 +151,23 @@ export async function compose(parts: Parts): Promise<Agent> {
     prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath }, signal),
     clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
   }
+}
+
+function composeLeases({ bootDir, facts, ledger, log, layout, placement: { cgroupParent } }: Parts): Leases {
+  const place = monitorPlace(layout, cgroupParent)
+  return new Leases(
+    { clock: systemClock, bootClock: systemBootClock, log, layout, place, epoch: () => ledger.view.head.epoch },
+    { bootDir, bootId: facts.bootId, cgroupParent, program: join(programs, 'lease-watchdog') }
+  )
+}
+
+/** The scope that all else is made in comes first, what lets a container begin last. */
+function wallsOf(parts: Parts, trash: Trash, leases: Leases): readonly Isolator[] {
+  const { config, layout, placement } = parts
+  const { cgroupParent, scope } = placement
+  const { seccompProfile } = config
+  const walls = builtinIsolators({ trash, layout, cgroupParent, seccompProfile, sleep: systemClock.sleep })
+  return [...(scope === undefined ? [] : [scope.isolator()]), ...walls, leases.isolator()]
 }
 
 interface FsckParts extends Pick<Parts, 'ledger' | 'log' | 'layout' | 'placement' | 'bootDir' | 'facts' | 'isWhole'> {

@@ -76,7 +76,8 @@ const reasons: ReadonlySet<string> = new Set<Reason>([
   'stage_timeout',
   'disk_full',
   'memory_too_small',
-  'lease_refused'
+  'lease_refused',
+  'lease_expired'
 ])
 
 /** What a task ends with that never ran. Broken invariants are not endings: they are rethrown by the caller. */

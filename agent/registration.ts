@@ -7,6 +7,7 @@ import type { Service } from '../base/service.ts'
 import type { Init } from '../proto/codec.ts'
 import type { Register, TaskStatus } from '../proto/gen/messages.ts'
 import { protocolVersion, type WireMessage } from '../proto/wire.ts'
+import type { Leases } from './lease/leases.ts'
 import { connectMaster, type MasterConnection } from './link.ts'
 import type { HealthReport } from './node-health/monitor.ts'
 import { newsOf, summaryOf } from './node-health/summary.ts'
@@ -22,6 +23,7 @@ interface Parts {
     disconnect(): void
     acknowledged(number: number): Promise<void>
   }
+  readonly leases: Pick<Leases, 'connect' | 'disconnect' | 'granted'>
   readonly router: LocalRouter
   readonly clock: Clock
   readonly random: Random
@@ -148,6 +150,7 @@ export class Registration implements Service {
     } finally {
       this.#registered = false
       this.#parts.outbox.disconnect()
+      this.#parts.leases.disconnect()
       relay.close()
       connection.close()
     }
@@ -170,10 +173,11 @@ export class Registration implements Service {
     this.#registered = true
     this.#parts.log.info({ epoch: connection.welcome.epoch }, 'agent.registered')
     this.#parts.outbox.connect((status) => connection.send('TaskStatus', status))
+    this.#parts.leases.connect((request) => connection.send('LeaseRequest', request))
   }
 
   async #take(connection: MasterConnection, relay: StreamRelay, message: WireMessage, receivedNs: bigint): Promise<void> {
-    const { tasks, outbox } = this.#parts
+    const { tasks, outbox, leases } = this.#parts
     switch (message.kind) {
       case 'Launch': {
         this.#parts.log.debug({ receivedNs: String(receivedNs), containerId: message.message.containerId }, 'launch.received')
@@ -187,6 +191,8 @@ export class Registration implements Service {
         return this.#isStale(message.message.epoch) ? undefined : tasks.forget(message.message)
       case 'StatusAcknowledgement':
         return outbox.acknowledged(message.message.number)
+      case 'LeaseGrant':
+        return leases.granted(message.message)
       case 'StreamOpen':
         return relay.open(message.message)
       case 'StreamData':

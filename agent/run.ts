@@ -84,7 +84,7 @@ async function runLogged(orders: Orders, log: Log): Promise<number> {
   const parts = { config, bootDir, facts: hostFacts, ledger, syncs, log, end, layout, placement, isWhole }
   const agent = await compose({ ...parts, settled: trial.over })
   stagesMs['composed'] = sinceBirthMs()
-  await agent.runtime.start()
+  await Promise.all([agent.runtime.start(), agent.leases.start()])
   await agent.clearSelfTests()
   await reattach({ ledger, runtime: agent.runtime, tasks: agent.tasks, log }, { runDir: bootDir, bootId: facts.bootId, isWhole })
   stagesMs['attached'] = sinceBirthMs()
@@ -96,6 +96,7 @@ async function runLogged(orders: Orders, log: Log): Promise<number> {
     await serve(agent, trial, unit, { config, log, end, ledger, started: { cgroups: facts.cgroups.mode, bootDir, stagesMs } })
   }
   if (agent.tasks.running === 0) placement.scope?.release()
+  await agent.leases.stop()
   await agent.runtime.stop()
   removeBootDirectory(config.runDir, bootDir)
   await ledger.close()

@@ -5,6 +5,7 @@ import { sandboxMountPoint } from '../isolators/filesystem.ts'
 import type { IsolatorRequest, Limits, MountRequest } from '../isolators/isolator.ts'
 import type { Process, TaskDefinition, TaskRow } from '../proto/gen/messages.ts'
 import { type Resources, scalarOf } from '../proto/resources.ts'
+import { unfitLength } from './lease/terms.ts'
 import type { ResolvedImage } from './ports.ts'
 
 /** What a task asks for, as the isolators understand it. */
@@ -36,8 +37,8 @@ export function onlyTask(row: TaskRow): TaskDefinition {
   const [task, ...more] = row.group?.tasks ?? []
   if (task === undefined || more.length > 0)
     throw new Fault('unsupported', 'this agent runs groups of exactly one task', { reason: 'unsupported_request' })
-  if (task.lease !== null)
-    throw new Fault('unsupported', 'this agent cannot hold leases yet: launch the task without one', { reason: 'lease_refused' })
+  const unfit = task.lease === null ? undefined : unfitLength(task.lease.lengthMs)
+  if (unfit !== undefined) throw new Fault('invalid', unfit, { reason: 'lease_refused' })
   return task
 }
 

@@ -1,10 +1,7 @@
 import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
-import type { Clock } from '../base/clock.ts'
-import type { Exec } from '../base/exec.ts'
 import { type Fault, isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
-import type { IsolatorRequest, Limitation } from '../isolators/isolator.ts'
+import type { IsolatorRequest } from '../isolators/isolator.ts'
 import type { ContainerExit, RunningContainer } from '../isolators/runtime/runtime.ts'
 import { type ContainerState, moveContainer } from '../proto/container-state.ts'
 import type { KillPolicy, TaskDefinition, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
@@ -15,24 +12,23 @@ import { AttemptObjects } from './attempt-objects.ts'
 import { clearAttempt } from './attempt-removal.ts'
 import { AttemptReport } from './attempt-report.ts'
 import { AttemptStop, graceOf } from './attempt-stop.ts'
+import { AttemptWatch, type AttemptWatchParts } from './attempt-watch.ts'
 import { type Decided, type Ending, endingOf, endingOfFault, launchFailure, statusFacts } from './ending.ts'
-import { probe } from './health/prober.ts'
 import { type BootClock, msPerTick } from './host/boot-time.ts'
-import { type LogRotation, logBudgetDefaults } from './logs/rotation.ts'
+import { AttemptLease } from './lease/attempt-lease.ts'
+import type { Leases } from './lease/leases.ts'
 import type { Ledger } from './ports.ts'
 import type { FlightRecorder } from './recorder/recorder.ts'
 import { isFollowed, nextAttempt, restarts } from './restart.ts'
 import { bareRequest, bundleOf, logOf, type RequestConfig, sandboxOf } from './task-request.ts'
 
-export interface TaskRunnerParts extends LaunchParts {
+export interface TaskRunnerParts extends LaunchParts, AttemptWatchParts {
   readonly ledger: Ledger
   readonly outbox: { report(status: Partial<TaskStatus>): Promise<TaskStatus> }
-  readonly clock: Clock
   readonly bootClock: BootClock
-  readonly exec: Exec
   readonly log: Log
-  readonly rotation: Pick<LogRotation, 'watch' | 'unwatch'>
-  readonly recorder: Pick<FlightRecorder, 'causesOf'>
+  readonly recorder: Pick<FlightRecorder, 'causesOf' | 'note'>
+  readonly leases: Leases
 }
 
 export interface TaskRunnerConfig extends RequestConfig {
@@ -54,6 +50,8 @@ export class TaskRunner {
   readonly #report: AttemptReport
   readonly #objects: AttemptObjects
   readonly #stop: AttemptStop
+  readonly #lease: AttemptLease
+  readonly #watch: AttemptWatch
   readonly #neighbours: Neighbours
   #container: ContainerState = 'preparing'
   #waits = false
@@ -82,6 +80,15 @@ export class TaskRunner {
     this.#report = new AttemptReport(row, latest, { outbox, clock, earlier: () => neighbours.earlier() }, config.agentId)
     this.#objects = new AttemptObjects(row.containerId, parts.ledger, config.bootId)
     this.#stop = new AttemptStop(row.containerId, { runtime: parts.runtime, clock, log: this.#log })
+    this.#lease = new AttemptLease(row, parts.leases)
+    const over = (why: NonNullable<Decided>, policy: KillPolicy | null): void => this.#over(why, policy)
+    this.#watch = new AttemptWatch({ ...parts, log: this.#log }, this.#bare(), row, {
+      report: this.#report,
+      lease: this.#lease,
+      logPath: this.logPath,
+      ranMs: () => this.#ranMs(),
+      over
+    })
   }
 
   get taskId(): string {
@@ -174,11 +181,12 @@ export class TaskRunner {
     const facts = { pid: String(running.pid), startTicks: String(running.startTicks), monitorPid: String(running.monitorPid) }
     const noted = this.#objects.monitorRuns(facts)
     if (this.#report.state !== 'running' && this.#report.state !== 'killing')
-      await this.#report.tell('running', this.#probes.length > 0 ? { ready: false } : {})
+      await this.#report.tell('running', (this.#task?.probes.length ?? 0) > 0 ? { ready: false } : {})
     await noted
     if (this.#killAsked || this.#decided?.kind === 'node-stop')
       this.#stopBy(this.#parts.ledger.view.tasks.get(this.containerId)?.kill?.policy ?? null)
-    await this.#end(endingOf(await this.#untilExit(), this.#decided))
+    const exit = await this.#watch.untilExit().finally(() => this.#stop.over())
+    await this.#end(endingOf(exit, this.#lease.decided(this.#decided)))
   }
 
   /** For a task that ended before the agent's restart; `unclean` where something of its container is left. */
@@ -196,9 +204,10 @@ export class TaskRunner {
   /** For a container that ended, or vanished, while no agent watched. */
   async endUnseen(exit: ContainerExit | Ending): Promise<void> {
     this.#container = moveContainer(moveContainer(this.#container, 'creating'), 'lost')
-    this.#watchLog()
-    await this.#parts.rotation.unwatch(this.logPath) // puts the log's names in order, which nobody did at its end
-    await this.#end('state' in exit ? exit : endingOf(exit, this.#decided))
+    await this.#watch.settleLog()
+    const decided = this.#lease.decided(this.#decided)
+    if (!('state' in exit)) return this.#end(endingOf(exit, decided))
+    await this.#end(decided?.kind === 'lease' ? endingOf({ kind: 'lost', why: exit.message }, decided) : exit)
   }
 
   /** A kill that was recorded before the agent's restart. */
@@ -231,27 +240,6 @@ export class TaskRunner {
     if (what === 'everything') await this.#parts.ledger.append({ forget: { containerId: this.containerId } }, 'disk')
   }
 
-  /** Waits for the exit while the log is rotated and the limits are watched. */
-  async #untilExit(): Promise<ContainerExit> {
-    const over = new AbortController()
-    const request = this.#bare()
-    const watches = this.#parts.isolators.flatMap((i) => (i.watch === undefined ? [] : [i.watch(request, over.signal)]))
-    this.#watchLog()
-    this.#watchHealth(over.signal)
-    for (const watch of watches)
-      void watch.then(
-        (l) => this.#passed(l),
-        () => undefined
-      ) // aborted: the container has ended
-    try {
-      return await this.#parts.runtime.wait(this.containerId, new AbortController().signal, () => this.#unwatched())
-    } finally {
-      over.abort()
-      await this.#parts.rotation.unwatch(this.logPath)
-      this.#stop.over()
-    }
-  }
-
   #causesOf(ending: Ending): TaskStatus['causes'] {
     const { containerId, taskId, sandboxDir, logPath } = this
     const memoryLimitBytes = this.#bare().limits.memoryBytes
@@ -267,46 +255,11 @@ export class TaskRunner {
     return this.#parts.recorder.causesOf({ ...attempt, ending }).map((cause) => ({ ...cause, evidence: [...cause.evidence] }))
   }
 
-  #watchLog(): void {
-    const budget = this.#task?.logBudget ?? logBudgetDefaults
-    this.#parts.rotation.watch({ path: this.logPath, controlPath: join(this.bundleDir, 'ctl'), ...budget })
-  }
-
-  /** Its monitor is gone: it lives on, its output goes nowhere and its exit code will not be known. */
-  #unwatched(): void {
-    const message = 'its monitor is gone: the task goes on, but its output is lost from here on and its exit code will be'
-    this.#log.warn({}, 'container.monitor_lost')
-    if (this.#report.state !== 'running') return
-    void this.#report.tell('running', { message }).catch((error: unknown) => this.#log.error({ error }, 'status.report_failed'))
-  }
-
-  #passed(limitation: Limitation): void {
-    this.#decided = { kind: 'limit', limitation }
-    this.#log.warn({ limit: limitation.limit }, 'task.limit_passed')
-    this.#stop.begin({ signal: '', graceMs: 0 })
-  }
-
-  get #probes() {
-    return this.#task?.probes ?? []
-  }
-
-  #watchHealth(signal: AbortSignal): void {
-    const { ready = false, startedUp = false } = this.#report.latest ?? {}
-    const known = { ready, startedUp }
-    const { containerId, bundleDir } = this
-    const failedTo = (error: unknown): void => this.#log.error({ error }, 'probe.broken')
-    const listener = {
-      changed: (told: { readonly ready: boolean; readonly startedUp: boolean }): void => {
-        if (this.#report.state === 'running') void this.#report.tell('running', told).catch(failedTo)
-      },
-      failed: (message: string): void => {
-        this.#decided ??= { kind: 'probe', message }
-        this.#log.warn({ message }, 'task.probe_failed')
-        this.#stopBy(this.#task?.killPolicy ?? null)
-      }
-    }
-    const probed = { containerId, bundleDir, probes: this.#probes, known, ranMs: () => this.#ranMs() }
-    void probe(this.#parts, probed, listener, signal).catch(failedTo)
+  /** Something of ours says that it has to end. A limit that was passed tells more than what was decided before. */
+  #over(why: NonNullable<Decided>, policy: KillPolicy | null): void {
+    if (why.kind === 'limit') this.#decided = why
+    else this.#decided ??= why
+    this.#stopBy(policy)
   }
 
   #stopBy(policy: KillPolicy | null): void {
@@ -325,6 +278,7 @@ export class TaskRunner {
       this.#container = moveContainer(this.#container, 'exited')
     const willRestart = this.#isFollowed(ending)
     if (willRestart) this.#succeed(ending)
+    else this.#lease.leave()
     const causes = this.#causesOf(ending)
     const told = this.#report.tell(ending.state, { ...statusFacts(ending), willRestart, causes }).then(() => {
       this.#launched.abort()
@@ -350,7 +304,9 @@ export class TaskRunner {
     const of = { row: this.row, previous: this.#neighbours.previous(), bootId: this.#config.bootId }
     this.#waits = this.row.previousContainerId !== ''
     try {
-      await untilBegin(this.#parts, of, AbortSignal.any([this.#launchStop.signal, left]))
+      const given = AbortSignal.any([this.#launchStop.signal, left])
+      await untilBegin(this.#parts, of, given)
+      await this.#lease.granted(given)
       return true
     } catch (e) {
       if (!left.aborted || this.#launchStop.signal.aborted) throw e

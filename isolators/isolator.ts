@@ -85,7 +85,7 @@ export interface ProcessRequest {
 }
 
 export interface MadeObject {
-  readonly kind: 'cgroup' | 'overlay' | 'sandbox_dir'
+  readonly kind: 'cgroup' | 'overlay' | 'sandbox_dir' | 'lease_holder'
   /** Absolute path, or the object's name in its namespace. */
   readonly id: string
 }

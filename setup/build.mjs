@@ -16,10 +16,11 @@ export const programs = [
   { name: 'health', source: 'agent/node-health/health-main.ts' }
 ]
 
-/** What is no bundle: they decide before, or without, any version's code. */
+/** What is no bundle: they act before, or without, any version's code. */
 export const scripts = [
   { name: 'launch-agent', from: 'agent/upgrade/launch-agent.sh' },
-  { name: 'start-agent.cjs', from: 'agent/cached-start.cjs' }
+  { name: 'start-agent.cjs', from: 'agent/cached-start.cjs' },
+  { name: 'lease-watchdog', from: 'agent/lease/watchdog.pl' }
 ]
 
 /** Loaded by terminal.cjs alone, a short-lived child. koffi looks for `koffi/linux_x64/koffi.node` beside the program. */

@@ -30,7 +30,7 @@ const library = 'usr/lib/hearth'
 /** What runs a container, and what the bundled programs and Node call. Versions are those of the oldest Debian supported. */
 const depends = [
   ...['conmon (>= 2.1)', 'golang-github-containers-common', 'iproute2', 'libc6 (>= 2.36)', 'libstdc++6', 'nftables'],
-  ...['runc (>= 1.1)', 'systemd (>= 249)', 'tar', 'util-linux', 'zstd']
+  ...['perl-base', 'runc (>= 1.1)', 'systemd (>= 249)', 'tar', 'util-linux', 'zstd']
 ]
 const scripts = ['preinst', 'postinst', 'prerm', 'postrm']
 const conffiles = ['etc/hearth/agent.json', 'etc/hearth/master.json']
@@ -77,6 +77,7 @@ async function lay(tree, version, seconds) {
   for (const { to } of addons) copy(join(root, 'dist', to), `${here}/${to}`)
   copy(join(root, 'dist/launch-agent'), `${library}/launch-agent`, 0o755)
   copy(join(root, 'dist/start-agent.cjs'), `${here}/start-agent.cjs`)
+  copy(join(root, 'dist/lease-watchdog'), `${here}/lease-watchdog`, 0o755)
   symlinkSync(`versions/${version}`, join(tree, library, 'current'))
   copy(join(systemd, 'debian/hearth'), 'usr/bin/hearth', 0o755)
 

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Plugin } from 'esbuild'
@@ -42,6 +42,8 @@ export async function buildFailPoints(root: string, outdir: string): Promise<rea
     const bytes = await bundle(program, version, { first: `import './test/fail-points/shim.ts'\n`, plugins: [plugin] })
     writeFileSync(join(outdir, `${program.name}.cjs`), bytes, { mode: 0o755 })
   }
+  // No Node program, and none of its calls is the agent's.
+  copyFileSync(join(root, 'agent/lease/watchdog.pl'), join(outdir, 'lease-watchdog'))
   writeFileSync(join(outdir, 'points.json'), `${JSON.stringify(points, null, 2)}\n`)
   return points
 }

@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import { systemBootClock } from '../../agent/host/boot-time.ts'
 import { systemExec } from '../../agent/host/exec.ts'
 import { identify } from '../../agent/identity.ts'
+import { Leases } from '../../agent/lease/leases.ts'
 import { openLedger } from '../../agent/ledger/ledger.ts'
 import { LogRotation } from '../../agent/logs/rotation.ts'
 import type { Ledger, ResolvedImage } from '../../agent/ports.ts'
@@ -23,6 +24,7 @@ import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { Launch, TaskDefinition } from '../../proto/gen/messages.ts'
 import { newContainerId } from '../../proto/ids.ts'
 import { makeBusyboxLayer } from './busybox-layer.ts'
+import { leaseProgram } from './task-host.ts'
 
 export interface TestEvent extends LogFields {
   readonly event: string
@@ -81,6 +83,10 @@ export class AgentHost {
       seccompProfile,
       sleep: systemClock.sleep
     })
+    const leases = new Leases(
+      { clock, bootClock: systemBootClock, log, layout, place: undefined, epoch: () => ledger.view.head.epoch },
+      { bootDir: runDir, bootId, cgroupParent, program: leaseProgram }
+    )
     const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
     const images = { resolve: async () => this.#image() }
     const resolveUser = async () => ({ uid: 0, gid: 0, additionalGids: [] })
@@ -103,7 +109,8 @@ export class AgentHost {
         exec: systemExec,
         log,
         rotation: guard,
-        recorder: { causesOf: () => [] },
+        recorder: { causesOf: () => [], note: () => undefined },
+        leases,
         resolveUser
       },
       {

@@ -2,9 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { systemBootClock } from '../../agent/host/boot-time.ts'
 import { systemExec } from '../../agent/host/exec.ts'
+import { Leases } from '../../agent/lease/leases.ts'
 import { openLedger } from '../../agent/ledger/ledger.ts'
 import type { ImageStore, Ledger } from '../../agent/ports.ts'
 import { reattach } from '../../agent/reattach.ts'
@@ -22,12 +24,16 @@ import { newContainerId } from '../../proto/ids.ts'
 import { makeBusyboxLayer } from './busybox-layer.ts'
 import { until } from './until.ts'
 
+/** The watchdog of leases, as it lies in the tree. */
+export const leaseProgram = fileURLToPath(new URL('../../agent/lease/watchdog.pl', import.meta.url))
+
 /** One life of an agent over the host's directory, without a master. */
 export interface HostLife {
   readonly tasks: Tasks
   readonly ledger: Ledger
   readonly runtime: OciRuntime
   readonly outbox: StatusOutbox
+  readonly leases: Leases
   launch(task: Init<TaskDefinition>): Promise<Init<LaunchAnswer> | undefined>
   kill(taskId: string): Promise<void>
   /** As they stand in the ledger, all attempts in order. */
@@ -81,6 +87,7 @@ export function taskHost(t: Test): TaskHost {
       await life.tasks.stopAll(AbortSignal.timeout(30_000))
       await life.tasks.idle()
       await life.outbox.stop()
+      await life.leases.stop()
       await life.runtime.stop()
       await life.ledger.close()
     }
@@ -95,13 +102,20 @@ export function taskHost(t: Test): TaskHost {
       { layout, sleep: clock.sleep.bind(clock) },
       { runDir, shimDir: join(runDir, 'bin'), cgroupParent, programs }
     )
-    const isolators = builtinIsolators({
-      trash: { take: () => false },
-      layout,
-      cgroupParent,
-      seccompProfile: '/usr/share/containers/seccomp.json',
-      sleep: clock.sleep.bind(clock)
-    })
+    const leases = new Leases(
+      { clock, bootClock: systemBootClock, log: silentLog, layout, place: undefined, epoch: () => ledger.view.head.epoch },
+      { bootDir: runDir, bootId, cgroupParent, program: leaseProgram }
+    )
+    const isolators = [
+      ...builtinIsolators({
+        trash: { take: () => false },
+        layout,
+        cgroupParent,
+        seccompProfile: '/usr/share/containers/seccomp.json',
+        sleep: clock.sleep.bind(clock)
+      }),
+      leases.isolator()
+    ]
     const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log: silentLog })
     let dead = false
     const tasks = new Tasks(
@@ -116,7 +130,8 @@ export function taskHost(t: Test): TaskHost {
         exec: systemExec,
         log: silentLog,
         rotation: { watch: () => undefined, unwatch: async () => undefined },
-        recorder: { causesOf: () => [] },
+        recorder: { causesOf: () => [], note: () => undefined },
+        leases,
         resolveUser: async () => ({ uid: 0, gid: 0, additionalGids: [] })
       },
       {
@@ -137,6 +152,7 @@ export function taskHost(t: Test): TaskHost {
       }
     )
     await runtime.start()
+    await leases.start()
     await reattach({ ledger, runtime, tasks, log: silentLog }, { runDir, bootId, isWhole: true })
     const statuses = (taskId: string): readonly TaskStatus[] =>
       [...ledger.view.tasks.values()]
@@ -148,6 +164,7 @@ export function taskHost(t: Test): TaskHost {
       ledger,
       runtime,
       outbox,
+      leases,
       launch: (task) => {
         const definition = completeMessage('TaskDefinition', { image: 'b', network: { mode: 'none' }, ...task })
         const group = completeMessage('TaskGroup', { frameworkId: 'f', role: '*', tasks: [definition] })
@@ -161,6 +178,7 @@ export function taskHost(t: Test): TaskHost {
       },
       async crash() {
         dead = true
+        leases.disconnect()
         await Promise.all([outbox.stop(), runtime.stop()])
         clock.die()
         await ledger.close()

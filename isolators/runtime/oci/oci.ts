@@ -1,11 +1,11 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { errnoOf, Fault } from '../../../base/fault.ts'
+import { errnoOf } from '../../../base/fault.ts'
 import { type CgroupLayout, cgroupDirectories, unifiedDirectory } from '../../cgroup2/layout.ts'
 import { readOomKills } from '../../cgroup2/limits.ts'
 import { isThere, pidsIn, untilEmpty } from '../../cgroup2/population.ts'
-import { joinCgroup, killCgroup, makeCgroup, removeEmpty } from '../../cgroup2/tree.ts'
+import { killCgroup, removeEmpty } from '../../cgroup2/tree.ts'
 import type { OciMount } from '../../isolator.ts'
 import type { ContainerExit, ExecRequest, LaunchRequest, Observed, RunningContainer, Runtime, RuntimeSpec } from '../runtime.ts'
 import { type PlaceMonitor, startConmon } from './conmon.ts'
@@ -13,6 +13,7 @@ import { ExitWatch } from './exit-watch.ts'
 import { ExitFiles } from './exits.ts'
 import { launchFault } from './failure.ts'
 import { findMonitor, readPid } from './monitor.ts'
+import { monitorPlace, monitorsName } from './monitor-place.ts'
 import {
   findByArgument,
   isFirstOfNamespace,
@@ -43,9 +44,6 @@ export interface OciConfig {
 const removalTries = 100
 const removalPauseMs = 10
 
-/** Cgroup of the conmons on v2 hosts. */
-const monitorsName = 'monitors'
-
 /** conmon over runc or crun: conmon holds stdio, log and exit code while the agent is down. */
 export class OciRuntime implements Runtime {
   readonly name = 'oci'
@@ -62,7 +60,7 @@ export class OciRuntime implements Runtime {
     this.#exits = new ExitFiles(join(config.runDir, 'exits'))
     const exitOf = (containerId: string): ContainerExit | undefined => this.#exitOf(containerId)
     this.#watch = new ExitWatch({ ...parts, exits: this.#exits, exitOf }, config)
-    this.#place = parts.layout.mode === 'v2' ? (pid) => this.#placeMonitor(pid) : undefined
+    this.#place = monitorPlace(parts.layout, config.cgroupParent)
   }
 
   async start(): Promise<void> {
@@ -226,14 +224,6 @@ export class OciRuntime implements Runtime {
     const path = join(this.#config.cgroupParent, containerId)
     const outOfMemory = code !== 0 && readOomKills(this.#parts.layout, path) > 0
     return { kind: 'exited', code, signal: code > 128 && code <= 128 + 64 ? code - 128 : undefined, outOfMemory }
-  }
-
-  async #placeMonitor(pid: number): Promise<void> {
-    const path = join(this.#config.cgroupParent, monitorsName)
-    const unified = this.#parts.layout.unified
-    if (unified === undefined) throw new Fault('unavailable', 'the cgroup v2 tree is not mounted')
-    await makeCgroup(unified, path, [])
-    await joinCgroup(join(unified, path), pid)
   }
 
   #untilEmpty(containerId: string): Promise<void> {
