@@ -10,9 +10,14 @@ import { addTopCommands } from './tree/top.ts'
 /** The tree of commands. Each action loads its own file, so that a command pays only for itself. */
 export function buildProgram(context: Context, setExitCode: (code: number) => void): Command {
   const program = new Command('hearth')
+  /** State directories named before the command itself, the nearest last. */
+  let given: readonly string[] = []
+  program.hook('preAction', (_program, command) => {
+    given = ancestors(command).flatMap((c) => c.opts<CommonOptions>().stateDir ?? [])
+  })
   const shell: Shell = {
     async run(command) {
-      const { stateDir } = program.opts<CommonOptions>()
+      const stateDir = given.at(-1)
       setExitCode(await command(stateDir === undefined ? context : withStateDir(context, stateDir)))
     }
   }
@@ -32,6 +37,9 @@ export function buildProgram(context: Context, setExitCode: (code: number) => vo
 }
 
 export const allCommands = (command: Command): readonly Command[] => [command, ...command.commands.flatMap(allCommands)]
+
+/** Outermost first. */
+const ancestors = ({ parent }: Command): readonly Command[] => (parent === null ? [] : [...ancestors(parent), parent])
 
 function settle(command: Command, context: Context): void {
   command.exitOverride().configureOutput({

@@ -1,8 +1,8 @@
 import { type Command, Option } from 'commander'
-import { jsonOption, leaf, type Shell } from './shell.ts'
+import { group, jsonOption, leaf, type Shell } from './shell.ts'
 
 export function addImageCommands(program: Command, shell: Shell): void {
-  const image = program.command('image').description('the images on a node').enablePositionalOptions()
+  const image = group(program, 'image', 'the images on a node')
   const nodeOption = (): Option => new Option('--node <node>', 'the node that holds the image; needed where there are many')
   const commands = () => import('../commands/image.ts')
 

@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
-import { jsonOption, leaf, type Shell } from './shell.ts'
+import { group, jsonOption, leaf, type Shell } from './shell.ts'
 
 export function addNodeCommands(program: Command, shell: Shell): void {
-  const node = program.command('node').description('the machines of the cluster').enablePositionalOptions()
+  const node = group(program, 'node', 'the machines of the cluster')
 
   const list = leaf(node, 'list', 'list nodes').alias('ls').addOption(jsonOption())
   list.action((options) => shell.run(async (c) => (await import('../commands/node.ts')).listNodes(c, options)))

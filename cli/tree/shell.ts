@@ -11,6 +11,10 @@ export const stateDirOption = (): Option =>
 
 export const jsonOption = (): Option => new Option('--json', 'print JSON')
 
+/** Commands about one kind of thing. */
+export const group = (program: Command, name: string, description: string): Command =>
+  program.command(name).description(description).addOption(stateDirOption()).enablePositionalOptions()
+
 /** A leaf that talks to a master. */
 export const leaf = (parent: Command, usage: string, description: string): Command =>
   parent.command(usage).description(description).addOption(stateDirOption())

@@ -1,8 +1,8 @@
 import { type Command, Option } from 'commander'
-import { collect, jsonOption, leaf, type Shell } from './shell.ts'
+import { collect, group, jsonOption, leaf, type Shell } from './shell.ts'
 
 export function addTaskCommands(program: Command, shell: Shell): void {
-  const task = program.command('task').description('programs in containers').enablePositionalOptions()
+  const task = group(program, 'task', 'programs in containers')
   addRun(task, shell)
   addReaders(task, shell)
   addMovers(task, shell)

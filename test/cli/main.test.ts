@@ -77,6 +77,7 @@ t.test('without a master every command says where it looked and ends with 69', a
 
 t.test('--state-dir is taken before the command too, and the one after it wins', async (t) => {
   t.match((await run('--state-dir', '/elsewhere', 'task', 'list')).err, /no master: \/elsewhere\/run\/master\.sock/)
+  t.match((await run('--state-dir', '/a', 'task', '--state-dir', '/b', 'list')).err, /no master: \/b\/run\/master\.sock/)
   t.match((await run('--state-dir', '/a', 'task', 'list', '--state-dir', '/b')).err, /no master: \/b\/run\/master\.sock/)
 })
 
