@@ -1,6 +1,7 @@
 import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
 import { faultTable } from '../../base/fault.ts'
 import { streamContentType } from '../../proto/stream-frame.ts'
+import { answerSchemas } from './answer-schemas.ts'
 
 type Document = ReturnType<NonNullable<FastifyDynamicSwaggerOptions['transformObject']>>
 
@@ -9,27 +10,46 @@ interface Answered {
   readonly description: string
   /** None: no body. */
   readonly contentType: string | undefined
+  /** Name of its schema, where it is JSON. */
+  readonly schema: string | undefined
 }
 
 const json = 'application/json'
-const answer = (status: number, description: string, contentType: string | undefined = json): Answered => ({
-  status,
-  description,
-  contentType
-})
+const is = (schema: string, description: string, status = 200): Answered => ({ status, description, contentType: json, schema })
+const raw = (contentType: string, description: string): Answered => ({ status: 200, description, contentType, schema: undefined })
+const empty = (description: string): Answered => ({ status: 204, description, contentType: undefined, schema: undefined })
 
-/** The answers that are not 200 with JSON, by method and path of the document. */
+/** By method and path of the document; a route without its row here is none of the document's. */
 const answers: Readonly<Record<string, Answered>> = {
-  'post /v1/tasks': answer(201, 'The task, as it was taken'),
-  'post /v1/tasks/{id}/kill': answer(202, 'The task; its end comes later'),
-  'delete /v1/tasks/{id}': answer(204, 'It is gone', undefined),
-  'delete /v1/nodes/{id}/images/{name}': answer(204, 'It is gone', undefined),
-  'get /v1/tasks/{id}/logs': answer(200, 'Stream frames', streamContentType),
-  'post /v1/tasks/{id}/exec': answer(200, 'Stream frames', streamContentType),
-  'post /v1/tasks/{id}/attach': answer(200, 'Stream frames', streamContentType),
-  'post /v1/nodes/{id}/images': answer(200, 'Stream frames: progress, then the image', streamContentType),
-  'get /v1/tasks/{id}/archive': answer(200, 'A tar', 'application/x-tar'),
-  'get /v1/events': answer(200, 'Server-sent events', 'text/event-stream')
+  'get /v1/version': is('Version', 'The version'),
+  'get /v1/cluster': is('Cluster', 'The cluster'),
+  'get /v1/openapi.json': raw(json, 'This document'),
+  'get /v1/events': raw('text/event-stream', 'Server-sent events'),
+  'post /v1/tasks': is('Task', 'The task, as it was taken', 201),
+  'get /v1/tasks': is('Tasks', 'All tasks'),
+  'get /v1/tasks/{id}': is('Task', 'The task'),
+  'get /v1/tasks/{id}/wait': is('Task', 'The task'),
+  'post /v1/tasks/{id}/kill': is('Task', 'The task; its end comes later', 202),
+  'delete /v1/tasks/{id}': empty('It is gone'),
+  'get /v1/tasks/{id}/explain': is('Explanation', 'What is known of its end'),
+  'get /v1/tasks/{id}/logs': raw(streamContentType, 'Stream frames'),
+  'post /v1/tasks/{id}/exec': raw(streamContentType, 'Stream frames'),
+  'post /v1/tasks/{id}/attach': raw(streamContentType, 'Stream frames'),
+  'get /v1/tasks/{id}/files': is('Files', 'A folder'),
+  'get /v1/tasks/{id}/archive': raw('application/x-tar', 'A tar'),
+  'put /v1/tasks/{id}/archive': empty('It is unpacked'),
+  'get /v1/nodes': is('Nodes', 'All nodes'),
+  'get /v1/nodes/{id}': is('Node', 'The node'),
+  'get /v1/nodes/{id}/health': is('Health', 'Its checks, worst first'),
+  'get /v1/nodes/{id}/top': is('Top', 'What is used; null where nobody counts it'),
+  'get /v1/nodes/{id}/metrics': raw('text/plain', 'Prometheus text'),
+  'get /v1/nodes/{id}/fsck': is('Fsck', 'The findings'),
+  'post /v1/nodes/{id}/fsck': is('Fsck', 'The findings and what was done'),
+  'get /v1/nodes/{id}/images': is('Images', 'All images'),
+  'post /v1/nodes/{id}/images': raw(streamContentType, 'Stream frames: progress, then the image'),
+  'post /v1/nodes/{id}/images/collect': is('Collected', 'What was removed'),
+  'get /v1/nodes/{id}/images/{name}': is('ImageDetails', 'The image'),
+  'delete /v1/nodes/{id}/images/{name}': empty('It is gone')
 }
 
 const errorSchema = {
@@ -74,16 +94,25 @@ function withAnswers(document: object): object {
   for (const [path, operations] of Object.entries(paths)) {
     for (const method of methods) {
       const operation = operations[method]
-      if (operation !== undefined) operation.responses = responsesOf(answers[`${method} ${path}`] ?? answer(200, 'The answer'))
+      if (operation !== undefined) operation.responses = responsesOf(answerOf(method, path))
     }
   }
-  return { ...document, components: { ...components, schemas: { Error: errorSchema } } }
+  return { ...document, components: { ...components, schemas: { Error: errorSchema, ...answerSchemas } } }
 }
 
-const responsesOf = ({ status, description, contentType }: Answered): unknown => ({
-  [status]: { description, ...(contentType === undefined ? {} : { content: { [contentType]: {} } }) },
+function answerOf(method: string, path: string): Answered {
+  const answered = answers[`${method} ${path}`]
+  if (answered === undefined) throw new Error(`openapi.ts has no answer of ${method} ${path}`)
+  return answered
+}
+
+const responsesOf = ({ status, description, contentType, schema }: Answered): unknown => ({
+  [status]: { description, ...(contentType === undefined ? {} : { content: { [contentType]: contentOf(schema) } }) },
   default: {
     description: 'What went wrong; the status is that of the code',
     content: { [json]: { schema: { $ref: '#/components/schemas/Error' } } }
   }
 })
+
+const contentOf = (schema: string | undefined): object =>
+  schema === undefined ? {} : { schema: { $ref: `#/components/schemas/${schema}` } }

@@ -1,0 +1,213 @@
+/**
+ * JSON Schemas of what goes out, as the API document names them. They describe and do not filter; a later version may say more in
+ * any object. All times are milliseconds of the Unix epoch.
+ */
+
+type Schema = Readonly<Record<string, unknown>>
+
+const text = { type: 'string' } as const
+const flag = { type: 'boolean' } as const
+const number = { type: 'number' } as const
+const whole = { type: 'integer' } as const
+const orNull = (schema: Schema): Schema => ({ anyOf: [schema, { type: 'null' }] })
+const list = (items: Schema): Schema => ({ type: 'array', items })
+const map = (values: Schema): Schema => ({ type: 'object', additionalProperties: values })
+const ref = (name: string): Schema => ({ $ref: `#/components/schemas/${name}` })
+
+/** Every property is required but those named. */
+const object = (properties: Readonly<Record<string, Schema>>, optional: readonly string[] = []): Schema => ({
+  type: 'object',
+  properties,
+  required: Object.keys(properties).filter((name) => !optional.includes(name))
+})
+
+const described = (schema: Schema, description: string): Schema => ({ ...schema, description })
+
+const ranges = list(object({ begin: whole, end: whole }))
+
+const resource = object({
+  name: text,
+  kind: text,
+  scalar: described(whole, 'thousandths; bytes for mem and disk'),
+  ranges,
+  items: list(text),
+  reservations: list(object({ role: text, principal: text, labels: list(object({ key: text, value: text })) })),
+  disk: orNull(object({ persistenceId: text, source: text })),
+  revocable: flag,
+  shared: flag,
+  providerId: text
+})
+
+const attempt = object({
+  attempt: whole,
+  containerId: text,
+  state: text,
+  reason: orNull(text),
+  message: orNull(text),
+  exitCode: orNull(whole),
+  signal: orNull(whole),
+  startedAtMs: orNull(whole),
+  endedAtMs: orNull(whole)
+})
+
+const cause = object({
+  kind: text,
+  certainty: text,
+  summary: text,
+  evidence: list(text),
+  advice: text
+})
+
+const task = object({
+  taskId: text,
+  frameworkId: text,
+  name: text,
+  role: text,
+  image: text,
+  arguments: list(text),
+  state: text,
+  reason: orNull(text),
+  message: orNull(text),
+  exitCode: orNull(whole),
+  signal: orNull(whole),
+  causes: described(list(ref('Cause')), 'why it ended, best first'),
+  attempt: whole,
+  attempts: described(list(ref('Attempt')), 'the last ones, oldest first'),
+  ready: described(orNull(flag), 'what its probes say; null without probes'),
+  restart: { enum: ['never', 'on-failure', 'always'] },
+  nodeId: orNull(text),
+  hostname: orNull(text),
+  containerId: orNull(text),
+  labels: map(text),
+  resources: list(ref('Resource')),
+  createdAtMs: whole,
+  startedAtMs: orNull(whole),
+  endedAtMs: orNull(whole),
+  removeWhenDone: flag
+})
+
+const check = object({
+  kind: text,
+  subject: text,
+  verdict: { enum: ['OK', 'WARNING', 'FAILURE', 'UNKNOWN'] },
+  reason: text,
+  remedy: text
+})
+
+const node = object({
+  nodeId: text,
+  hostname: text,
+  condition: text,
+  version: text,
+  bootId: text,
+  resources: list(ref('Resource')),
+  used: list(ref('Resource')),
+  overCommitted: described(flag, 'the node has shrunk under its tasks'),
+  attributes: list(object({ name: text, kind: text, text, number, ranges })),
+  capabilities: list(object({ name: text, present: flag, detail: text })),
+  registeredAtMs: whole,
+  connected: flag,
+  tasks: described(whole, 'how many it holds'),
+  health: described(
+    orNull(object({ verdict: text, refusesLaunches: flag, problems: list(ref('Check')) })),
+    'null while the node is away or has not looked yet'
+  )
+})
+
+const top = object({
+  node: object({
+    cpus: number,
+    cpuPercent: orNull(number),
+    memoryBytes: orNull(whole),
+    memoryTotalBytes: orNull(whole),
+    load1: orNull(number),
+    pressure: object({ cpu: orNull(number), memory: orNull(number), io: orNull(number) })
+  }),
+  tasks: list(
+    object({
+      frameworkId: text,
+      taskId: text,
+      name: text,
+      containerId: text,
+      state: text,
+      restarts: whole,
+      cpuPercent: orNull(number),
+      memoryBytes: orNull(whole),
+      pids: orNull(whole),
+      diskBytes: orNull(whole)
+    })
+  )
+})
+
+const imageFields = {
+  name: text,
+  digest: text,
+  kind: text,
+  importedAtMs: described(whole, '0 for the built-in image'),
+  archiveBytes: whole,
+  unpackedBytes: whole,
+  entries: whole,
+  layers: whole,
+  skippedDevices: whole,
+  skippedAttributes: whole
+}
+
+const imageDetails = object({
+  ...imageFields,
+  layerDigests: list(text),
+  entrypoint: list(text),
+  command: list(text),
+  environment: list(text),
+  workingDirectory: text,
+  user: text,
+  stopSignal: text
+})
+
+const finding = object({
+  kind: text,
+  id: text,
+  containerId: text,
+  verdict: { enum: ['absent', 'unowned', 'different'] },
+  why: text,
+  isOurs: flag
+})
+
+const fsck = object({
+  findings: list(ref('Finding')),
+  repairs: list(object({ finding: ref('Finding'), action: text, why: text })),
+  orphans: described(map(whole), 'objects present and unowned, by kind'),
+  seen: map(whole),
+  quarantined: whole,
+  tookMs: number
+})
+
+/** By the name that the document gives them. */
+export const answerSchemas: Readonly<Record<string, Schema>> = {
+  Task: task,
+  Tasks: object({ tasks: list(ref('Task')) }),
+  Attempt: attempt,
+  Cause: cause,
+  Explanation: object({
+    status: { type: 'object', description: 'as the node last told it (TaskStatus in proto/types.proto)' },
+    lastLines: list(text),
+    record: described(list({ type: 'object' }), 'rows of the node’s flight recorder, oldest first, each with atMs and event')
+  }),
+  Files: object({
+    entries: list(object({ name: text, kind: text, bytes: whole, mode: whole, modifiedMs: number })),
+    truncated: flag
+  }),
+  Resource: resource,
+  Node: node,
+  Nodes: object({ nodes: list(ref('Node')) }),
+  Check: check,
+  Health: { ...object({ verdict: text, checks: list(ref('Check')) }), additionalProperties: true },
+  Top: top,
+  Image: object(imageFields),
+  ImageDetails: imageDetails,
+  Images: object({ images: list(ref('Image')) }),
+  Collected: object({ collected: object({ layers: whole, blobs: whole, bytes: whole }) }),
+  Finding: finding,
+  Fsck: fsck,
+  Cluster: object({ clusterId: text, nodeId: text, term: whole, index: whole, featureLevel: whole, epoch: whole }),
+  Version: object({ version: text, protocol: object({ min: whole, max: whole }) })
+}
