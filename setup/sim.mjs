@@ -11,7 +11,7 @@ const outfile = join(root, `.cache/sim/${createHash('sha256').update(root).diges
 await bundle({
   stdin: {
     contents: `import { main } from './test/sim/main.ts'
-process.exitCode = main(process.argv.slice(2), ${JSON.stringify(root)})`,
+process.exitCode = await main(process.argv.slice(2), ${JSON.stringify(root)})`,
     resolveDir: root,
     loader: 'ts'
   },

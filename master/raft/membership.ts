@@ -9,17 +9,19 @@ import { type Configuration, confStateOf, type ProgressMap, useConfiguration } f
 import { becomeFollower } from './transitions.ts'
 
 export interface AppliedConfChange {
-  readonly confState: ConfState
+  /** The members after this entry. Undefined where a snapshot that is being installed has overtaken it: take none meanwhile. */
+  readonly confState: ConfState | undefined
   /** Every node refuses the same changes at the same index and keeps its configuration. */
   readonly refused: ChangeRefusal | undefined
 }
 
 /**
  * The host calls this for each committed membership entry, in the order of the log, as part of applying it: a configuration is in
- * force from when it is applied.
+ * force from when it is applied. An entry that a snapshot has overtaken is no news: its configuration is in force already.
  */
 export function applyConfChange(raft: Raft, change: ConfChange): AppliedConfChange {
   const { tracker } = raft
+  if (raft.log.unstable.snapshot !== undefined) return { confState: undefined, refused: undefined }
   const base = {
     config: tracker.config,
     progress: tracker.progress,

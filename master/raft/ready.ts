@@ -12,7 +12,8 @@ import { acceptInProgress, hasNextUnstableEntries, nextUnstableEntries, nextUnst
 /**
  * One bundle of work. A host that writes synchronously stores hard state, entries and snapshot (durably, where `mustSync`), sends
  * the messages, applies the committed entries and calls `advance`. With `asyncStorageWrites` all of that is in `messages`, as
- * messages to the two threads; the rest is for information, and `advance` is not called.
+ * messages to the two threads; the rest is for information, and `advance` is not called. The append thread may install a snapshot
+ * that overtakes entries still with the apply thread: those are skipped, and answered all the same.
  */
 export interface Ready {
   /** Set where it changed. */

@@ -36,7 +36,7 @@ export function maybeSendAppend(raft: Raft, to: number, evenIfEmpty: boolean): b
 function maybeSendSnapshot(raft: Raft, to: number, progress: Progress): boolean {
   // Whoever is not there would only keep a large file open.
   if (!progress.recentActive) return false
-  const snapshot = raft.log.unstable.snapshot ?? raft.log.storage.snapshot()
+  const snapshot = raft.log.unstable.snapshot ?? raft.log.storage.snapshot(to)
   if (snapshot === undefined || snapshot.index === 0) return false
   becomeSnapshot(progress, snapshot.index)
   const m = message('snapshot', to)

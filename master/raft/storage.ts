@@ -15,6 +15,9 @@ export interface Storage {
   term(index: number): number | undefined
   /** Entries of [low, high) as far as `maxBytes` go, but at least one. Undefined when `low` is compacted. */
   entries(low: number, high: number, maxBytes: number): readonly Entry[] | undefined
-  /** Undefined while none can be had; the core asks again later. Never older than `firstIndex() - 1`. */
-  snapshot(): Snapshot | undefined
+  /**
+   * Undefined while none can be had; the core asks again later. Never older than `firstIndex() - 1`, and of a time when `to` was a
+   * member: a node takes no snapshot that does not know it.
+   */
+  snapshot(to: number): Snapshot | undefined
 }

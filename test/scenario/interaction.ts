@@ -249,7 +249,7 @@ export class Interaction {
     const m = message('snapshot', to)
     m.from = from
     m.term = raft.term
-    m.snapshot = storage.snapshot()
+    m.snapshot = storage.snapshot(to)
     this.#lab.messages.push(m)
     this.#out.write(describeMessage(m))
   }

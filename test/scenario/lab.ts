@@ -135,10 +135,8 @@ function applyEntries(node: LabNode, entries: readonly Entry[]): void {
     const change = decodeConfChange(entry.type, entry.data)
     const update = change === undefined ? entry.data : change.context
     const before = node.history.at(-1)
-    const confState: ConfState =
-      change === undefined
-        ? (before?.confState ?? confStateOf(node.raft.tracker.config))
-        : applyConfChange(node.raft, change).confState
+    const changed = change === undefined ? undefined : applyConfChange(node.raft, change).confState
+    const confState: ConfState = changed ?? before?.confState ?? confStateOf(node.raft.tracker.config)
     const data = Buffer.concat([before?.data ?? Buffer.alloc(0), update])
     node.history.push({ index: entry.index, term: entry.term, confState, data })
   }

@@ -8,13 +8,13 @@ const noMembers: ConfState = { voters: [], votersOutgoing: [], learners: [], lea
 /** A disk in memory, written to by whoever plays the host. `newestSnapshot` is asked whenever a follower needs one. */
 export class MemoryStorage implements Storage {
   hardState: HardState | undefined
-  readonly #newestSnapshot: () => Snapshot | undefined
+  readonly #newestSnapshot: (to: number) => Snapshot | undefined
   #confState = noMembers
   /** Term and index of the entry before the first one. */
   #base = { term: 0, index: 0 }
   #entries: Entry[] = []
 
-  constructor(newestSnapshot: () => Snapshot | undefined) {
+  constructor(newestSnapshot: (to: number) => Snapshot | undefined) {
     this.#newestSnapshot = newestSnapshot
   }
 
@@ -39,8 +39,8 @@ export class MemoryStorage implements Storage {
     return limitBytes(this.#entries.slice(low - this.firstIndex(), high - this.firstIndex()), maxBytes)
   }
 
-  snapshot(): Snapshot | undefined {
-    return this.#newestSnapshot()
+  snapshot(to: number): Snapshot | undefined {
+    return this.#newestSnapshot(to)
   }
 
   /** What is at or after the first new entry goes; what is compacted stays so. */

@@ -1,49 +1,99 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { Fault, isFault } from '../../base/fault.ts'
+import { renderReport } from '../bench/report.ts'
+import { findBugs } from './planted.ts'
 import { renderScenarios, rewriteScenarios, runScenarios } from './scenarios.ts'
+import { runSeeds } from './seeds.ts'
 
-const usage = `npm run sim -- scenarios [DIR] [--json FILE]   run the scenario files (*.txt) below DIR, else below HEARTH_RAFT_SCENARIOS
-npm run sim -- scenarios DIR --rewrite         put what the core prints into them
+const usage = `npm run sim -- --seeds N [--seed S] [--json FILE]   simulate N clusters, from seed S on
+npm run sim -- bugs [--seeds N]                     plant each known mistake and count the seeds until one finds it
+npm run sim -- scenarios [DIR] [--json FILE]        run the scenario files (*.txt) below DIR, else HEARTH_RAFT_SCENARIOS
+npm run sim -- scenarios DIR --rewrite              put what the core prints into them
 `
 
+const options = {
+  seeds: { type: 'string' },
+  seed: { type: 'string' },
+  json: { type: 'string' },
+  rewrite: { type: 'boolean' },
+  help: { type: 'boolean' }
+} as const
+
+interface Asked {
+  readonly command: string
+  readonly folder: string | undefined
+  readonly seeds: string | undefined
+  readonly seed: string | undefined
+  readonly json: string | undefined
+  readonly rewrite: boolean
+}
+
 /** 0: all is as expected; 1: something is not; 64: asked wrongly. */
-export function main(argv: readonly string[], root: string): number {
+export async function main(argv: readonly string[], root: string): Promise<number> {
   try {
-    const { values, positionals } = parseArgs({
-      args: [...argv],
-      allowPositionals: true,
-      options: { json: { type: 'string' }, rewrite: { type: 'boolean' }, help: { type: 'boolean' } }
-    })
-    const [command, ...rest] = positionals
+    const { values, positionals } = parseArgs({ args: [...argv], allowPositionals: true, options })
     if (values.help === true) {
       process.stdout.write(usage)
       return 0
     }
-    if (command !== 'scenarios') throw new Fault('invalid', `nothing to run\n${usage}`)
-    const folder = rest[0] ?? process.env['HEARTH_RAFT_SCENARIOS']
-    if (folder === undefined) throw new Fault('invalid', 'name the folder of the scenario files, or set HEARTH_RAFT_SCENARIOS')
-    if (values.rewrite === true) {
-      process.stdout.write(`${rewriteScenarios(folder)} files rewritten\n`)
-      return 0
-    }
-    return scenarios(folder, root, values.json)
+    const { seeds, seed, json, rewrite = false } = values
+    const command = positionals[0] ?? (seeds === undefined && seed === undefined ? '' : 'seeds')
+    return await carryOut({ command, folder: positionals[1], seeds, seed, json, rewrite }, root)
   } catch (error) {
-    if (!isFault(error) && !isAskedWrongly(error)) throw error
+    const isOption = error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS')
+    if (!isOption && !isFault(error)) throw error
     process.stderr.write(`hearth: ${error.message}\n`)
     return 64
   }
 }
 
-/** A folder that is not there, or an option that nobody knows. */
-function isAskedWrongly(error: unknown): error is Error {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  return code === 'ENOENT' || code.startsWith('ERR_PARSE_ARGS')
+async function carryOut(asked: Asked, root: string): Promise<number> {
+  if (asked.command === 'scenarios') return scenarios(asked, root)
+  if (asked.command === 'bugs') return bugs(asked, root)
+  if (asked.command === 'seeds') return seeds(asked, root)
+  throw new Fault('invalid', `nothing to run\n${usage}`)
 }
 
-function scenarios(folder: string, root: string, json: string | undefined): number {
+function scenarios({ folder: given, rewrite, json }: Asked, root: string): number {
+  const folder = given ?? process.env['HEARTH_RAFT_SCENARIOS']
+  if (folder === undefined) throw new Fault('invalid', 'name the folder of the scenario files, or set HEARTH_RAFT_SCENARIOS')
+  if (rewrite) {
+    process.stdout.write(`${rewriteScenarios(folder)} files rewritten\n`)
+    return 0
+  }
   const report = runScenarios(folder, root)
   process.stdout.write(renderScenarios(report))
-  if (json !== undefined) writeFileSync(json, `${JSON.stringify(report, null, 2)}\n`)
+  write(json, report)
   return report.passed === report.run ? 0 : 1
+}
+
+function seeds({ seeds: count, seed, json }: Asked, root: string): number {
+  const report = runSeeds(numberOf('--seed', seed ?? '1'), numberOf('--seeds', count ?? '1'), root, tell)
+  process.stdout.write(renderReport(report))
+  write(json, report)
+  return report.violations.length === 0 ? 0 : 1
+}
+
+async function bugs({ seeds: count, json }: Asked, root: string): Promise<number> {
+  const found = await findBugs(root, numberOf('--seeds', count ?? '200'), tell)
+  const missed = found.filter((one) => one.seeds === undefined).length
+  tell(`${found.length - missed} of ${found.length} planted bugs found`)
+  write(json, { name: 'planted bugs', found })
+  return missed === 0 ? 0 : 1
+}
+
+const tell = (line: string): void => {
+  process.stdout.write(`${line}\n`)
+}
+
+function write(path: string | undefined, report: unknown): void {
+  if (path !== undefined) writeFileSync(path, `${JSON.stringify(report, null, 2)}\n`)
+}
+
+function numberOf(option: string, text: string): number {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new Fault('invalid', `${option} takes a whole number from 1 on, not "${text}"`)
+  return value
 }

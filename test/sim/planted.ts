@@ -1,0 +1,78 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { build } from 'esbuild'
+import { Fault } from '../../base/fault.ts'
+import { type PlantedBug, plantedBugs } from './bugs.ts'
+
+interface Found {
+  readonly name: string
+  /** How many seeds it took; undefined when none of them found it. */
+  readonly seeds: number | undefined
+  readonly violation: string
+}
+
+/** What is not found by then counts as not found. */
+const patienceMs = 600_000
+
+/** Runs each planted bug until a seed finds it, at most `maxSeeds`. */
+export async function findBugs(root: string, maxSeeds: number, tell: (line: string) => void): Promise<readonly Found[]> {
+  const found: Found[] = []
+  for (const bug of plantedBugs) {
+    const result = await findBug(root, bug, maxSeeds)
+    found.push(result)
+    tell(
+      result.seeds === undefined
+        ? `NOT FOUND ${bug.name}`
+        : `${String(result.seeds).padStart(5)} ${bug.name}: ${result.violation}`
+    )
+  }
+  return found
+}
+
+async function findBug(root: string, bug: PlantedBug, maxSeeds: number): Promise<Found> {
+  const bundle = join(root, `.cache/sim/planted-${process.pid}.mjs`)
+  await bundleWith(root, bug, bundle)
+  const child = spawnSync(process.execPath, [bundle, String(maxSeeds)], { encoding: 'utf8', timeout: patienceMs })
+  const [seeds, violation = ''] = child.stdout.split('\t')
+  if (child.error !== undefined) return { name: bug.name, seeds: undefined, violation: '' }
+  if (child.status !== 0) throw new Fault('invalid', `the bug "${bug.name}" does not run: ${child.stderr}`)
+  return { name: bug.name, seeds: seeds === '' ? undefined : Number(seeds), violation: violation.split('\n')[0] ?? '' }
+}
+
+async function bundleWith(root: string, bug: PlantedBug, outfile: string): Promise<void> {
+  const path = join(root, 'master/raft', bug.file)
+  const text = readFileSync(path, 'utf8')
+  const parts = text.split(bug.find)
+  if (parts.length !== 2) throw new Fault('invalid', `the text of "${bug.name}" stands ${parts.length - 1} times in ${bug.file}`)
+  await build({
+    stdin: { contents: seedLoop, resolveDir: root, loader: 'ts' },
+    plugins: [
+      {
+        name: 'planted-bug',
+        setup: ({ onLoad }) => {
+          onLoad({ filter: /master\/raft\/[a-z-]+\.ts$/ }, ({ path: loaded }) =>
+            loaded === path ? { contents: parts.join(bug.replace), loader: 'ts' } : undefined
+          )
+        }
+      }
+    ],
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    packages: 'external',
+    logLevel: 'error',
+    absWorkingDir: root,
+    outfile
+  })
+}
+
+/** Prints how many seeds it took and what was broken. */
+const seedLoop = `import { runSeed } from './test/sim/run.ts'
+for (let seed = 1; seed <= Number(process.argv[2]); seed++) {
+  const { violation } = runSeed(seed)
+  if (violation === undefined) continue
+  process.stdout.write(seed + '\\t' + violation)
+  break
+}`

@@ -1,0 +1,55 @@
+import type { Random } from '../../base/random.ts'
+
+/** How bad the world of one seed is. Drawn anew for each: some runs have a fault often, others never (swarm testing). */
+export interface Swarm {
+  readonly voters: number
+  readonly clients: number
+  readonly keys: number
+  /** Per 1,000 messages. */
+  readonly loss: number
+  readonly duplication: number
+  readonly minDelayMs: number
+  readonly maxDelayMs: number
+  readonly diskMs: number
+  /** Mean time between two faults of a kind, 0 for never. */
+  readonly crashEveryMs: number
+  readonly pauseEveryMs: number
+  readonly partitionEveryMs: number
+  readonly transferEveryMs: number
+  readonly membershipEveryMs: number
+  readonly stallEveryMs: number
+  readonly snapshotEntries: number
+  readonly preVote: boolean
+  /** Peers notice the end of a process by the end of its connection. */
+  readonly noticesClose: boolean
+  readonly driftPercent: number
+  readonly inflight: number
+  readonly maxMessageBytes: number
+}
+
+export function drawSwarm(random: Random): Swarm {
+  const some = (values: readonly number[]): number => values[random.between(0, values.length - 1)] ?? 0
+  const minDelayMs = some([0, 0, 1, 5])
+  return {
+    voters: some([3, 3, 3, 5, 5, 7]),
+    clients: random.between(1, 6),
+    keys: random.between(1, 4),
+    loss: some([0, 0, 10, 50, 200]),
+    duplication: some([0, 0, 10, 100, 300]),
+    minDelayMs,
+    maxDelayMs: minDelayMs + some([1, 5, 30, 100]),
+    diskMs: some([0, 1, 5, 20]),
+    crashEveryMs: some([0, 300, 800, 2000]),
+    pauseEveryMs: some([0, 0, 500, 2000]),
+    partitionEveryMs: some([0, 400, 1000, 3000]),
+    transferEveryMs: some([0, 0, 500]),
+    membershipEveryMs: some([0, 0, 300, 1000]),
+    stallEveryMs: some([0, 0, 1000]),
+    snapshotEntries: some([5, 20, 100]),
+    preVote: random.between(0, 3) > 0,
+    noticesClose: random.between(0, 1) === 0,
+    driftPercent: some([0, 5, 20]),
+    inflight: some([1, 4, 64]),
+    maxMessageBytes: some([1, 400, 100_000])
+  }
+}
