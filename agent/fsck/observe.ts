@@ -26,6 +26,7 @@ const observers: Readonly<Record<FsckKind, Observer>> = {
   runtime_state: runtimeStates,
   conmon: monitors,
   exit_file: exitFiles,
+  lease: leases,
   overlay: writableLayers,
   log_file: logFiles,
   sandbox_dir: sandboxes,
@@ -102,6 +103,16 @@ function* exitFiles({ runDir }: Places): Iterable<Seen> {
     // conmon writes beside the name and renames.
     const isBeingWritten = /\/[0-9a-f]{32}\.[^/]+$/.test(file.id)
     if (!isBeingWritten) yield file
+  }
+}
+
+/** With the watchdog's word about one; its own name is no container's. */
+function* leases({ runDir }: Places): Iterable<Seen> {
+  const directory = join(runDir, 'leases')
+  for (const name of namesIn(directory).filter((entry) => !entry.startsWith('watchdog'))) {
+    const containerId = name.replace(/\.(fired|draft|fired\.draft)$/, '')
+    const isOurs = isContainerId(containerId) || noContainer
+    yield { kind: 'lease', id: join(directory, name), containerId: isOurs === true ? containerId : '', isOurs }
   }
 }
 

@@ -30,6 +30,7 @@ const isBootBound: Readonly<Record<FsckKind, boolean>> = {
   runtime_state: true,
   conmon: true,
   exit_file: true,
+  lease: true,
   overlay: false,
   log_file: false,
   sandbox_dir: false,

@@ -24,6 +24,7 @@ export async function removeObject(places: Places, { kind, id, containerId }: Fi
     case 'bundle':
     case 'runtime_state':
     case 'exit_file':
+    case 'lease':
     case 'sandbox_dir':
       return removeTree(id)
     case 'log_file':

@@ -8,7 +8,7 @@
 #
 # At KILL_AT_MS the cgroups are frozen, so that nothing that comes late runs on, and killed. CONTAINER.fired tells when: first
 # `MS`, and `MS EMPTY_MS` once nothing is in them any more. As long as the lease lies there nothing lives in them again. `watchdog`
-# names this process (`PID START_TICKS`). It ends with the last lease; how to change this file: docs/decisions/0015.
+# names this process (`PID START_TICKS`). It ends with the last lease; how to change this file: docs/decisions/0016.
 use strict;
 use warnings;
 

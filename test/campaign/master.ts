@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { encodeMessage, type Init } from '../../proto/codec.ts'
 import { FrameDecoder } from '../../proto/frame.ts'
-import type { KillPolicy, Launch, LaunchAnswer, Register, TaskGroup } from '../../proto/gen/messages.ts'
+import type { KillPolicy, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, Register, TaskGroup } from '../../proto/gen/messages.ts'
 import { decodeWire, encodeWire, type WireMessage, type WireName } from '../../proto/wire.ts'
 import type { ReceivedStatus } from './invariants/expected.ts'
 
@@ -28,6 +28,8 @@ export class CampaignMaster {
   readonly statuses: ReceivedStatus[] = []
   /** What no agent may do, whatever it was asked. */
   readonly problems: string[] = []
+  /** Says what is granted; silent where it answers nothing. */
+  grant: (request: LeaseRequest) => Init<LeaseGrant> | undefined = ({ lengthMs }) => ({ granted: true, lengthMs })
   readonly #path: string
   readonly #server: Server
   readonly #orders = new Map<string, Order>()
@@ -166,6 +168,12 @@ export class CampaignMaster {
       case 'LaunchAnswer':
         this.#answered(message.message)
         return
+      case 'LeaseRequest': {
+        const { containerId, request } = message.message
+        const grant = this.grant(message.message)
+        if (grant !== undefined) this.#send('LeaseGrant', { epoch: 1, containerId, request, ...grant })
+        return
+      }
       case 'TaskStatus': {
         const status = message.message
         this.statuses.push({ status, digest })

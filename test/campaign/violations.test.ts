@@ -60,6 +60,8 @@ const clean: Observation = {
   bootDirectories: ['/run/hearth-1'],
   runtimeStates: [running],
   bundles: [running],
+  leases: [],
+  tracingInstances: [],
   exitFiles: [],
   sandboxes: new Map([
     [running, ['log', 'log.held', 'files', 'upper', 'work']],

@@ -57,6 +57,7 @@ async function plant(t: Test, host: AgentHost, count: number): Promise<Readonly<
     bundle: many((id) => directory(join(host.runDir, 'c', id))),
     runtime_state: many((id) => directory(join(host.runDir, 'oci/runc', id))),
     exit_file: many((id) => file(join(host.runDir, 'exits', id), '0')),
+    lease: many((id) => file(join(directory(join(host.runDir, 'leases')), id), 'hearth-lease 1')),
     sandbox_dir: many((id) => file(join(directory(join(host.sandboxesDir, id)), 'log'), 'x')),
     overlay: many((id) => directory(join(host.sandboxesDir, id, 'upper'))),
     conmon: monitors.map((child) => `/proc/${child.pid}/exe`)
@@ -75,7 +76,7 @@ t.test('orphans of every kind are found and removed, and no live object is touch
   const clean = await fsck.check()
   t.same(clean.findings, [], 'a running and an ended task are whole')
   t.ok(
-    fsckKinds.every((kind) => kind === 'mount' || kind === 'exit_file' || clean.seen[kind] > 0),
+    fsckKinds.every((kind) => ['mount', 'exit_file', 'lease'].includes(kind) || clean.seen[kind] > 0),
     'and were looked at'
   )
 
@@ -89,7 +90,7 @@ t.test('orphans of every kind are found and removed, and no live object is touch
 
   await fsck.repair(false)
   const left = fsck.orphans()
-  t.match(left, { cgroup: 0, bundle: 0, runtime_state: 0, conmon: 0, exit_file: 0, sandbox_dir: 6, overlay: 3 })
+  t.match(left, { cgroup: 0, bundle: 0, runtime_state: 0, conmon: 0, exit_file: 0, lease: 0, sandbox_dir: 6, overlay: 3 })
   const { report, repairs } = await fsck.repair()
   t.same(report.findings, [])
   t.ok(repairs.every((r) => r.action === 'removed'))

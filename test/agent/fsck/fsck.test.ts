@@ -22,7 +22,9 @@ function task(state: TaskState | undefined, hasObjects = false): LedgerTask {
 }
 
 const one = (kind: FsckKind, more: Partial<Seen> = {}): Seen => ({ kind, id: `/${kind}`, containerId: id, isOurs: true, ...more })
-const all = fsckKinds.filter((kind) => kind !== 'mount' && kind !== 'exit_file').map((kind) => one(kind))
+/** These are there for some tasks, or at some moments, only. */
+const passing: readonly FsckKind[] = ['exit_file', 'lease']
+const all = fsckKinds.filter((kind) => kind !== 'mount' && !passing.includes(kind)).map((kind) => one(kind))
 const told = (findings: readonly Finding[]): readonly string[] => findings.map((f) => `${f.verdict} ${f.kind}`)
 const viewOf = (owned?: LedgerTask) => ({ tasks: new Map(owned === undefined ? [] : [[id, owned]]) })
 
@@ -37,21 +39,21 @@ t.test('a running task owns one of everything', async (t) => {
 t.test('a task that is being launched or cleaned up owns whatever is there and misses nothing', async (t) => {
   for (const owner of [task(undefined), task('staging'), task('finished', true)]) {
     t.same(compare(viewOf(owner), []), [])
-    t.same(compare(viewOf(owner), [...all, one('exit_file')]), [])
+    t.same(compare(viewOf(owner), [...all, ...passing.map((kind) => one(kind))]), [])
   }
 })
 
 t.test('an ended task keeps its sandbox and its log, and nothing else', async (t) => {
-  const left = compare(viewOf(task('finished')), [...all, one('exit_file')])
+  const left = compare(viewOf(task('finished')), [...all, ...passing.map((kind) => one(kind))])
   t.same(
     told(left),
-    ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file', 'overlay'].map((k) => `unowned ${k}`)
+    ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file', 'lease', 'overlay'].map((k) => `unowned ${k}`)
   )
   t.match(left[0], { why: 'its task has ended and was cleaned up', isOurs: true })
 })
 
 t.test('what no row owns is unowned, and a mount is never ours', async (t) => {
-  const seen = [...all, one('exit_file'), one('mount', { isOurs: 'Hearth makes no such mount' })]
+  const seen = [...all, ...passing.map((kind) => one(kind)), one('mount', { isOurs: 'Hearth makes no such mount' })]
   t.same(new Set(told(compare(viewOf(), seen))), new Set(fsckKinds.map((k) => `unowned ${k}`)))
   t.same(countOrphans(compare(viewOf(), seen)), Object.fromEntries(fsckKinds.map((k) => [k, 1])))
   t.match(told(compare(viewOf(task('running', true)), seen)), ['unowned mount'])
@@ -81,7 +83,7 @@ t.test('what runs is adopted where it is proven to be ours, and never removed', 
 
 t.test('what is dead goes: boot-bound objects by themselves, files of a task only when asked for', async (t) => {
   const removed = (rules: RepairRules): readonly FsckKind[] => fsckKinds.filter((kind) => decide(kind, dead, rules) === 'remove')
-  const bootBound = ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file']
+  const bootBound = ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file', 'lease']
   t.same(removed({ explicit: false, isWhole: true }), bootBound)
   t.same(removed({ explicit: false, isWhole: false }), [], 'the ledger may have had their rows')
   t.same(removed({ explicit: true, isWhole: false }), [...bootBound, 'overlay', 'log_file', 'sandbox_dir'])

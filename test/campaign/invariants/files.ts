@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Places } from './places.ts'
 
 export interface SeenFiles {
@@ -8,6 +8,10 @@ export interface SeenFiles {
   /** Ids that runc or crun keep a state directory for. */
   readonly runtimeStates: readonly string[]
   readonly bundles: readonly string[]
+  /** Containers that have a lease, or a word of their watchdog about one. */
+  readonly leases: readonly string[]
+  /** Of the kernel's tracing, named after the agent's cgroup. */
+  readonly tracingInstances: readonly string[]
   readonly exitFiles: readonly string[]
   /** Names in the sandbox directory, by container id. */
   readonly sandboxes: ReadonlyMap<string, readonly string[]>
@@ -17,13 +21,20 @@ export interface SeenFiles {
   readonly drafts: readonly string[]
 }
 
-export function seeFiles({ stateDir, bootDirs }: Places): SeenFiles {
+export function seeFiles({ stateDir, bootDirs, cgroupParent }: Places): SeenFiles {
   const below = (...parts: string[]): readonly string[] => list(join(stateDir, ...parts))
   const sandboxes = new Map(below('agent/sandboxes').map((id) => [id, below('agent/sandboxes', id)]))
   return {
     bootDirectories: bootDirs.filter((path) => existsSync(path)),
     runtimeStates: ['runc', 'crun'].flatMap((runtime) => below('run/oci', runtime)),
     bundles: below('run/c'),
+    leases: [join(stateDir, 'run'), ...bootDirs]
+      .flatMap((path) => list(join(path, 'leases')))
+      .filter((name) => name !== 'watchdog')
+      .map((name) => name.slice(0, 32)),
+    tracingInstances: ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'].flatMap((path) =>
+      list(join(path, 'instances')).filter((name) => name === `hearth-${basename(cgroupParent)}`)
+    ),
     exitFiles: below('run/exits'),
     sandboxes,
     trash: below('agent/trash'),

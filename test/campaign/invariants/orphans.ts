@@ -12,7 +12,11 @@ export function orphans(expected: Expected, seen: Observation): readonly string[
   for (const p of seen.processes) {
     // A runtime works for a moment only: one that stays is left over from a launch or an exec.
     const owned =
-      p.kind === 'agent' || p.kind === 'child' ? expected.agentRuns : p.kind !== 'runtime' && running.has(p.containerId)
+      p.kind === 'agent' || p.kind === 'child'
+        ? expected.agentRuns
+        : p.kind === 'watchdog'
+          ? seen.leases.some((id) => running.has(id))
+          : p.kind !== 'runtime' && running.has(p.containerId)
     // Programs are told by "what is wanted is what runs"; one that no task of ours asked for is told here.
     const told = p.kind === 'program' && expected.tasks.some((t) => t.containerId === p.containerId)
     if (!owned && !told) found.push(`${p.kind === 'monitor' ? 'conmon' : p.kind} with pid ${p.pid}: ${p.command}`)
@@ -31,6 +35,8 @@ export function orphans(expected: Expected, seen: Observation): readonly string[
   say('loop device', seen.loopDevices)
   say('runtime state', strangers(seen.runtimeStates))
   say('bundle', strangers(seen.bundles))
+  say('lease', strangers(seen.leases))
+  if (!expected.agentRuns && running.size === 0) say('tracing instance', seen.tracingInstances)
   say('exit file', seen.exitFiles)
   say('discarded directory', seen.trash)
   say('half-written file', seen.drafts)

@@ -4,8 +4,8 @@ import { namesWorld, type Places } from './places.ts'
 
 export interface SeenProcess {
   readonly pid: number
-  /** `program`: inside a container; `child`: another process of the agent (unpack, terminal). */
-  readonly kind: 'agent' | 'monitor' | 'runtime' | 'program' | 'child'
+  /** `program`: inside a container; `child`: another process of the agent (unpack, terminal); `watchdog`: of leases. */
+  readonly kind: 'agent' | 'monitor' | 'runtime' | 'program' | 'child' | 'watchdog'
   /** Empty where none is known. */
   readonly containerId: string
   readonly command: string
@@ -34,6 +34,7 @@ function kindOf(words: readonly string[], cgroup: string | undefined): SeenProce
   const programs = words.slice(0, 4).map((word) => basename(word))
   if (programs[0] === 'conmon') return 'monitor'
   if (programs.some((name) => name === 'agent.cjs' || name === 'start-agent.cjs')) return 'agent'
+  if (programs.includes('lease-watchdog')) return 'watchdog'
   if (programs.some((name) => name === 'runc' || name === 'crun')) return 'runtime'
   return cgroup !== undefined && idPattern.test(cgroup) ? 'program' : 'child'
 }
