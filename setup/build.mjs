@@ -5,9 +5,8 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { bootstrap, giveUp, root } from './bootstrap.mjs'
 
-// Node looks for its own --env-file up to the first `--`, behind the program's name too.
 export const programs = [
-  { name: 'hearth', source: 'cli/main.ts', interpreter: '/usr/bin/env -S node --' },
+  { name: 'cli', source: 'cli/main.ts' },
   { name: 'supervise', source: 'cli/supervise-main.ts' },
   { name: 'master', source: 'master/main.ts' },
   { name: 'agent', source: 'agent/main.ts' },
@@ -19,7 +18,9 @@ export const programs = [
 /** What is no bundle: they act before, or without, any version's code. */
 export const scripts = [
   { name: 'launch-agent', from: 'agent/upgrade/launch-agent.sh' },
-  { name: 'start-agent.cjs', from: 'agent/cached-start.cjs' },
+  { name: 'start-agent.cjs', from: 'setup/cached-start.cjs' },
+  // Node looks for its own --env-file up to the first `--`, behind the program's name too.
+  { name: 'hearth.cjs', from: 'setup/cached-start.cjs', starts: 'cli', interpreter: '/usr/bin/env -S node --' },
   { name: 'lease-watchdog', from: 'agent/lease/watchdog.pl' }
 ]
 
@@ -82,12 +83,18 @@ export async function bundle(program, version, { define = {}, first = '', plugin
     logLevel: 'warning',
     write: false,
     banner: {
-      js: `#!${program.interpreter ?? '/usr/bin/env node'}\nconst importMetaUrl = require("node:url").pathToFileURL(__filename).href;`
+      js: `#!/usr/bin/env node\nconst importMetaUrl = require("node:url").pathToFileURL(__filename).href;`
     },
     define: { 'import.meta.url': 'importMetaUrl', HEARTH_VERSION: JSON.stringify(version), ...define },
     plugins: [withoutUnused, ...plugins]
   })
   return result.outputFiles[0].contents
+}
+
+function scriptText({ from, starts, interpreter }) {
+  const text = readFileSync(join(root, from), 'utf8')
+  if (starts === undefined) return text
+  return text.replace("const name = 'agent'", `const name = '${starts}'`).replace(/^#!.*/, `#!${interpreter}`)
 }
 
 /** Replaces the file by rename, and only where it differs: a running supervisor may read it at any moment. */
@@ -130,8 +137,7 @@ export async function build({ partial = false } = {}) {
   for (const a of addons) {
     if (existsSync(join(root, a.from))) put(join(root, 'dist', a.to), readFileSync(join(root, a.from)), 0o644)
   }
-  for (const { name, from } of scripts)
-    if (put(join(root, 'dist', name), readFileSync(join(root, from)), 0o755)) changed.push(name)
+  for (const script of scripts) if (put(join(root, 'dist', script.name), scriptText(script), 0o755)) changed.push(script.name)
   linkCommand()
   return changed
 }

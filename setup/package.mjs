@@ -76,7 +76,7 @@ async function lay(tree, version, seconds) {
   for (const { name } of programs) copy(join(root, `dist/${name}.cjs`), `${here}/${name}.cjs`)
   for (const { to } of addons) copy(join(root, 'dist', to), `${here}/${to}`)
   copy(join(root, 'dist/launch-agent'), `${library}/launch-agent`, 0o755)
-  copy(join(root, 'dist/start-agent.cjs'), `${here}/start-agent.cjs`)
+  for (const name of ['start-agent.cjs', 'hearth.cjs']) copy(join(root, 'dist', name), `${here}/${name}`)
   copy(join(root, 'dist/lease-watchdog'), `${here}/lease-watchdog`, 0o755)
   symlinkSync(`versions/${version}`, join(tree, library, 'current'))
   copy(join(systemd, 'debian/hearth'), 'usr/bin/hearth', 0o755)

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Fault } from '../../base/fault.ts'
 import type { Bench, Outcome } from './bench.ts'
@@ -69,14 +69,15 @@ async function emptyStarts(
 
 /** The first start of a version on a runtime leaves its machine code behind, some seconds later. */
 async function warm(bench: Bench, node: string, program: string): Promise<void> {
-  const cache = join(bench.root, 'dist/agent.cache')
-  rmSync(cache, { force: true })
+  const dist = join(bench.root, 'dist')
+  const caches = (): readonly string[] => readdirSync(dist).filter((name) => /^agent-.*\.cache$/.test(name))
+  for (const name of caches()) rmSync(join(dist, name))
   const stateDir = freshState(bench, 'warm')
   const child = spawn(node, argumentsOf(program, stateDir), { stdio: 'ignore', env: environment() })
   try {
     const untilMs = performance.now() + patienceMs
-    while (!existsSync(cache)) {
-      if (performance.now() > untilMs) throw new Fault('timeout', `the agent leaves no ${cache}`)
+    while (caches().length === 0) {
+      if (performance.now() > untilMs) throw new Fault('timeout', `the agent leaves no machine code in ${dist}`)
       bench.signal.throwIfAborted()
       await new Promise((resolve) => setTimeout(resolve, 50))
     }

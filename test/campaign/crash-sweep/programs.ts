@@ -12,9 +12,9 @@ export interface Built {
   readonly points: readonly FailPoint[]
 }
 
-/** The agent as it is shipped: started with the machine code of an earlier run (agent/cached-start.cjs). */
+/** The agent as it is shipped: started with the machine code of an earlier run (setup/cached-start.cjs). */
 export const startProgram = 'start-agent.cjs'
-const cacheName = 'agent.cache'
+const cacheName = `agent-${process.versions.node}.cache`
 
 /** The programs with fail points; built again only where the shipped ones, or what puts the points in, have changed. */
 export async function buildPrograms(root: string): Promise<Built> {
