@@ -101,10 +101,10 @@ export class AgentUnderTest {
     return join(this.stateDir, 'agent/sandboxes', containerId)
   }
 
-  /** Its own words about itself, from its unix socket. */
-  async health(): Promise<unknown> {
+  /** What its local API answers, from its unix socket. */
+  async get(path: string): Promise<unknown> {
     const endpoint = { kind: 'socket', path: join(this.stateDir, 'run/agent.sock') } as const
-    return readJson(await sendRequest(endpoint, { method: 'GET', path: '/v1/health' }, AbortSignal.timeout(startPatienceMs)))
+    return readJson(await sendRequest(endpoint, { method: 'GET', path }, AbortSignal.timeout(startPatienceMs)))
   }
 
   importImage(rootfs: string): Promise<void> {

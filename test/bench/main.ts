@@ -9,6 +9,7 @@ import { burst } from './burst.ts'
 import { Cleanup } from './cleanup.ts'
 import { cli } from './cli.ts'
 import { footprint } from './footprint.ts'
+import { fsck } from './fsck.ts'
 import { launch } from './launch.ts'
 import { ledger } from './ledger.ts'
 import { logs } from './logs.ts'
@@ -21,7 +22,7 @@ interface Kind {
   readonly n: number
 }
 
-/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing, starts, appends, containers. */
+/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing, starts, orphans of a kind, appends, containers. */
 const benches: Readonly<Record<string, Kind>> = {
   launch: { measure: launch, n: 200 },
   burst: { measure: burst, n: 100 },
@@ -29,6 +30,7 @@ const benches: Readonly<Record<string, Kind>> = {
   cli: { measure: cli, n: 30 },
   logs: { measure: logs, n: 20 },
   'agent-start': { measure: agentStart, n: 30 },
+  fsck: { measure: fsck, n: 100 },
   ledger: { measure: ledger, n: 500 },
   reattach: { measure: reattach, n: 500 }
 }

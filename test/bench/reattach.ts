@@ -56,7 +56,10 @@ export async function reattach(bench: Bench): Promise<Outcome> {
 
 async function restart(agent: AgentUnderTest, count: number): Promise<Restart> {
   const start = await agent.restart()
-  await eventually(`all ${count} containers to be watched`, async () => ((await agent.health()) as Health).running === count)
+  await eventually(
+    `all ${count} containers to be watched`,
+    async () => ((await agent.get('/v1/health')) as Health).running === count
+  )
   return { ...start, rssMb: rssMb(agent.pid) }
 }
 

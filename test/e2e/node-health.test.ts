@@ -1,7 +1,7 @@
-import { chmodSync, writeFileSync } from 'node:fs'
+import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { eventually, startCluster } from '../support/cluster.ts'
+import { type Cluster, eventually, startCluster } from '../support/cluster.ts'
 
 interface Health {
   readonly verdict: string
@@ -11,6 +11,56 @@ interface Health {
     readonly verdict: string
     readonly reason: string
   }[]
+}
+
+const daemons = ['master', 'agent', 'supervisor'] as const
+/** Whole looks at the node in one window, and wakes of the agent's main thread, which beats once a second. */
+const looks = 3
+const wakes = 60
+
+/**
+ * What was written below the state directory, and by which daemon how many bytes went to a disk (proc(5), /proc/PID/task/TID/io), while
+ * tasks ran and the agent looked at its node a few times. A window in which the node itself changed, as a loaded host does, tells nothing.
+ */
+async function writesWhileNothingHappens(cluster: Cluster, look: () => Promise<unknown>): Promise<readonly string[]> {
+  const changes = (): number => cluster.log('agent').split('"node.check_changed"').length
+  for (;;) {
+    const [changed, files, bytes, from] = [changes(), filesBelow(cluster.stateDir), writtenBytes(cluster), wakesOf(cluster)]
+    for (let n = 1; n <= looks; n += 1) await look()
+    await eventually(() => (wakesOf(cluster) - from >= wakes ? true : undefined))
+    const [filesAfter, bytesAfter] = [filesBelow(cluster.stateDir), writtenBytes(cluster)]
+    if (changes() !== changed) continue
+    return [
+      ...[...filesAfter].filter(([path, facts]) => files.get(path) !== facts).map(([path]) => path),
+      ...[...files.keys()].filter((path) => !filesAfter.has(path)),
+      ...daemons.flatMap((name, i) => (bytesAfter[i] === bytes[i] ? [] : [`${name}: ${bytes[i]} to ${bytesAfter[i]} bytes`]))
+    ]
+  }
+}
+
+const proc = (pid: number | undefined, file: string, row: RegExp): number =>
+  Number(row.exec(readFileSync(`/proc/${pid}/${file}`, 'utf8'))?.[1])
+
+/** Of the threads that live, for the process's own sum takes in what its children wrote that have ended. */
+const writtenBytes = (cluster: Cluster): readonly number[] =>
+  daemons.map((name) =>
+    readdirSync(`/proc/${cluster.pid(name)}/task`)
+      .map((thread) => proc(cluster.pid(name), `task/${thread}/io`, /^write_bytes: (\d+)$/m))
+      .reduce((sum, bytes) => sum + bytes, 0)
+  )
+
+const wakesOf = (cluster: Cluster): number => proc(cluster.pid('agent'), 'status', /^voluntary_ctxt_switches:\s+(\d+)$/m)
+
+/** Size and time of each file. */
+function filesBelow(directory: string): ReadonlyMap<string, string> {
+  const entries = readdirSync(directory, { withFileTypes: true, recursive: true })
+  return new Map(
+    entries.flatMap((entry) => {
+      const path = join(entry.parentPath, entry.name)
+      const facts = statSync(path, { throwIfNoEntry: false })
+      return facts === undefined ? [] : [[path, `${facts.size} ${facts.mtimeMs}`]]
+    })
+  )
 }
 
 const exitCodes: Readonly<Record<string, number>> = { OK: 0, WARNING: 1, FAILURE: 2, UNKNOWN: 3 }
@@ -89,6 +139,8 @@ t.test('a check of the operator keeps new tasks away, the running one stays, and
   const metrics = await cluster.hearth(['node', 'metrics'])
   t.match(metrics.stdout, /hearth_node_check\{kind="own",subject="raid"\} 0\n/)
   t.match(metrics.stdout, /hearth_task_pids\{framework="hearth-tasks",task="[^"]+",container="[0-9a-f]{32}"\} 1\n/)
+
+  t.same(await writesWhileNothingHappens(cluster, health), [])
 
   const agent = await eventually(() => cluster.pid('agent'))
   process.kill(await eventually(() => cluster.pid('supervisor')), 'SIGSTOP')

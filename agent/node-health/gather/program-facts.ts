@@ -43,6 +43,12 @@ export async function readClockSync({ exec, roots }: Parts, signal: AbortSignal)
   return parseAdjtimex((await said(exec, 'busybox', ['adjtimex'], signal)) ?? '')
 }
 
+/**
+ * runc and crun make themselves a file in /tmp to run from, and remove it (`cloned_binary.c`, `try_bindfd`): on most hosts a
+ * write to the disk with every look. Where this directory is not there either of them runs from memory.
+ */
+const leaveNoFile = { _LIBCONTAINER_STATEDIR: '/dev/shm' }
+
 export async function readRuntimes(
   exec: Exec,
   programs: Readonly<Record<RuntimeFacts['program'], string>>,
@@ -50,7 +56,8 @@ export async function readRuntimes(
 ): Promise<readonly RuntimeFacts[]> {
   const of = async (program: RuntimeFacts['program']): Promise<RuntimeFacts> => {
     try {
-      const { code, stdout, stderr } = await exec.run(programs[program], ['--version'], { timeoutMs: patienceMs }, signal)
+      const options = { timeoutMs: patienceMs, env: leaveNoFile }
+      const { code, stdout, stderr } = await exec.run(programs[program], ['--version'], options, signal)
       if (code === 0) return { program, said: { text: stdout } }
       return { program, said: { failure: `${programs[program]} --version ended with ${code}: ${stderr}` } }
     } catch (e) {
