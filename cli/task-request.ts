@@ -6,9 +6,10 @@ import type { TaskRequest } from '../sdk/operator-messages.ts'
 import { parseBytes, parseCpus, parseDuration } from './amounts.ts'
 import { type AttemptOptions, parseProbes, parseRestart } from './attempt-options.ts'
 import type { CommonOptions, Environment } from './context.ts'
+import { type LogOptions, parseLogBudget } from './log-options.ts'
 
 /** The options of `hearth task run` as they come from the command line. */
-export interface RunOptions extends CommonOptions, AttemptOptions {
+export interface RunOptions extends CommonOptions, AttemptOptions, LogOptions {
   readonly interactive?: boolean
   readonly tty?: boolean
   readonly rm?: boolean
@@ -63,6 +64,7 @@ export function buildTaskRequest(image: string, command: readonly string[], opti
       openStdin: interactive,
       removeWhenDone: rm,
       killPolicy: killPolicy(options),
+      logBudget: parseLogBudget(options),
       restart: parseRestart(options),
       probes: parseProbes(options)
     })

@@ -89,7 +89,7 @@ export const taskRequestSchema = {
     runtime: { type: 'string', enum: ['runc', 'crun'] },
     seccomp: text(64),
     killPolicy,
-    logBudget: { ...closed, properties: { fileBytes: whole(1), files: whole(1, 1000), maxAgeMs: whole(0) } },
+    logBudget: { ...closed, properties: { fileBytes: whole(65_536), files: whole(2, 1000), maxAgeMs: whole(0) } },
     restart,
     probes: { ...closed, properties: { startup: probe, readiness: probe, liveness: probe } },
     removeWhenDone: { type: 'boolean' }

@@ -14,6 +14,11 @@ t.test('one -- before the command is dropped, a second belongs to the command', 
   t.strictSame(build({}, ['--', '--']).arguments, ['--'])
 })
 
+t.test('a log budget is sent whole as soon as one of its options is given', async (t) => {
+  t.strictSame(build({ logFiles: '3' }).logBudget, { fileBytes: 10 * 1024 * 1024, files: 3 })
+  t.strictSame(build({ logSize: '1m', logAge: '1d' }).logBudget, { fileBytes: 1024 * 1024, files: 5, maxAgeMs: 86_400_000 })
+})
+
 t.test('every option finds its place', async (t) => {
   const request = build({
     interactive: true,
@@ -94,7 +99,12 @@ const mistakes: readonly (readonly [RunOptions, RegExp])[] = [
   [{ stopSignal: '99' }, /not "99"/],
   [{ env: ['A=x\ufffd'] }, /-e A holds bytes that are not valid UTF-8/],
   [{ env: ['A\ufffd=x'] }, /-e a name holds bytes that are not valid UTF-8/],
-  [{ stopTimeout: 'soon' }, /--stop-timeout must be a time/]
+  [{ stopTimeout: 'soon' }, /--stop-timeout must be a time/],
+  [{ logSize: 'much' }, /--log-size must be a size/],
+  [{ logSize: '63k' }, /--log-size must be at least 64k, not "63k"/],
+  [{ logFiles: '1' }, /--log-files must be from 2 to 1000, not "1"/],
+  [{ logFiles: 'all' }, /--log-files must be/],
+  [{ logAge: '10ms' }, /--log-age must be at least 1s/]
 ]
 
 t.test('each mistake is named with the form that is wanted', async (t) => {
