@@ -49,7 +49,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     'a minority commits',
     'quorum.ts',
     'ascending[count - (Math.floor(count / 2) + 1)]',
-    'ascending[count - Math.ceil(count / 2)]'
+    'ascending[count - Math.max(1, Math.floor(count / 2))]'
   ),
   bug(
     'one vote less wins',
