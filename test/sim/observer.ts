@@ -130,6 +130,8 @@ export class Observer {
   /** The same index has the same entry, the same state and the same members on every node. */
   applied(id: number, index: number, term: number, machine: Machine, confState: ConfState | undefined): void {
     const position = this.#committed.get(index)
+    const onDisk = this.#disks(id)?.lastIndex() ?? 0
+    promise(onDisk >= index, `${id} applies ${index} and has ${onDisk} on disk`)
     promise(position?.term === term, `${id} applies ${term}/${index}; committed is ${position?.term}/${index}`)
     this.#sameState(id, index, term, machine, confState)
   }
