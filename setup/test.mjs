@@ -35,9 +35,12 @@ export class TapSummary {
   #held = []
   #failing = false
   #print
+  #steps
 
-  constructor(print) {
+  /** `steps`: tells the end of each subtest too, for files that take minutes. */
+  constructor(print, { steps = false } = {}) {
     this.#print = print
+    this.#steps = steps
   }
 
   push(line) {
@@ -76,6 +79,8 @@ export class TapSummary {
   /** Lines of a file come before its end in plain form and after it in buffered form; at most 2,000 are held. */
   #detail(line) {
     if (line.startsWith('TAP version') || line.startsWith('1..') || line.trim() === '') return
+    const step = this.#steps ? /^( {4,})(not )?ok \d+ - (.+) # time=([\d.]+)ms/.exec(line) : null
+    if (step !== null) this.#print(`${step[1]}${step[2] ?? ''}ok ${step[3]} (${(Number(step[4]) / 1000).toFixed(1)} s)`)
     if (this.#failing && (line.startsWith(' ') || line === '}')) this.#print(line)
     else {
       this.#held.push(line)
@@ -85,8 +90,8 @@ export class TapSummary {
 }
 
 /** Runs the files, `jobs` at a time; the variables of `env` are the tests' too. */
-export function runTap(files, { jobs = 2, env = {}, timeoutSeconds } = {}) {
-  const summary = new TapSummary((line) => console.log(line))
+export function runTap(files, { jobs = 2, env = {}, timeoutSeconds, steps = false } = {}) {
+  const summary = new TapSummary((line) => console.log(line), { steps })
   const patience = timeoutSeconds === undefined ? [] : [`--timeout=${timeoutSeconds}`]
   const args = ['run', `-j${jobs}`, ...patience, '--disable-coverage', '--reporter=tap', ...files]
   const child = spawn(join(root, 'node_modules/.bin/tap'), args, {

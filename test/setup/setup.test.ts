@@ -15,7 +15,7 @@ interface TapSummary {
   close(exitCode: number): string
 }
 interface TestLane {
-  readonly TapSummary: new (print: (line: string) => void) => TapSummary
+  readonly TapSummary: new (print: (line: string) => void, options?: { readonly steps: boolean }) => TapSummary
   needsRoot(file: string): boolean
   testFiles(places: readonly string[]): readonly string[]
 }
@@ -79,6 +79,14 @@ t.test('a run that passed is counted by its assertions', async (t) => {
   const { line, printed } = summaryOf(`${passing}# { total: 5, pass: 4, skip: 1 }\n# time=1ms`, 0)
   t.equal(line, '4 passed, 0 failed, 1 skipped')
   t.strictSame(printed, ['ok     test/a.test.ts (1ms)'])
+})
+
+t.test('a lane of long files tells each of their steps as it ends', async (t) => {
+  const printed: string[] = []
+  const summary = new lane.TapSummary((line) => printed.push(line), { steps: true })
+  const steps = ['    ok 1 - an assertion', '    ok 2 - first # time=1500.2ms', '        not ok 1 - second # time=20ms']
+  for (const line of steps) summary.push(line)
+  t.strictSame(printed, ['    ok first (1.5 s)', '        not ok second (0.0 s)'])
 })
 
 t.test('a failure is shown with its details, in both forms of tap', async (t) => {

@@ -1,13 +1,5 @@
 import type { Machine } from './machine.ts'
-
-/** Of the single task that the master answers with, what the tests look at. */
-export interface Task {
-  readonly name: string
-  readonly state: string
-  readonly reason: string | null
-  readonly exitCode: number | null
-  readonly containerId: string | null
-}
+import { api, quoted, tasksAre } from './operator.ts'
 
 /** A container as the kernel shows it: what must stay the same whatever becomes of the agent. */
 export interface Facts {
@@ -22,46 +14,15 @@ export interface Facts {
 export const scope = '/sys/fs/cgroup/hearth.slice/hearth-workloads.slice/hearth-containers.scope'
 const containers = `${scope}/????????????????????????????????`
 
-/** The operator API over bash's own TCP: each `hearth` would start a node, which takes seconds in an emulated machine. */
-const api = `api() {
-  exec 5<>/dev/tcp/127.0.0.1/7340
-  printf '%s %s HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\nAuthorization: Bearer %s\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\nConnection: close\\r\\n\\r\\n%s' \\
-    "$1" "$2" "$(cat /var/lib/hearth/token)" "\${#3}" "$3" >&5
-  sed '1,/^\\r$/d' <&5
-  exec 5>&-
-}`
+/** They count the seconds in their logs, without a fork, and no SIGTERM ends them. */
+const counting = ['bash', '-c', 'exec 3<> <(:); while :; do echo line $((++i)); read -t 1 -u 3; done']
 
-const quoted = (value: unknown): string => `'${JSON.stringify(value).replaceAll("'", `'\\''`)}'`
-
-export async function startTask(machine: Machine, task: Readonly<Record<string, unknown>>): Promise<void> {
-  const answer = JSON.parse(
-    await machine.tell(`${api}; api POST /v1/tasks ${quoted({ image: 'host', network: 'none', ...task })}`)
-  )
-  if (answer.error !== undefined) throw new Error(JSON.stringify(answer.error))
-}
-
-export async function listTasks(machine: Machine): Promise<readonly Task[]> {
-  return JSON.parse(await machine.tell(`${api}; api GET /v1/tasks`)).tasks
-}
-
-/** Asks again and again, but waits in the machine, until `count` tasks are in the state. */
-export const tasksAre = (machine: Machine, state: string, count: number): Promise<string> =>
-  machine.tell(
-    `${api}; until [ "$(api GET /v1/tasks | grep -o '"state":"${state}"' | wc -l)" -ge ${count} ]; do sleep 0.3; done`,
-    20 + 2 * count
-  )
-
-/** Waits until the named task has ended. */
-export async function ended(machine: Machine, name: string): Promise<Task> {
-  return JSON.parse(await machine.tell(`${api}; api GET '/v1/tasks/${name}/wait'`, 60))
-}
-
-/** Tasks that count the seconds in their logs, each with limits of its own. */
-export async function startCrowd(machine: Machine, count: number): Promise<void> {
-  const program = ['sh', '-c', 'i=0; while :; do i=$((i+1)); echo line $i; sleep 1; done']
+/** Tasks with limits of their own each; the first `staying` of them come back after a reboot. */
+export async function startCrowd(machine: Machine, count: number, staying: number): Promise<void> {
   const tasks = Array.from({ length: count }, (_, i) => ({
-    ...{ name: `crowd-${i}`, image: 'host', network: 'none', arguments: program },
-    ...{ milliCpu: i < 2 ? 500 : undefined, memoryBytes: (20 + i) * 1024 * 1024 }
+    ...{ name: `crowd-${i}`, image: 'host', network: 'none', arguments: counting },
+    ...{ milliCpu: i < 2 ? 500 : undefined, memoryBytes: 16 * 1024 ** 2 + i * 256 * 1024 },
+    ...(i < staying ? { restart: { policy: 'always' } } : {})
   }))
   await machine.tell([api, ...tasks.map((task) => `api POST /v1/tasks ${quoted(task)} > /dev/null`)].join('\n'))
   await tasksAre(machine, 'running', count)

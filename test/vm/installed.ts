@@ -1,5 +1,6 @@
 import type { Test } from 'tap'
 import { type Image, Machine, timeFactor } from './machine.ts'
+import { nodeIsActive } from './operator.ts'
 
 /** Where `npm run test:vm` has put the disks. */
 function disks(): Image & { readonly payload: string } {
@@ -15,6 +16,7 @@ cat > /etc/systemd/system/hearth-agent.service.d/slow.conf <<E
 [Service]
 TimeoutStartSec=${120 * timeFactor}
 TimeoutStopSec=${30 * timeFactor}
+WatchdogSec=${6 * timeFactor}
 Environment=HEARTH_UPGRADE_DEADLINE_S=${30 * timeFactor}
 E
 mkdir -p /etc/systemd/system/hearth-shutdown.service.d
@@ -32,7 +34,3 @@ export async function installedMachine(t: Test): Promise<Machine> {
   await nodeIsActive(machine)
   return machine
 }
-
-/** Waits until the agent of this moment runs and the master counts its node among those that run tasks. */
-export const nodeIsActive = (machine: Machine): Promise<string> =>
-  machine.tell('until systemctl --quiet is-active hearth-agent && hearth node list | grep -q " active "; do sleep 0.2; done', 40)

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -21,7 +22,7 @@ export interface Output {
 /** How much slower than the machine around it the virtual one is taken to be: every time-out is multiplied by it. */
 export const timeFactor = Number(process.env['HEARTH_TIME_FACTOR'] ?? 10)
 const commandSeconds = 20
-const bootSeconds = 20
+const bootSeconds = 40
 
 /** An emulated computer with Debian, whose disk forgets everything when it goes. Commands run in it as root, one at a time. */
 export class Machine {
@@ -36,21 +37,19 @@ export class Machine {
     this.#qemu = qemu
     this.#commands = commands
     this.#folder = folder
-    commands.on('error', () => undefined) // the machine has ended: whoever waits for it looks at that
-    createInterface({ input: commands }).on('line', (line) => this.#read(line))
+    // The machine has ended: whoever waits for it looks at that.
+    commands.on('error', () => undefined)
+    const lines = createInterface({ input: commands }).on('line', (line) => this.#read(line))
+    lines.on('error', () => undefined)
   }
 
   /** Starts it with `payload`, a disk that it sees at /dev/vdb, and waits until it takes commands. */
   static async boot(image: Image, payload: string): Promise<Machine> {
     const folder = mkdtempSync(join(tmpdir(), 'hearth-vm-'))
-    const qemu = spawn('qemu-system-x86_64', [...qemuArguments(image, payload, folder)], {
-      stdio: ['ignore', 'ignore', 'inherit']
-    })
-    // A test that fails before its teardown must not leave a computer running.
-    process.once('exit', () => qemu.kill('SIGKILL'))
-    const socket = join(folder, 'commands')
-    await until(() => existsSync(socket) || qemu.exitCode !== null)
-    const machine = new Machine(qemu, connect(socket), folder)
+    // A test that dies before its teardown must not leave a computer running.
+    const arguments_ = ['--pdeathsig', 'KILL', 'qemu-system-x86_64', ...qemuArguments(image, payload, folder)]
+    const qemu = spawn('setpriv', arguments_, { stdio: ['ignore', 'ignore', 'inherit'] })
+    const machine = new Machine(qemu, await dial(qemu, join(folder, 'commands')), folder)
     await machine.booted(1)
     return machine
   }
@@ -71,8 +70,14 @@ export class Machine {
     this.#number += 1
     const id = String(this.#number)
     const line = `${id} ${Math.ceil(seconds * timeFactor)} ${Buffer.from(script).toString('base64')}\n`
-    return new Promise((resolve) => {
-      this.#waiting.set(id, resolve)
+    return new Promise((resolve, reject) => {
+      // A machine that goes down takes the answer with it.
+      const silent = (): void => reject(new Error(`no answer to ${script}\n${this.console()}`))
+      const patience = setTimeout(silent, (seconds + commandSeconds) * timeFactor * 1000)
+      this.#waiting.set(id, (output) => {
+        clearTimeout(patience)
+        resolve(output)
+      })
       this.#commands.write(line)
     })
   }
@@ -105,9 +110,27 @@ export class Machine {
   }
 }
 
+/** The socket is there a moment before anybody listens on it. */
+async function dial(qemu: ChildProcess, path: string): Promise<Socket> {
+  for (;;) {
+    await until(() => existsSync(path) || qemu.exitCode !== null)
+    if (qemu.exitCode !== null) throw new Error('the virtual machine does not start: QEMU said why')
+    const socket = connect(path)
+    try {
+      await once(socket, 'connect')
+      return socket
+    } catch {
+      socket.destroy()
+    }
+  }
+}
+
 /** What the kernel may leave out is time won: each instruction is emulated, so that the tests do not depend on KVM. */
 const kernelArguments =
   'console=ttyS0 quiet mitigations=off nokaslr no_timer_check random.trust_cpu=on audit=0 systemd.show_status=no panic=-1'
+
+/** Without what costs an emulator most: string instructions byte by byte, and doors that are opened and shut at each copy. */
+const processor = 'max,la57=off,erms=off,smap=off,smep=off,pku=off,mpx=off'
 
 function qemuArguments({ kernel, initialDisk, rootDisk }: Image, payload: string, folder: string): readonly string[] {
   const disk = (id: string, file: string, more: string): readonly string[] => [
@@ -115,7 +138,7 @@ function qemuArguments({ kernel, initialDisk, rootDisk }: Image, payload: string
   ]
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'pc,usb=off', '-rtc', 'clock=host'],
-    ...['-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'max,la57=off', '-smp', '2', '-m', '2048'],
+    ...['-accel', 'tcg,thread=multi,tb-size=512', '-cpu', processor, '-smp', '2', '-m', '3072'],
     ...['-kernel', kernel, '-initrd', initialDisk, '-append', kernelArguments],
     ...disk('root', rootDisk, 'snapshot=on,cache=unsafe'),
     ...disk('payload', payload, 'readonly=on'),

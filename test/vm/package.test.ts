@@ -37,6 +37,11 @@ t.test('the same sources make the same package, whoever builds it', async (t) =>
 
   t.test('its programs run on the runtime it carries, without a Node on the path', async (t) => {
     const programs = join(tree, 'usr/lib/hearth/current')
+    t.same(
+      readdirSync(programs).filter((name) => name.endsWith('.cjs')),
+      readdirSync(join(root, 'dist')).filter((name) => name.endsWith('.cjs')),
+      'all that was built'
+    )
     const version = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version
     t.match(run(join(programs, 'node'), [join(programs, 'hearth.cjs'), '--version'], { PATH: '/nowhere' }), version)
     t.equal(statSync(tree).mode & 0o777, 0o755, 'the root of the tree, which dpkg lays over /')
