@@ -148,7 +148,7 @@ export async function compose(parts: Parts): Promise<Agent> {
     services: [rotation, outbox, socket, registration],
     observers: [...node.services, recorder, garbage, trash, fsck],
     trash,
-    prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath }, signal),
+    prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath, ...config.upgrade }, signal),
     clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
   }
 }

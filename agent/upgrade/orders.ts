@@ -8,9 +8,13 @@ export interface UpgradeOrders {
   readonly reverted: string | undefined
   /** How long a version on trial lives before its second look, in ms. */
   readonly probationMs: number
+  /** For each step of the self-test, in ms: less than the launcher waits, so that a version can still say what it cannot do. */
+  readonly patienceMs: number
 }
 
 const probationDefaultMs = 15_000
+/** As launch-agent.sh has it. */
+const deadlineDefaultS = 30
 
 /** Throws `Fault('invalid')`. */
 export function readUpgradeOrders(env: Readonly<Record<string, string | undefined>>): UpgradeOrders {
@@ -20,9 +24,14 @@ export function readUpgradeOrders(env: Readonly<Record<string, string | undefine
   if (!Number.isInteger(probationMs) || probationMs < 0) {
     throw new Fault('invalid', 'HEARTH_UPGRADE_PROBATION_MS must be a whole number of milliseconds')
   }
+  const deadlineS = Number(env['HEARTH_UPGRADE_DEADLINE_S'] || deadlineDefaultS)
+  if (!Number.isInteger(deadlineS) || deadlineS <= 0) {
+    throw new Fault('invalid', 'HEARTH_UPGRADE_DEADLINE_S must be a whole number of seconds, more than 0')
+  }
   return {
     trial: candidate === '' ? undefined : { candidate, from },
     reverted: env['HEARTH_UPGRADE_REVERTED'] || undefined,
-    probationMs
+    probationMs,
+    patienceMs: (deadlineS * 2_000) / 3
   }
 }

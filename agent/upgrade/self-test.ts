@@ -11,10 +11,8 @@ import { TaskRunner, type TaskRunnerConfig, type TaskRunnerParts } from '../task
 /** Of the containers that the agent starts for itself; no master ever hears of them. */
 export const selfTestFramework = 'hearth-self-test'
 
-const attachPatienceMs = 20_000
 const attachPollMs = 50
-const probePatienceMs = 20_000
-const socketPatienceMs = 5_000
+const leftoverPatienceMs = 20_000
 
 interface Parts {
   readonly tasks: { list(): readonly { readonly containerId: string; readonly launched: AbortSignal }[] }
@@ -24,6 +22,8 @@ interface Parts {
 interface Config {
   readonly runner: TaskRunnerConfig
   readonly socketPath: string
+  /** For each step, in ms. */
+  readonly patienceMs: number
 }
 
 /** Everything an agent is for, done once. Rejects with a `Fault` that says what does not work. */
@@ -31,15 +31,15 @@ export async function proveSelf(parts: Parts, config: Config, signal: AbortSigna
   await provesAttached(parts, config, signal)
   const { ledger } = parts.runner
   await ledger.append({ head: ledger.view.head }, 'disk')
-  await provesSocket(config.socketPath)
-  await provesLaunch(parts.runner, config.runner, signal)
+  await provesSocket(config)
+  await provesLaunch(parts.runner, config, signal)
 }
 
 /** Every container that the kernel shows has its watcher. What runs is asked of the bundles, not of the ledger. */
 async function provesAttached({ tasks, runner }: Parts, config: Config, signal: AbortSignal): Promise<void> {
   const { clock, runtime } = runner
   const bundles = await readdir(join(config.runner.runDir, 'c')).catch(() => []) // no container was ever made here
-  const untilMs = clock.monotonicMs() + attachPatienceMs
+  const untilMs = clock.monotonicMs() + config.patienceMs
   for (const containerId of bundles) {
     for (;;) {
       if ((await runtime.inspect(containerId)).kind !== 'running') break
@@ -52,14 +52,14 @@ async function provesAttached({ tasks, runner }: Parts, config: Config, signal: 
   }
 }
 
-function provesSocket(path: string): Promise<void> {
+function provesSocket({ socketPath: path, patienceMs }: Config): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect(path)
     const broken = (why: string): void => {
       socket.destroy()
       reject(new Fault('unavailable', `the socket ${path} does not answer: ${why}`))
     }
-    socket.setTimeout(socketPatienceMs, () => broken('no answer in time'))
+    socket.setTimeout(patienceMs, () => broken('no answer in time'))
     socket.once('error', (e) => broken(e.message))
     socket.once('data', (bytes: Buffer) => {
       socket.destroy()
@@ -71,7 +71,7 @@ function provesSocket(path: string): Promise<void> {
 }
 
 /** A container of the built-in image, from its row in the ledger to its removal, through the same code as any task. */
-async function provesLaunch(parts: TaskRunnerParts, config: TaskRunnerConfig, signal: AbortSignal): Promise<void> {
+async function provesLaunch(parts: TaskRunnerParts, { runner: config, patienceMs }: Config, signal: AbortSignal): Promise<void> {
   const containerId = newContainerId()
   const { task: row } = completeMessage('LedgerRecord', {
     task: {
@@ -91,13 +91,13 @@ async function provesLaunch(parts: TaskRunnerParts, config: TaskRunnerConfig, si
   await parts.ledger.append({ task: row }, 'disk')
   const runner = new TaskRunner(row, null, unheard(parts), config)
   const over = new AbortController()
-  const patience = parts.clock.sleep(probePatienceMs, AbortSignal.any([signal, over.signal])).catch(() => undefined) // ended
+  const patience = parts.clock.sleep(patienceMs, AbortSignal.any([signal, over.signal])).catch(() => undefined) // ended
   await Promise.race([runner.launch(), patience])
   over.abort()
   signal.throwIfAborted()
   const latest = runner.latest()
   if (!runner.removed.aborted || latest?.state !== 'finished') {
-    const why = latest?.message || `${latest?.state ?? 'nothing'} after ${probePatienceMs} ms`
+    const why = latest?.message || `${latest?.state ?? 'nothing'} after ${patienceMs} ms`
     throw new Fault('unavailable', `a container of image host does not start and end: ${why}`)
   }
   await runner.forget()
@@ -120,7 +120,7 @@ export async function clearSelfTests(
     if (row.group?.frameworkId !== selfTestFramework) continue
     await runtime.endLaunch(row.containerId)
     if ((await runtime.inspect(row.containerId)).kind === 'running') {
-      await runtime.wait(row.containerId, AbortSignal.timeout(probePatienceMs))
+      await runtime.wait(row.containerId, AbortSignal.timeout(leftoverPatienceMs))
     }
     const runner = new TaskRunner(row, null, unheard(parts), config)
     await runner.clear()
