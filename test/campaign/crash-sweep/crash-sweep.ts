@@ -6,6 +6,7 @@ import { commitOf } from '../../bench/machine.ts'
 import type { FailPoint } from '../../fail-points/points.ts'
 import { type Campaign, type CampaignKind, type CampaignPlace, type CampaignWish, numberOption } from '../campaign.ts'
 import type { FinishedRun, RunResult } from '../resume.ts'
+import { dockerArchive } from './archives.ts'
 import { completenessProblems } from './completeness.ts'
 import { type Cell, cellNamed, cellsOf, nameOf, type Recording } from './grid.ts'
 import { type PageFacts, writePage } from './page.ts'
@@ -15,9 +16,9 @@ import { scenarios } from './scenarios.ts'
 import { Slots } from './slots.ts'
 
 /** Runs that use a core at the same time; those that sit out a delay wait beside them. */
-const working = 5
-const lanes = 24
-const deadlineMs = { short: 40_000, long: 120_000 }
+const working = 4
+const lanes = 16
+const deadlineMs = { short: 80_000, long: 160_000 }
 /** The run that holds the sources against what was hit. */
 const completeness = 'completeness'
 
@@ -70,6 +71,7 @@ class CrashSweep implements Campaign {
     const startedMs = performance.now()
     const built = await buildPrograms(place.root)
     await warm(built.programs, place)
+    dockerArchive() // made once, before a master has to answer
     const minutes = numberOption(wish, 'minutes', 1)
     const left = (): number =>
       minutes === undefined ? Number.POSITIVE_INFINITY : minutes * 60_000 - (performance.now() - startedMs)

@@ -7,7 +7,7 @@ import { carryOut, scenarioNamed } from './run.ts'
 import { scenarios } from './scenarios.ts'
 
 const lanes = 4
-const deadlineMs = { short: 40_000, long: 120_000 }
+const deadlineMs = { short: 80_000, long: 160_000 }
 /** Looked at before anything of the life cycle happens: Node's own start is no step of ours. */
 const firstCall = 1_000
 
