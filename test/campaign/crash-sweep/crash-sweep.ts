@@ -33,7 +33,7 @@ export const crashSweep: CampaignKind = {
     fault: 'only this fault: kill, kill-after, ENOSPC, EIO, delay',
     hit: 'only this hit of the point',
     scenario: 'only this life cycle, such as exec or exec/restart',
-    page: 'write the grid to this file'
+    page: 'write the grid to this file; default: docs/crash-sweep.md where all of it was asked for'
   },
   open: (place, wish) => CrashSweep.open(place, wish)
 }
@@ -123,7 +123,8 @@ class CrashSweep implements Campaign {
     const struck = finished.reduce((sum, r) => sum + (r.counts['struck'] ?? 0), 0)
     const missed = finished.reduce((sum, r) => sum + (r.counts['missed'] ?? 0), 0)
     const cells = cellsOf(this.#recordings, this.#points, this.#wish.long)
-    const page = this.#wish.more['page']
+    const isWhole = Object.entries(this.#wish.more).every(([flag, value]) => flag === 'page' || value === undefined)
+    const page = this.#wish.more['page'] ?? (isWhole ? join(this.#place.root, 'docs/crash-sweep.md') : undefined)
     if (page !== undefined) writePage(page, pageFacts(this.#place.root), this.#points, this.#recordings, cells, finished)
     const hit = new Set(this.#recordings.flatMap((r) => r.hits))
     return {
