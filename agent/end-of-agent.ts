@@ -22,6 +22,11 @@ export class EndOfAgent {
 
   /** A dead ledger or a broken invariant: end at once, the supervisor starts a new agent, the ledger brings it back. */
   broken(error: unknown): void {
+    // Orders and ends that come after the ledger was closed for the stop: the next agent finds them undone and does them.
+    if (this.signal.aborted && isFault(error, 'unavailable')) {
+      this.#log.info({ fault: error.message }, 'agent.left_undone')
+      return
+    }
     this.#log.error({ error }, 'agent.broken')
     if (isFault(error)) process.stderr.write(`hearth agent: ${error.message}\n`)
     process.exit(isFault(error) ? faultTable[error.code].exitCode : 1)
