@@ -14,8 +14,8 @@ export const probed: Scenario = {
       network: 'host',
       killPolicy: { signal: '', graceMs: 0 },
       probes: [
-        // Not before the agent is armed: the target says so then.
-        { purpose: 'startup', http: { port, path: '/' }, failures: 10_000, ...often },
+        // Not before the agent is armed, when the target becomes well: the second success was asked for after that.
+        { purpose: 'startup', http: { port, path: '/' }, successes: 2, failures: 10_000, ...often },
         { purpose: 'readiness', command: { arguments: ['/bin/sh', '-c', `test $HEARTH_TASK_ID`] }, ...often },
         { purpose: 'liveness', tcp: { port }, ...often }
       ]
