@@ -1,4 +1,5 @@
 import { mkdir } from 'node:fs/promises'
+import { within } from '../base/clock.ts'
 import { Fault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { Isolator, IsolatorRequest } from '../isolators/isolator.ts'
@@ -90,8 +91,6 @@ function launchRequestOf(config: LaunchConfig, row: TaskRow, spec: Promise<Runti
     runtime: task.runtime === 'crun' ? 'crun' : 'runc'
   }
 }
-
-const within = (ms: number, signal: AbortSignal): AbortSignal => AbortSignal.any([signal, AbortSignal.timeout(ms)])
 
 /** A time limit that begins later than the signal that tells of it. */
 class Deadline {

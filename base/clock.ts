@@ -7,6 +7,19 @@ export interface Clock {
   sleep(ms: number, signal: AbortSignal): Promise<void>
 }
 
+const timers = new WeakMap<AbortSignal, AbortSignal>()
+
+/**
+ * Aborts with `signal`, or after `ms`. In place of `AbortSignal.any` over `AbortSignal.timeout`: Node 20 keeps neither of the two
+ * alive for the other's sake, so the first collection of garbage would take the time limit away.
+ */
+export function within(ms: number, signal: AbortSignal): AbortSignal {
+  const timer = AbortSignal.timeout(ms)
+  const either = AbortSignal.any([signal, timer])
+  timers.set(either, timer)
+  return either
+}
+
 export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
   wallMs: () => Date.now(),

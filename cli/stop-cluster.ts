@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { systemClock } from '../base/clock.ts'
+import { systemClock, within } from '../base/clock.ts'
 import { Fault, isFault } from '../base/fault.ts'
 import { readJson, sendRequest } from '../sdk/http.ts'
 import { awaitEnd, isAlive, type ProcessIdentity, signalProcess } from './process-identity.ts'
@@ -32,7 +32,7 @@ export async function stopCluster(layout: StateLayout, plan: StopPlan, signal: A
 /** Returns whether an agent answered. */
 export async function stopWorkloads(layout: StateLayout, signal: AbortSignal): Promise<boolean> {
   if (!existsSync(layout.agentSocket)) return false
-  const patience = AbortSignal.any([signal, AbortSignal.timeout(workloadsPatienceMs)])
+  const patience = within(workloadsPatienceMs, signal)
   try {
     const agent = { kind: 'socket', path: layout.agentSocket } as const
     await readJson(await sendRequest(agent, { method: 'POST', path: '/v1/workloads/stop' }, patience))

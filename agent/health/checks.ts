@@ -2,6 +2,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { within } from '../../base/clock.ts'
 import type { Exec } from '../../base/exec.ts'
 import { errnoOf, isFault } from '../../base/fault.ts'
 import { randomId } from '../../base/random.ts'
@@ -26,7 +27,7 @@ const loopback = '127.0.0.1'
 /** Runs a probe once. What goes wrong is a result; it rejects only with the signal's reason. */
 export async function runCheck(parts: CheckParts, of: CheckedContainer, probe: Probe, signal: AbortSignal): Promise<CheckResult> {
   const timeoutMs = probe.timeoutMs || probeDefaults.timeoutMs
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
+  const limit = within(timeoutMs, signal)
   try {
     if (probe.http !== null) return await askHttp(probe.http, limit)
     if (probe.tcp !== null) return await askTcp(probe.tcp.port, limit)

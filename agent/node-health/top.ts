@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { basename, dirname, join, normalize } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
+import { within } from '../../base/clock.ts'
 import type { CgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import { readUsage } from '../../isolators/cgroup2/limits.ts'
 import { isPopulated } from '../../isolators/cgroup2/tree.ts'
@@ -62,7 +63,7 @@ const diskPatienceMs = 2_000
 export async function readTop(parts: TopParts, tasks: readonly TopTask[], signal: AbortSignal): Promise<Top> {
   const { roots, clock } = parts
   const [before, sinceMs] = [await look(parts, tasks), clock.monotonicMs()]
-  const disks = measureAll(tasks, AbortSignal.any([signal, AbortSignal.timeout(diskPatienceMs)]))
+  const disks = measureAll(tasks, within(diskPatienceMs, signal))
   await clock.sleep(windowMs, signal)
   const [after, elapsedMs] = [await look(parts, tasks), clock.monotonicMs() - sinceMs]
   const [memory, pressure, loadavg, diskBytes] = [

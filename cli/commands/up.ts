@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs'
 import { dirname, isAbsolute, join } from 'node:path'
-import { type Clock, systemClock } from '../../base/clock.ts'
+import { type Clock, systemClock, within } from '../../base/clock.ts'
 import { errnoOf, Fault, isFault } from '../../base/fault.ts'
 import { OperatorClient } from '../../sdk/operator-client.ts'
 import type { Node } from '../../sdk/operator-messages.ts'
@@ -167,7 +167,7 @@ function failOnCrashes(layout: StateLayout): void {
 }
 
 async function runProbe(client: OperatorClient, signal: AbortSignal): Promise<void> {
-  const patience = AbortSignal.any([signal, AbortSignal.timeout(probePatienceMs)])
+  const patience = within(probePatienceMs, signal)
   const task = await client.tasks.run({ image: 'host', arguments: ['true'], environment: [], labels: { probe: 'up' } }, patience)
   const ended = await client.tasks.wait(task.taskId, patience)
   const { code, sentence } = outcomeOf(ended)

@@ -4,6 +4,7 @@ import { closeSync, copyFileSync, existsSync, mkdirSync, openSync, readFileSync,
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { within } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
 import { dropCgroup } from '../bench/cgroups.ts'
 import type { Expected } from './invariants/expected.ts'
@@ -150,7 +151,7 @@ export class World {
 
   async registered(count: number, signal: AbortSignal): Promise<void> {
     const over = new AbortController()
-    const patience = AbortSignal.any([signal, over.signal, AbortSignal.timeout(registerWithinMs)])
+    const patience = within(registerWithinMs, AbortSignal.any([signal, over.signal]))
     void this.#ended.then(() => over.abort(new Fault('unavailable', `the agent ended before it registered`)))
     await this.master
       .until(() => this.master.registrations >= count && this.master.connected, patience)

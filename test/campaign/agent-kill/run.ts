@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { within } from '../../../base/clock.ts'
 import { openStream } from '../../support/stream-client.ts'
 import type { Expected, ExpectedTask } from '../invariants/expected.ts'
 import { isEnd } from '../invariants/status-order.ts'
@@ -148,7 +149,7 @@ export class AgentKillRun {
     const { master } = this.#world
     const ended = ({ containerId }: PlannedTask): boolean =>
       master.statuses.some(({ status }) => status.containerId === containerId && isEnd(status.state))
-    const patience = AbortSignal.any([this.#signal, AbortSignal.timeout(settleMs)])
+    const patience = within(settleMs, this.#signal)
     await master
       .until(() => tasks.every(ended), patience)
       .catch((e: unknown) => {

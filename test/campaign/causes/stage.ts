@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { within } from '../../../base/clock.ts'
 import type { Random } from '../../../base/random.ts'
 import { cgroupDirectories, readCgroupLayout } from '../../../isolators/cgroup2/layout.ts'
 import type { Init } from '../../../proto/codec.ts'
@@ -130,7 +131,7 @@ export class Stage {
   }
 
   #patience(): AbortSignal {
-    return AbortSignal.any([this.signal, AbortSignal.timeout(patienceMs)])
+    return within(patienceMs, this.signal)
   }
 }
 

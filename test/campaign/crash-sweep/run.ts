@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { within } from '../../../base/clock.ts'
 import { Fault } from '../../../base/fault.ts'
 import type { Expected, ExpectedEnd, ExpectedTask } from '../invariants/expected.ts'
 import type { Scenario, Variant } from './scenario.ts'
@@ -48,7 +49,7 @@ const settleMs = 10_000
 
 /** Carries out one run in a world of its own, which is gone afterwards. Rejects where it could not be carried out. */
 export async function carryOut(run: SweepRun, places: SweepPlaces, signal: AbortSignal): Promise<SweepResult> {
-  const deadline = AbortSignal.any([signal, AbortSignal.timeout(places.deadlineMs)])
+  const deadline = within(places.deadlineMs, signal)
   const s = await Stage.open(places, deadline)
   const watching = run.strike?.fault === 'delay' ? setInterval(() => s.fired && places.idle?.(), 300) : undefined
   try {

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { within } from '../../../base/clock.ts'
 import { channels } from '../../../proto/stream-frame.ts'
 import { openStream } from '../../support/stream-client.ts'
 import type { ExpectedEnd } from '../invariants/expected.ts'
@@ -73,7 +74,7 @@ function whileRunning(name: string, wish: TaskWish, act: Scenario['act'], more: 
 }
 
 const answerOf = async (s: Stage, method: string, path: string, body?: Uint8Array) =>
-  call(s.world.socketPath, method, path, body, AbortSignal.any([s.signal, AbortSignal.timeout(requestMs)]))
+  call(s.world.socketPath, method, path, body, within(requestMs, s.signal))
 const requestMs = 25_000
 const taskPath = (task: Ordered | undefined): string => `/v1/tasks/${frameworkId}/${task?.taskId ?? ''}`
 

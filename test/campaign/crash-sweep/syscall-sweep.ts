@@ -50,7 +50,9 @@ class SyscallSweep implements Campaign {
 
   static async open(place: CampaignPlace, wish: CampaignWish): Promise<SyscallSweep> {
     const asked = wish.more['scenario']
+    // One that is struck before it begins needs the fail points.
     const wheres = scenarios
+      .filter((s) => s.first === undefined)
       .flatMap((s) => s.variants.map((v) => `${s.name}/${v}`))
       .filter((where) => asked === undefined || asked === where || where.startsWith(`${asked}/`))
     const counted: Counted[] = []

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { within } from '../../../base/clock.ts'
 import { type Random, seededRandom } from '../../../base/random.ts'
 import type { Init } from '../../../proto/codec.ts'
 import type { TaskGroup } from '../../../proto/gen/messages.ts'
@@ -121,7 +122,7 @@ export class LogRun {
   }
 
   #patience(ms: number): AbortSignal {
-    return AbortSignal.any([this.#signal, AbortSignal.timeout(ms)])
+    return within(ms, this.#signal)
   }
 
   #group(): Init<TaskGroup> {
