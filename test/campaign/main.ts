@@ -34,7 +34,7 @@ const shared = {
 }
 const budgetMs = { short: 30_000, long: 120_000 }
 
-/** Runs one campaign. 0: every run is clean; 1: a broken invariant; 64: asked wrongly; 69: could not be run. */
+/** Runs one campaign. 0: every run is clean; 1: a broken invariant, or no run at all; 64: asked wrongly; 69: could not be run. */
 export async function main(argv: readonly string[], root: string): Promise<number> {
   const cleanup = new Cleanup()
   const stop = new AbortController()
@@ -122,7 +122,8 @@ async function carryOut({ name, kind, wish, json, resume }: Asked, root: string,
   }
   process.stdout.write(renderReport(report))
   if (json !== undefined) writeReport(json, report)
-  return failed.length === 0 ? 0 : 1
+  if (finished.length === 0) process.stderr.write('hearth: no run was carried out: give it more time\n')
+  return failed.length === 0 && finished.length > 0 ? 0 : 1
 }
 
 function readArguments(argv: readonly string[]): Asked | 'help' {
