@@ -212,6 +212,8 @@ export const scenarios: readonly Scenario[] = [
     meanwhile: () => true
   }),
   runToEnd('crun', { body: counting(3, ':', 'sleep 0.3'), runtime: 'crun' }, [finished], { variants: ['plain', 'restart'] }),
+  // It ends long before its lease does, whatever strikes: a lease is renewed while it runs, and gone with it.
+  runToEnd('leased', { body: counting(3, ':', 'sleep 2'), leaseMs: 60_000 }, [finished]),
   runToEnd('half-launch', { body: counting(3, ':') }, [finished], {
     variants: ['restart'],
     first: { point: 'isolators/runtime/oci/conmon.ts:startConmon:spawn', hit: 1, fault: 'kill-after' },

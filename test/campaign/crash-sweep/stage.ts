@@ -36,6 +36,8 @@ export interface TaskWish {
   readonly restart?: Init<RestartPolicy>
   readonly probes?: readonly Init<Probe>[]
   readonly killPolicy?: Init<KillPolicy>
+  /** The master of the campaign grants each. */
+  readonly leaseMs?: number
 }
 
 export interface Ordered {
@@ -253,6 +255,7 @@ export class Stage {
       network: { mode: wish.network ?? 'none' },
       ...(wish.logBudget === undefined ? {} : { logBudget: wish.logBudget }),
       ...(wish.killPolicy === undefined ? {} : { killPolicy: wish.killPolicy }),
+      ...(wish.leaseMs === undefined ? {} : { lease: { lengthMs: wish.leaseMs } }),
       ...(wish.restart === undefined ? {} : { restart: wish.restart }),
       ...(wish.probes === undefined ? {} : { probes: [...wish.probes] })
     }
