@@ -27,10 +27,12 @@ export class TearSearch {
   async search(inode: number, isOver: boolean, signal: AbortSignal): Promise<void> {
     const opened = await openGeneration(this.#path, (list) => list.find((generation) => generation.inode === inode))
     if (opened === undefined) return
+    // One for all pieces: new memory for each would cost more in collections than the search itself.
+    const memory = Buffer.allocUnsafe(maxLogLineBytes + pieceBytes)
     try {
       let from = this.#searched.get(inode) ?? 0
       for (;;) {
-        const next = await this.#piece(opened.file, from, isOver)
+        const next = await this.#piece(opened.file, memory, from, isOver)
         if (next === from) break
         from = next
         this.#searched.set(inode, from)
@@ -43,9 +45,9 @@ export class TearSearch {
   }
 
   /** Looks at what stands from `from` on; answers how far is searched now. */
-  async #piece(file: FileHandle, from: number, isOver: boolean): Promise<number> {
+  async #piece(file: FileHandle, memory: Buffer, from: number, isOver: boolean): Promise<number> {
     const start = Math.max(0, from - maxLogLineBytes)
-    const buffer = Buffer.allocUnsafe(from - start + pieceBytes)
+    const buffer = memory.subarray(0, from - start + pieceBytes)
     const { bytesRead } = await file.read(buffer, 0, buffer.length, start)
     const bytes = buffer.subarray(0, bytesRead)
     const isLast = bytesRead < buffer.length
