@@ -72,7 +72,7 @@ const order: readonly RecoveryAction['kind'][] = [
  * What to do after the agent's start: every task of the ledger against what the kernel shows. Pure.
  *
  * A task is started again only where it is proven that it never ran: its monitor was never recorded as done, no status says that
- * it ran, the boot is the same and no record of it was lost. Everything else that is gone is reported as lost.
+ * it ran, the boot is the same (or it is a restart that waited for its time) and no record of it was lost. Everything else that is gone is reported as lost.
  */
 export function recover(view: LedgerView, facts: RecoveryFacts): readonly RecoveryAction[] {
   const actions: RecoveryAction[] = []
@@ -165,9 +165,16 @@ function recoverGone(containerId: string, task: LedgerTask, bootId: string): Rec
 const hasEnded = ({ latest }: LedgerTask): boolean =>
   latest !== null && latest.state !== 'unspecified_state' && isTerminal(latest.state)
 
-/** Boot-bound objects carry the boot they were made in, a task's row the one it was accepted in. */
-const isOfAnotherBoot = ({ row, objects }: LedgerTask, bootId: string): boolean =>
-  [row, ...objects.values()].some((record) => record.bootId !== '' && record.bootId !== bootId)
+/**
+ * Boot-bound objects carry the boot they were made in, a task's row the one it was accepted in. A restart that waits belongs to no
+ * boot: it is the node's own promise to begin again, and keeps its number until it does.
+ */
+function isOfAnotherBoot({ row, objects, latest }: LedgerTask, bootId: string): boolean {
+  const isRestart = row.previousContainerId !== ''
+  if (isRestart && objects.size === 0 && latest === null) return false
+  const records = isRestart && objects.size > 0 ? [...objects.values()] : [row, ...objects.values()]
+  return records.some((record) => record.bootId !== '' && record.bootId !== bootId)
+}
 
 function hasRun({ latest, objects }: LedgerTask): boolean {
   if (latest?.state === 'running' || latest?.state === 'killing') return true

@@ -15,6 +15,10 @@ interface Case {
   readonly conmon?: Phase
   readonly kill?: boolean
   readonly boot?: string
+  /** Of the row: the boot in which it was accepted. */
+  readonly rowBoot?: string
+  /** It follows an attempt before it. */
+  readonly restart?: boolean
   readonly doubtful?: boolean
   readonly rowLost?: boolean
   /** The bundle carries the row. */
@@ -40,7 +44,13 @@ function taskOf(c: Case): LedgerTask {
       ? null
       : completeMessage('TaskStatus', { frameworkId: 'f', taskId: 't', attempt: 1, containerId: id, state: c.state, number: 1 })
   return {
-    row: completeMessage('TaskRow', { group, attempt: 1, containerId: id }),
+    row: completeMessage('TaskRow', {
+      group,
+      attempt: 1,
+      containerId: id,
+      bootId: c.rowBoot ?? '',
+      previousContainerId: c.restart === true ? 'c0' : ''
+    }),
     kill: c.kill === true ? { containerId: id, policy: { signal: 'SIGINT', graceMs: 7 } } : null,
     objects,
     latest,
@@ -105,6 +115,21 @@ const rows: readonly (readonly [string, Case, Shown, readonly string[]])[] = [
   ],
   ['the node restarted', { conmon: 'done', state: 'running', boot: 'b' }, 'absent', ['report-lost node_rebooted', 'clean-up']],
   ['the node restarted in a launch', { conmon: 'intent', boot: 'b' }, 'remains', ['report-lost node_rebooted', 'clean-up']],
+  ['accepted before the node restarted', { rowBoot: 'b' }, 'absent', ['report-lost node_rebooted', 'clean-up']],
+  ['a restart that waited while the node restarted', { rowBoot: 'b', restart: true }, 'absent', ['clean-up', 'relaunch']],
+  ['the same, to be killed', { rowBoot: 'b', restart: true, kill: true }, 'absent', ['report-killed', 'clean-up']],
+  [
+    'a restart that was being made as the node restarted',
+    { rowBoot: 'b', restart: true, conmon: 'intent', boot: 'b' },
+    'absent',
+    ['report-lost node_rebooted', 'clean-up']
+  ],
+  [
+    'a restart that began in this boot and is gone',
+    { rowBoot: 'b', restart: true, conmon: 'done', state: 'running' },
+    'absent',
+    ['report-lost exit_unknown', 'clean-up']
+  ],
   ['ended, then the node restarted', { conmon: 'done', boot: 'b' }, 'exited', ['report-ended exited', 'clean-up']],
   ['never started, but records were lost', { doubtful: true }, 'absent', ['report-lost exit_unknown', 'clean-up']],
   ['running, though records were lost', { doubtful: true, conmon: 'intent' }, 'running', ['reattach']],
