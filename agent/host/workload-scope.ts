@@ -85,13 +85,24 @@ export class WorkloadScope {
   }
 
   async #ensure(): Promise<void> {
-    if ((await isPopulated(this.#directory)) !== true) await this.#make()
+    const untilMs = this.#parts.clock.monotonicMs() + patienceMs
+    while ((await isPopulated(this.#directory)) !== true) {
+      const why = await this.#make(untilMs)
+      if (why === undefined) break
+      // The one that was released a moment ago is still being removed.
+      if (!/already (loaded|exists)/.test(why) || this.#parts.clock.monotonicMs() > untilMs)
+        throw new Fault('unavailable', `${this.name} cannot be made, so no container can start: ${why}`)
+      await this.#pause()
+    }
     // An agent that died in the middle left the holder where controllers could not be switched on.
     for (const pid of this.#atTheTop()) await this.#hold(pid)
   }
 
-  /** `systemd-run --scope` has the scope made around itself and becomes the program by exec: its pid is the holder's. */
-  async #make(): Promise<void> {
+  /**
+   * `systemd-run --scope` has the scope made around itself and becomes the program by exec: its pid is the holder's. Resolves with
+   * why it could not be made, in systemd's words.
+   */
+  async #make(untilMs: number): Promise<string | undefined> {
     const options = ['--property=Delegate=yes', '--property=TasksMax=infinity', '--description=Containers of Hearth']
     const child = spawn(
       'systemd-run',
@@ -99,18 +110,20 @@ export class WorkloadScope {
       { detached: true, stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } }
     )
     const failed = failureOf(child)
-    const untilMs = this.#parts.clock.monotonicMs() + patienceMs
     while (child.pid === undefined || !this.#atTheTop().includes(child.pid)) {
       const why = failed() ?? (this.#parts.clock.monotonicMs() > untilMs ? 'systemd did not make it in time' : undefined)
-      // Somebody else made it meanwhile: that is as good.
-      if (why !== undefined && (await isPopulated(this.#directory)) === true) return
-      if (why !== undefined) throw new Fault('unavailable', `${this.name} cannot be made, so no container can start: ${why}`)
-      await this.#parts.clock.sleep(pollMs, new AbortController().signal)
+      if (why !== undefined) return why
+      await this.#pause()
     }
     await this.#hold(child.pid)
     child.unref()
     child.stderr?.destroy()
     this.#parts.log.info({ scope: this.name, holder: child.pid }, 'systemd.scope_made')
+    return undefined
+  }
+
+  #pause(): Promise<void> {
+    return this.#parts.clock.sleep(pollMs, new AbortController().signal)
   }
 
   async #hold(pid: number): Promise<void> {
@@ -142,7 +155,7 @@ function failureOf(child: ChildProcess): () => string | undefined {
   child.once('error', (e) => {
     over = e.message
   })
-  child.once('exit', (code, signal) => {
+  child.once('close', (code, signal) => {
     over = words.trim() || `systemd-run ended with ${code ?? signal}`
   })
   return () => over

@@ -5,6 +5,7 @@ export interface Task {
   readonly name: string
   readonly state: string
   readonly reason: string | null
+  readonly message: string | null
   readonly exitCode: number | null
   readonly containerId: string | null
   readonly attempt: number
@@ -35,12 +36,19 @@ export async function listTasks(machine: Machine): Promise<readonly Task[]> {
   return JSON.parse(await machine.tell(`${api}; api GET /v1/tasks`)).tasks
 }
 
-/** Asks again and again, but waits in the machine, until `count` tasks are in the state. */
-export const tasksAre = (machine: Machine, state: string, count: number): Promise<string> =>
-  machine.tell(
-    `${api}; until [ "$(api GET /v1/tasks | grep -o '"state":"${state}"' | wc -l)" -ge ${count} ]; do sleep 0.3; done`,
+/**
+ * Asks again and again, but waits in the machine, until `count` tasks are in the state; their attempts have states of their own.
+ * Throws what failed tasks say.
+ */
+export async function tasksAre(machine: Machine, state: string, count: number): Promise<void> {
+  const are = (wanted: string): string => `grep -o '],"state":"${wanted}"' <<< "$tasks" | wc -l`
+  await machine.tell(
+    `${api}; until tasks=$(api GET /v1/tasks); [ "$(${are(state)})" -ge ${count} ] || [ "$(${are('failed')})" -gt 0 ]; do sleep 0.3; done`,
     20 + 4 * count
   )
+  const failed = (await listTasks(machine)).filter((task) => task.state === 'failed')
+  if (failed.length > 0) throw new Error(failed.map((task) => `${task.name}: ${task.reason} ${task.message}`).join('\n'))
+}
 
 /** Waits until the named task has ended. */
 export async function ended(machine: Machine, name: string): Promise<Task> {

@@ -155,9 +155,10 @@ t.test('a cold start without a master: what its policy keeps alive runs again', 
   await machine.tell('systemctl enable --quiet --now hearth-master')
   await nodeIsActive(machine)
   await tasksAre(machine, 'running', staying)
-  for (const { name, state, attempt } of await listTasks(machine)) {
+  for (const { name, state, attempt, reason, message } of await listTasks(machine)) {
     const comesBack = Number(name.replace('crowd-', '')) < staying
-    t.same({ name, state, again: attempt > 1 }, { name, state: comesBack ? 'running' : 'killed', again: comesBack })
+    const wanted = { name, state: comesBack ? 'running' : 'killed', attempt: comesBack ? 2 : 1 }
+    t.same({ name, state, attempt }, wanted, `${name}: ${reason} ${message}`)
   }
   t.equal(await torn(machine), '')
 })
