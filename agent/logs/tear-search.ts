@@ -5,9 +5,9 @@ import type { LogGap } from './gap.ts'
 import { openGeneration } from './generations.ts'
 import { findTear, headTimeMs, tearLookahead } from './tear.ts'
 
-const pieceBytes = 256 * 1024
+const pieceBytes = 1024 * 1024
 /** At most some 50 MB a second, and the event loop is free in between. */
-const pauseMs = 5
+const pauseMs = 20
 const newline = 0x0a
 
 /** What a full disk cut off in the files of one log, found once for each stretch of them. */
