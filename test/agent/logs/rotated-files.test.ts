@@ -159,20 +159,21 @@ t.test('a crash between any two steps is mended', async (t) => {
   const half: Readonly<Record<string, (path: string) => Promise<void>>> = {
     'the next file has its first name only': (path) => writeFile(`${path}.next`, ''),
     'the next file is in use and the old one still held': async (path) => {
+      await writeFile(`${path}.next`, line(3))
       await rename(path, `${path}.held`)
-      await writeFile(path, line(3))
-      await link(path, `${path}.next`)
+      await link(`${path}.next`, path)
     },
     'the old one is put away and the new one not yet held': async (path) => {
+      await writeFile(`${path}.next`, line(3))
       await rename(`${path}.1`, `${path}.2`)
       await rename(path, `${path}.1`)
-      await writeFile(path, line(3))
-      await link(path, `${path}.next`)
+      await link(`${path}.next`, path)
     },
     'the files are half moved up': async (path) => {
+      await writeFile(`${path}.new`, line(3))
       await rename(`${path}.1`, `${path}.2`)
       await rename(path, `${path}.held`)
-      await writeFile(path, line(3))
+      await rename(`${path}.new`, path)
     },
     'there are leftovers of the next file': async (path) => {
       await writeFile(`${path}.next`, '')
@@ -180,7 +181,9 @@ t.test('a crash between any two steps is mended', async (t) => {
     }
   }
   for (const [name, make] of Object.entries(half)) {
-    const path = join(t.testdir({ 'log.1': line(1), log: line(2), ctl: '' }), 'log')
+    const path = join(t.testdir({ log: line(2), ctl: '' }), 'log')
+    // As it is: a file is there before the one that it replaces gets its last name.
+    await writeFile(`${path}.1`, line(1))
     await make(path)
     const wanted = await linesOf(path)
     const files = new RotatedFiles(
