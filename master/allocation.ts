@@ -18,7 +18,7 @@ interface AllocationParts {
   readonly log: Log
 }
 
-/** Past this, refusals of one framework and agent replace the oldest. */
+/** Past this, refusals of one framework, role and agent replace the oldest. */
 const maxRefusals = 100_000
 const longestRefusalMs = 365 * 24 * 3_600_000
 
@@ -68,22 +68,24 @@ export class Allocation implements Service {
   }
 
   /** The framework wants these resources of the agent no more for a while. */
-  refuse(frameworkId: string, agentId: string, resources: Resources, refuseMs: number): void {
+  refuse({ frameworkId, role, agentId, resources }: Omit<Refusal, 'untilMs'>, refuseMs: number): void {
     if (refuseMs > 0 && resources.length > 0) {
-      const key = `${frameworkId}/${agentId}`
+      const key = `${frameworkId}/${agentId}/${role}`
       this.#refusals.delete(key)
       const untilMs = this.#parts.clock.monotonicMs() + Math.min(refuseMs, longestRefusalMs)
-      this.#refusals.set(key, { frameworkId, agentId, resources, untilMs })
+      this.#refusals.set(key, { frameworkId, role, agentId, resources, untilMs })
       const oldest = this.#refusals.keys().next()
       if (this.#refusals.size > maxRefusals && !oldest.done) this.#refusals.delete(oldest.value)
     }
     this.request()
   }
 
-  /** A framework that asks for offers again has changed its mind about everything it refused. */
-  revive(frameworkId: string): void {
-    for (const [key, r] of this.#refusals) if (r.frameworkId === frameworkId) this.#refusals.delete(key)
-    this.#parts.frameworks.revive(frameworkId)
+  /** A framework that asks for offers again has changed its mind about everything it refused for these roles. */
+  revive(frameworkId: string, roles: readonly string[]): void {
+    for (const [key, r] of this.#refusals) {
+      if (r.frameworkId === frameworkId && roles.includes(r.role)) this.#refusals.delete(key)
+    }
+    this.#parts.frameworks.revive(frameworkId, roles)
   }
 
   rescind(agentId: string): void {
@@ -117,13 +119,14 @@ export class Allocation implements Service {
     if (wanting.length === 0) return
     const connected = agents.connected()
     const nowMs = clock.monotonicMs()
+    const held = this.#heldBy(new Set(wanting.map((c) => c.frameworkId)))
     const grants = allocate({
       total: connected.reduce<Resources>((sum, id) => addResources(sum, agents.registration(id)?.resources ?? []), []),
       candidates: this.#shuffled(connected.filter((id) => agents.takesWork(id))).map((agentId) => ({
         agentId,
         free: this.#unoffered(agentId)
       })),
-      claimants: wanting.map((c) => ({ ...c, held: this.#held(c) })),
+      claimants: wanting.map((c) => ({ ...c, held: held.get(claimKey(c)) ?? [] })),
       refusals: [...this.#refusals.values()],
       weights: new Map(),
       nowMs
@@ -148,11 +151,15 @@ export class Allocation implements Service {
     return containsResources(free, offered) ? subtractResources(free, offered) : []
   }
 
-  #held(claimant: Omit<Claimant, 'held'>): Resources {
-    return this.#parts.agents
-      .tasksOf(claimant.frameworkId)
-      .filter((t) => !t.released && t.role === claimant.role)
-      .reduce<Resources>((sum, t) => addResources(sum, t.resources), [])
+  /** What runs for each role of these frameworks, in one pass over their tasks. */
+  #heldBy(frameworkIds: ReadonlySet<string>): ReadonlyMap<string, Resources> {
+    const held = new Map<string, Resources>()
+    for (const frameworkId of frameworkIds) {
+      for (const task of this.#parts.agents.tasksOf(frameworkId)) {
+        if (!task.released) held.set(claimKey(task), addResources(held.get(claimKey(task)) ?? [], task.resources))
+      }
+    }
+    return held
   }
 
   #shuffled(ids: readonly string[]): readonly string[] {
@@ -168,3 +175,6 @@ export class Allocation implements Service {
     return out
   }
 }
+
+/** Ids of frameworks hold no slash. */
+const claimKey = ({ frameworkId, role }: Omit<Claimant, 'held'>): string => `${frameworkId}/${role}`

@@ -34,7 +34,8 @@ interface Subscription {
   /** The store as it was when the subscription began is told by its first event; later changes follow. */
   readonly fromIndex: number
   readonly over: AbortController
-  suppressed: boolean
+  /** The roles to which it wants offers now. */
+  readonly wants: Set<string>
 }
 
 interface FrameworksParts {
@@ -83,7 +84,7 @@ export class Frameworks {
     const ends = AbortSignal.any([signal, over.signal])
     await this.#register(definition, ends)
     const { state } = this.#parts
-    const subscription = { definition, events, over, fromIndex: state.index, suppressed: false }
+    const subscription = { definition, events, over, fromIndex: state.index, wants: new Set(definition.roles) }
     this.#subscriptions.set(frameworkId, subscription)
     const rows = [...state.storeOf(frameworkId).scan()]
     const statuses = this.#known(frameworkId)
@@ -121,16 +122,15 @@ export class Frameworks {
     this.deliver(transaction.frameworkId, storeEvent(transaction, change.index))
   }
 
-  revive(frameworkId: string): void {
+  revive(frameworkId: string, roles: readonly string[]): void {
     const subscription = this.#subscriptions.get(frameworkId)
     if (subscription === undefined) return
-    subscription.suppressed = false
+    for (const role of roles) subscription.wants.add(role)
     this.#wanted()
   }
 
-  suppress(frameworkId: string): void {
-    const subscription = this.#subscriptions.get(frameworkId)
-    if (subscription !== undefined) subscription.suppressed = true
+  suppress(frameworkId: string, roles: readonly string[]): void {
+    for (const role of roles) this.#subscriptions.get(frameworkId)?.wants.delete(role)
   }
 
   isSubscribed(frameworkId: string): boolean {
@@ -139,9 +139,7 @@ export class Frameworks {
 
   /** Who wants offers now, a row for each role. What a framework holds is filled in by the caller. */
   claimants(): readonly Omit<Claimant, 'held'>[] {
-    return [...this.#subscriptions.values()]
-      .filter((s) => !s.suppressed)
-      .flatMap((s) => s.definition.roles.map((role) => ({ frameworkId: s.definition.frameworkId, role })))
+    return [...this.#subscriptions].flatMap(([frameworkId, { wants }]) => [...wants].map((role) => ({ frameworkId, role })))
   }
 
   async #register(definition: FrameworkDefinition, signal: AbortSignal): Promise<void> {
@@ -173,7 +171,7 @@ export class Frameworks {
 
 interface LinkParts {
   readonly frameworks: Frameworks
-  readonly allocation: { revive(frameworkId: string): void }
+  readonly allocation: { revive(frameworkId: string, roles: readonly string[]): void }
   readonly state: ClusterState
   readonly proposer: Proposer
   readonly launches: {
@@ -194,8 +192,8 @@ export const inProcessLink = (parts: LinkParts, closing: AbortSignal) => ({
   decline: async (decline: Decline) => parts.launches.decline(decline),
   kill: async (frameworkId: string, taskId: string, policy: KillPolicy) => parts.launches.kill(frameworkId, taskId, policy),
   acknowledge: async (_frameworkId: string, _status: TaskStatus) => undefined,
-  revive: async (frameworkId: string) => parts.allocation.revive(frameworkId),
-  suppress: async (frameworkId: string) => parts.frameworks.suppress(frameworkId),
+  revive: async (frameworkId: string, roles: readonly string[]) => parts.allocation.revive(frameworkId, roles),
+  suppress: async (frameworkId: string, roles: readonly string[]) => parts.frameworks.suppress(frameworkId, roles),
   forget: (frameworkId: string, taskId: string) => parts.launches.forget(frameworkId, taskId, closing),
   store: {
     async transact(frameworkId: string, conditions: readonly StoreCondition[], writes: readonly StoreWrite[]) {

@@ -85,13 +85,13 @@ export class Launches {
       left = subtractResources(left, verdict.resources)
       launching.push(this.#launch(group, verdict.taskId, verdict.resources, taken, signal))
     }
-    this.#parts.allocation.refuse(frameworkId, taken.agentId, left, acceptance.refuseMs)
+    this.#parts.allocation.refuse({ frameworkId, role: taken.role, agentId: taken.agentId, resources: left }, acceptance.refuseMs)
     await Promise.all(launching)
   }
 
   decline(decline: Decline): void {
     for (const offer of this.#parts.offers.decline(decline.frameworkId, decline.offerIds)) {
-      this.#parts.allocation.refuse(decline.frameworkId, offer.agentId, offer.resources, decline.refuseMs)
+      this.#parts.allocation.refuse(offer, decline.refuseMs)
     }
     this.#parts.allocation.request()
   }

@@ -92,7 +92,7 @@ interface MasterFacts {
   readonly agentToken: string
   readonly socketGroup: number | undefined
   readonly core: CoreConfig
-  readonly tasks: Omit<TaskSchedulerConfig, 'roles'>
+  readonly tasks: TaskSchedulerConfig
 }
 
 /** Everything around the replica, in the order of starting. */
@@ -104,12 +104,11 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
   const epoch = leadership.term
   const closing = new AbortController()
   const core = composeCore({ replica, clock, random: systemRandom, log }, { ...facts.core, restarting: [frameworkOfTasks] })
-  const roles = ['*']
   const book = new TaskBook()
   const wishes = new WishStore(core.link.store)
-  const scheduler = new TaskScheduler({ link: core.link, wishes, book, clock, log }, { roles, ...facts.tasks })
+  const scheduler = new TaskScheduler({ link: core.link, wishes, book, clock, log }, facts.tasks)
   wishes.onWished((taskId, wish, version) => scheduler.wished(taskId, wish, version))
-  const tasks = new TaskService({ scheduler, wishes, book, clock }, { roles })
+  const tasks = new TaskService({ scheduler, wishes, book, clock })
   const events = new Events(epoch, { window: 10_000 })
   feedEvents({ events, agents: core.agents, tasks }, closing.signal)
   const agentLink = new AgentLinkServer(

@@ -10,6 +10,7 @@ export type NodeId = Branded<'NodeId'>
 export type FrameworkId = Branded<'FrameworkId'>
 export type TaskId = Branded<'TaskId'>
 export type ContainerId = Branded<'ContainerId'>
+export type Role = Branded<'Role'>
 
 const ours = /^[0-9a-f]{32}$/
 
@@ -42,6 +43,22 @@ export const containerId = (text: string): ContainerId => parseOurs('container i
 export const isContainerId = (text: string): text is ContainerId => ours.test(text)
 export const frameworkId = (text: string): FrameworkId => parseForeign('framework id', text)
 export const taskId = (text: string): TaskId => parseForeign('task id', text)
+
+/** Everybody's role, of tasks that name none. */
+export const anyRole = '*' as Role
+
+const rolePart = /^[A-Za-z0-9_.][A-Za-z0-9_.-]*$/
+
+/** Mesos' rules for roles, letters reduced to those that need no quoting: `*`, or parts joined by slashes, as in `shop/web`. */
+export function role(text: string): Role {
+  if (text === anyRole) return anyRole
+  const parts = text.split('/')
+  if (text.length > 255 || !parts.every((part) => rolePart.test(part) && part !== '.' && part !== '..')) {
+    const parts = 'one or several parts of letters, digits, _, - and . joined by /, none of which begins with - or is . or ..'
+    throw new Fault('invalid', `a role is * or ${parts}, at most 255 characters in all, not ${quoted(text)}`)
+  }
+  return text as Role
+}
 
 export const newClusterId = (): ClusterId => randomId() as ClusterId
 export const newNodeId = (): NodeId => randomId() as NodeId

@@ -22,9 +22,13 @@ export interface SchedulerLink {
   decline(decline: Decline): Promise<void>
   kill(frameworkId: string, taskId: string, policy: KillPolicy): Promise<void>
   acknowledge(frameworkId: string, status: TaskStatus): Promise<void>
-  /** Asks for offers again after a decline with a long refusal. */
-  revive(frameworkId: string): Promise<void>
-  suppress(frameworkId: string): Promise<void>
+  /**
+   * Asks for offers to these roles, also after a suppression or a decline with a long refusal. A subscription begins with the
+   * roles of its definition; others join by being asked for.
+   */
+  revive(frameworkId: string, roles: readonly string[]): Promise<void>
+  /** Wants no offers to these roles until they are asked for again. */
+  suppress(frameworkId: string, roles: readonly string[]): Promise<void>
   /** Drops log, sandbox and record of an ended task. */
   forget(frameworkId: string, taskId: string): Promise<void>
   readonly store: SchedulerStore

@@ -1,3 +1,4 @@
+import { anyRole } from '../../proto/ids.ts'
 import type { Task } from '../../sdk/operator-messages.ts'
 import { showDuration } from '../amounts.ts'
 import { type CommonOptions, type Context, wantsColour, widthOf, writeOut } from '../context.ts'
@@ -9,10 +10,14 @@ import { hasEnded, paintState, shortId, showSignal, showState } from '../output/
 interface ListOptions extends CommonOptions {
   readonly all?: boolean
   readonly quiet?: boolean
+  readonly role?: string
 }
 
+/** Only where it tells something. */
+const roleColumn = { title: 'ROLE', value: (task: Task) => task.role, shrinks: true }
+
 export async function listTasks(context: Context, options: ListOptions): Promise<number> {
-  const all = await context.client(options).tasks.list({}, context.signal)
+  const all = await context.client(options).tasks.list({ role: options.role }, context.signal)
   const tasks = options.all === true || options.json === true ? all : all.filter((task) => !hasEnded(task))
   const { stdout, stderr } = context.streams
   if (options.json === true) await writeOut(stdout, `${JSON.stringify(tasks, null, 2)}\n`)
@@ -26,6 +31,7 @@ export async function listTasks(context: Context, options: ListOptions): Promise
         { title: 'NAME', value: (task) => task.name, shrinks: true },
         { title: 'STATE', value: (task) => showState(task, nowMs), colour: (text, task) => paintState(paint, text, task) },
         { title: 'IMAGE', value: (task) => task.image, shrinks: true },
+        ...(tasks.some((task) => task.role !== anyRole) ? [roleColumn] : []),
         { title: 'NODE', value: (task) => task.hostname ?? '', shrinks: true },
         { title: 'COMMAND', value: (task) => task.arguments.join(' '), shrinks: true }
       ],
@@ -70,7 +76,8 @@ export async function showTask(context: Context, id: string, options: CommonOpti
       ['Node', task.hostname === null ? task.nodeId : `${task.hostname} (${shortId(task.nodeId ?? '')})`],
       ['Container', task.containerId],
       ['Attempt', String(task.attempt)],
-      ['Framework', `${task.frameworkId}, role ${task.role}`],
+      ['Framework', task.frameworkId],
+      ['Role', task.role],
       ['Created', time(task.createdAtMs)],
       ['Started', time(task.startedAtMs)],
       ['Ended', time(task.endedAtMs)],

@@ -32,7 +32,7 @@ function addRun(task: Command, shell: Shell): void {
     .option('--name <name>', 'a name that no other living task has')
     .addOption(new Option('--network <mode>', 'whose network it sees').choices(['host', 'none']))
     .addOption(new Option('--runtime <name>', 'what starts the container').choices(['runc', 'crun']))
-    .option('--role <role>', 'whose share of the cluster it uses')
+    .option('--role <role>', 'whose share of the cluster it uses, such as shop/web; default *')
     .option('--stop-signal <signal>', 'the signal that asks the program to end')
     .option('--stop-timeout <time>', 'how long it may take before it is killed, such as 10s')
     .option('--log-size <size>', 'how large a file of its log becomes before the next one begins; default 10m')
@@ -59,7 +59,7 @@ function addRun(task: Command, shell: Shell): void {
 function addReaders(task: Command, shell: Shell): void {
   const commands = () => import('../commands/task-read.ts')
   const list = leaf(task, 'list', 'list tasks').alias('ls').addOption(jsonOption())
-  list.option('-a, --all', 'ended tasks too').option('-q, --quiet', 'ids only')
+  list.option('-a, --all', 'ended tasks too').option('-q, --quiet', 'ids only').option('--role <role>', 'only those of one role')
   list.action((options) => shell.run(async (c) => (await commands()).listTasks(c, options)))
 
   const show = leaf(task, 'show', 'show one task').addOption(jsonOption()).argument('<task>', 'id, start of an id, or name')

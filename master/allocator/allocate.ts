@@ -15,9 +15,10 @@ export interface Claimant {
   readonly held: Resources
 }
 
-/** A framework said no to these resources of this agent until a moment. More than these are offered again at once. */
+/** A framework said no, for one of its roles, to these resources of this agent until a moment. More than these are offered again at once. */
 export interface Refusal {
   readonly frameworkId: string
+  readonly role: string
   readonly agentId: string
   readonly resources: Resources
   readonly untilMs: number
@@ -94,6 +95,7 @@ const isRefused = (input: AllocationInput, claimant: Claimant, agentId: string, 
   input.refusals.some(
     (r) =>
       r.frameworkId === claimant.frameworkId &&
+      r.role === claimant.role &&
       r.agentId === agentId &&
       r.untilMs > input.nowMs &&
       containsResources(r.resources, resources)

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Fault } from '../../base/fault.ts'
+import { role as parseRole } from '../../proto/ids.ts'
 import type { ClusterEvent, EventKind, EventSubject, Events } from '../events.ts'
 
 interface EventsParts {
@@ -57,7 +58,8 @@ function filterOf(query: EventQuery): Wanted {
   const unknown = kinds.find((k) => k !== 'task' && k !== 'node')
   if (unknown !== undefined) throw new Fault('invalid', `kinds can be task and node, not ${unknown.slice(0, 50)}`)
   const chosen = new Set<EventKind>(kinds as EventKind[])
-  const { framework, task, role } = query
+  const { framework, task } = query
+  const role = query.role === undefined ? undefined : parseRole(query.role)
   const aboutTasks = framework !== undefined || task !== undefined || role !== undefined
   return (subject) =>
     chosen.has(subject.kind) &&

@@ -85,7 +85,7 @@ export const taskRequestSchema = {
     memoryBytes: whole(1),
     diskBytes: whole(1),
     labels: { type: 'object', maxProperties: 256, additionalProperties: text(4096) },
-    role: { type: 'string', minLength: 1, maxLength: 255, pattern: '^(\\*|[A-Za-z0-9_.-]+)$' },
+    role: text(1024),
     runtime: { type: 'string', enum: ['runc', 'crun'] },
     seccomp: text(64),
     killPolicy,

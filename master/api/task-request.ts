@@ -1,6 +1,7 @@
 import { Fault } from '../../base/fault.ts'
 import type { Init } from '../../proto/codec.ts'
 import type { KillPolicy, Resource } from '../../proto/gen/messages.ts'
+import { anyRole, role } from '../../proto/ids.ts'
 import { describeResources, type Resources, scalar, scalarOf } from '../../proto/resources.ts'
 import { signalName } from '../../proto/signal.ts'
 import type { NodeView } from '../agents.ts'
@@ -43,7 +44,7 @@ export function orderOf(request: TaskRequest): TaskOrder {
   const { arguments: args, environment, workingDirectory, user, terminal, openStdin, rows, columns } = request
   checkWords(request)
   return {
-    role: request.role ?? '*',
+    role: role(request.role ?? anyRole),
     removeWhenDone: request.removeWhenDone ?? false,
     definition: {
       name: request.name,

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Fault } from '../../base/fault.ts'
+import { role as parseRole } from '../../proto/ids.ts'
 import type { Resources } from '../../proto/resources.ts'
 import type { NodeDirectory, TaskService, TaskView, Whereabouts } from './ports.ts'
 import { clientSignal, linkTo, relay } from './relay.ts'
@@ -29,7 +30,13 @@ export function taskRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
     return reply.code(201).send(shown(await tasks.run(order)))
   })
 
-  app.get('/v1/tasks', { schema: { summary: 'All tasks' } }, async () => ({ tasks: tasks.list().map(shown) }))
+  const ofRole = { type: 'object', additionalProperties: false, properties: { role: { type: 'string', maxLength: 1024 } } }
+  const list = { schema: { summary: 'All tasks, or those of one role', querystring: ofRole } }
+  app.get('/v1/tasks', list, async (request) => {
+    const wanted = (request.query as { readonly role?: string }).role
+    const role = wanted === undefined ? undefined : parseRole(wanted)
+    return { tasks: tasks.list().flatMap((task) => (role === undefined || task.role === role ? [shown(task)] : [])) }
+  })
 
   app.get('/v1/tasks/:id', { schema: { summary: 'One task', params } }, async (request) => shown(taskOf(tasks, request)))
 

@@ -4,6 +4,7 @@ import type { Log } from '../../base/log.ts'
 import type { Service } from '../../base/service.ts'
 import { completeMessage, decodeMessage } from '../../proto/codec.ts'
 import type { FrameworkDefinition, Offer, StoreRow, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
+import { anyRole } from '../../proto/ids.ts'
 import { isTerminal } from '../../proto/task-state.ts'
 import type { SchedulerEvent, SchedulerLink } from '../../sdk/scheduler-link.ts'
 import { place, type Wanted, whyItWaits } from '../placement.ts'
@@ -21,7 +22,6 @@ interface TaskSchedulerParts {
 }
 
 export interface TaskSchedulerConfig {
-  readonly roles: readonly string[]
   /** Ended tasks that are kept; the oldest beyond them are forgotten. */
   readonly keepEnded: number
   /** From the end of a task that removes itself to its removal, so that its log can still be read. */
@@ -44,7 +44,8 @@ export class TaskScheduler implements Service {
   readonly #leaving = new Map<string, Promise<void>>()
   readonly #working = new Set<Promise<void>>()
   #synced = false
-  #suppressed = false
+  /** The roles to which it asks for offers. */
+  readonly #wanted = new Set<string>([anyRole])
   #loop: Promise<void> = Promise.resolve()
 
   constructor(parts: TaskSchedulerParts, config: TaskSchedulerConfig) {
@@ -82,7 +83,7 @@ export class TaskScheduler implements Service {
     this.#update({
       taskId,
       definition,
-      role: wish.group?.role ?? '*',
+      role: wish.group?.role ?? anyRole,
       wish,
       version,
       status,
@@ -116,7 +117,7 @@ export class TaskScheduler implements Service {
     const definition: FrameworkDefinition = {
       frameworkId: frameworkOfTasks,
       name: 'hearth task',
-      roles: this.#config.roles,
+      roles: [...this.#wanted],
       failoverTimeoutMs: 0
     }
     for await (const event of this.#parts.link.subscribe(definition, signal)) {
@@ -211,8 +212,8 @@ export class TaskScheduler implements Service {
       case 'none':
         break
       case 'launch':
-        this.#suppressed = false
-        this.#work(this.#parts.link.revive(frameworkOfTasks))
+        this.#wanted.add(record.role)
+        this.#work(this.#parts.link.revive(frameworkOfTasks, [record.role]))
         break
       case 'kill':
         if (this.#killed.has(taskId)) break
@@ -251,15 +252,18 @@ export class TaskScheduler implements Service {
     const { taken, left } = place(wanted, offers)
     for (const wish of left) {
       const record = book.get(wish.key)
-      const waits = whyItWaits(wish, offers)
+      const toItsRole = offers.filter((o) => o.role === wish.role)
+      if (toItsRole.length === 0) continue // Another role was asked first; its own turn will tell.
+      const waits = whyItWaits(wish, toItsRole)
       if (record !== undefined && record.waits !== waits) book.put({ ...record, waits })
     }
     for (const [offerId, taskIds] of taken) this.#accept(offerId, taskIds)
     const unwanted = offers.map((o) => o.offerId).filter((id) => !taken.has(id))
     if (unwanted.length > 0) this.#work(link.decline({ frameworkId: frameworkOfTasks, offerIds: unwanted, refuseMs }))
-    if (left.length > 0 || this.#suppressed) return
-    this.#suppressed = true
-    this.#work(link.suppress(frameworkOfTasks))
+    const served = [...this.#wanted].filter((role) => left.every((wish) => wish.role !== role))
+    if (served.length === 0) return
+    for (const role of served) this.#wanted.delete(role)
+    this.#work(link.suppress(frameworkOfTasks, served))
   }
 
   #accept(offerId: string, taskIds: readonly string[]): void {

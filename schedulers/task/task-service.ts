@@ -3,7 +3,7 @@ import { Fault } from '../../base/fault.ts'
 import { randomId } from '../../base/random.ts'
 import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { KillPolicy, TaskDefinition } from '../../proto/gen/messages.ts'
-import { taskId as parseTaskId } from '../../proto/ids.ts'
+import { anyRole, taskId as parseTaskId } from '../../proto/ids.ts'
 import type { TaskBook } from './task-book.ts'
 import type { TaskScheduler } from './task-scheduler.ts'
 import { endingOf, frameworkOfTasks, type TaskRecord, type TaskView, viewOf } from './task-view.ts'
@@ -24,22 +24,23 @@ interface TaskServiceParts {
 }
 
 const placementPatienceMs = 2_000
+/** With living tasks at once: each round of offers weighs every role that waits against every node. */
+const maxRoles = 100
 
 /** What people ask of tasks; the operator API speaks to it. */
 export class TaskService {
   readonly #parts: TaskServiceParts
-  readonly #roles: readonly string[]
 
-  constructor(parts: TaskServiceParts, config: { readonly roles: readonly string[] }) {
+  constructor(parts: TaskServiceParts) {
     this.#parts = parts
-    this.#roles = config.roles
   }
 
-  /** Resolves once the wish is committed. Rejects with `Fault('conflict')` where the name is in use. */
+  /**
+   * Resolves once the wish is committed. Rejects with `Fault('conflict')` where the name is in use, `exhausted` where tasks of too
+   * many roles live already.
+   */
   async run(order: TaskOrder): Promise<TaskView> {
-    if (!this.#roles.includes(order.role)) {
-      throw new Fault('unsupported', `the role ${order.role} gets no offers yet; leave it out, or use ${this.#roles.join(', ')}`)
-    }
+    this.#checkRole(order.role)
     const name = order.definition.name ?? ''
     const taskId = parseTaskId(name === '' ? inventName(order.definition.image ?? '') : name)
     const { scheduler, wishes, clock } = this.#parts
@@ -129,6 +130,14 @@ export class TaskService {
 
   watch(onChange: (task: TaskView, removed: boolean) => void, signal: AbortSignal): void {
     this.#parts.book.watch(onChange, signal)
+  }
+
+  #checkRole(role: string): void {
+    if (role === anyRole) return
+    const living = new Set<string>()
+    for (const record of this.#parts.book.records()) if (endingOf(record) === null) living.add(record.role)
+    if (living.has(role) || living.size < maxRoles) return
+    throw new Fault('exhausted', `tasks of ${maxRoles} roles live already: use the role of one of them, or wait for their ends`)
   }
 
   #find(taskId: string): TaskRecord {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { isFault } from '../../base/fault.ts'
-import { containerId, newContainerId, taskId } from '../../proto/ids.ts'
+import { containerId, newContainerId, role, taskId } from '../../proto/ids.ts'
 
 t.test('our own ids are 32 hexadecimal digits and nothing else', async (t) => {
   t.equal(containerId(newContainerId()).length, 32)
@@ -14,6 +14,30 @@ t.test('a task id may be any text of 1 to 255 bytes that is safe to show and to 
   for (const good of ['web', 'Wörld.1', 'a b', '数', 'x'.repeat(255)]) t.equal(taskId(good), good)
   for (const wrong of ['', '.', '..', 'a/b', 'a\\b', 'a\u0000', 'a\nb', 'x'.repeat(256), '数'.repeat(86), '\ud800']) {
     t.throws(() => taskId(wrong), { code: 'invalid' }, JSON.stringify(wrong))
+  }
+})
+
+t.test('a role is a star, or parts joined by slashes that need no quoting anywhere', async (t) => {
+  for (const good of ['*', 'web', 'shop/web', 'a.b-c_D9', '...', '9', `${'x'.repeat(127)}/${'y'.repeat(127)}`])
+    t.equal(role(good), good)
+  for (const wrong of [
+    '',
+    '.',
+    '..',
+    'a/..',
+    '-a',
+    'a/-b',
+    '/a',
+    'a/',
+    'a//b',
+    '**',
+    'a/*',
+    'a b',
+    'ä',
+    'a\n',
+    'x'.repeat(256)
+  ]) {
+    t.throws(() => role(wrong), { code: 'invalid' }, JSON.stringify(wrong))
   }
 })
 

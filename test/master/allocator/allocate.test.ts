@@ -35,7 +35,7 @@ t.test('who is offered what', async (t) => {
     { agentId: 'a', free: host(2_000, 4) },
     { agentId: 'b', free: host(2_000, 4) }
   ]
-  const refusal = { frameworkId: 'f', agentId: 'a', resources: host(2_000, 4), untilMs: 2_000 }
+  const refusal = { frameworkId: 'f', role: '*', agentId: 'a', resources: host(2_000, 4), untilMs: 2_000 }
   const table: readonly [string, AllocationInput, readonly string[]][] = [
     ['one framework gets all that is free', given({}), ['a:f']],
     ['nobody who wants, nobody who gets', given({ claimants: [] }), []],
@@ -47,6 +47,7 @@ t.test('who is offered what', async (t) => {
     ['a refusal is over at its time', given({ refusals: [refusal], nowMs: 2_000 }), ['a:f']],
     ['more than was refused is offered at once', given({ refusals: [{ ...refusal, resources: host(1_000, 4) }] }), ['a:f']],
     ['a refusal of another agent does not count', given({ refusals: [{ ...refusal, agentId: 'b' }] }), ['a:f']],
+    ['a refusal for another role does not count', given({ refusals: [{ ...refusal, role: 'x' }] }), ['a:f']],
     ['a refusal by another framework does not count', given({ refusals: [{ ...refusal, frameworkId: 'g' }] }), ['a:f']]
   ]
   for (const [name, input, wanted] of table) t.same(whoGets(input), wanted, name)

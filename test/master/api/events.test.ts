@@ -168,6 +168,7 @@ t.test('filters choose kinds, framework, task and role, and shape the snapshot t
   t.match(await nodes.take(1), [{ kind: 'snapshot', data: { tasks: [] } }])
   nodes.response.destroy()
   t.equal((await follow('', '?kinds=offers')).response.statusCode, 400)
+  t.equal((await follow('', '?role=a%20b')).response.statusCode, 400)
 })
 
 t.test('a reader that does not read is cut off with a reset, the others go on', async (t) => {

@@ -43,7 +43,8 @@ t.test('requests that make no sense are answered with one sentence', async (t) =
       400,
       /^the variable LONG has 131072 bytes and Linux takes at most 131071/
     ],
-    ['a role without offers', { image: 'host', role: 'web' }, 501, /leave it out/],
+    ['no role', { image: 'host', role: 'a//b' }, 400, /^a role is \* or one or several parts of letters.* not "a\/\/b"$/],
+    ['everybody’s role as a part', { image: 'host', role: 'a/*' }, 400, /^a role is/],
     ['invalid UTF-8', Buffer.from([0x22, 0xff, 0x22]), 400, /not valid UTF-8/],
     ['invalid JSON', Buffer.from('{"image":'), 400, /not valid JSON/]
   ]

@@ -3,8 +3,11 @@ import { encodeMessage } from '../../../proto/codec.ts'
 import { MemoryReplica } from '../../support/memory-replica.ts'
 import { ScriptedAgent } from '../../support/scripted-agent.ts'
 import { startTestMaster, type TestMaster } from '../../support/test-master.ts'
+import { until } from '../../support/until.ts'
 
 type Test = { teardown(work: () => unknown): void }
+
+type Launched = Awaited<ReturnType<ScriptedAgent['takeLaunch']>>
 
 async function withAgent(t: Test, master: TestMaster): Promise<ScriptedAgent> {
   const agent = new ScriptedAgent(master.agents)
@@ -111,4 +114,50 @@ t.test('a stored wish that cannot be read is told, the others live on', async (t
     body.tasks.map((task: { readonly taskId: string }) => task.taskId),
     ['good']
   )
+})
+
+t.test('of tasks that wait, the one whose role holds less is placed first, whoever came first', async (t) => {
+  const master = await startTestMaster()
+  t.teardown(() => master.stop())
+  const agent = await withAgent(t, master)
+  const run = (name: string, role?: string) => master.call('POST', '/v1/tasks', { name, image: 'host', milliCpu: 1_000, role })
+  const end = (launch: Launched): unknown => agent.status(launch, { state: 'finished', exitCode: 0 })
+  t.match(await run('a', 'shop/web'), { status: 201, body: { role: 'shop/web' } })
+  const first = await agent.takeLaunch()
+  t.match(first.group, { role: 'shop/web' })
+  await run('b')
+  const filler = await agent.takeLaunch()
+  t.match(filler.group, { role: '*' })
+  await run('c', 'shop/web')
+  await run('d', 'zoo')
+  await until(() => /^waits for free resources/.test(master.master.tasks.get('d')?.message ?? ''))
+
+  end(filler)
+  const poor = await agent.takeLaunch()
+  t.match(poor, { taskId: 'd', group: { role: 'zoo' } })
+  end(first)
+  t.match(await agent.takeLaunch(), { taskId: 'c', group: { role: 'shop/web' } })
+  end(poor)
+  await agent.next('StatusAcknowledgement')
+
+  const named = async (query: string): Promise<readonly string[]> =>
+    (await master.call('GET', `/v1/tasks${query}`)).body.tasks.map((task: { readonly name: string }) => task.name)
+  t.same(await named(''), ['a', 'b', 'c', 'd'])
+  t.same(await named('?role=shop%2Fweb'), ['a', 'c'])
+  t.same(await named('?role=*'), ['b'])
+  t.match(await master.call('GET', '/v1/tasks?role=..'), { status: 400, body: { error: { message: /^a role is/ } } })
+})
+
+t.test('tasks of so many roles may live at once, and no more roles', async (t) => {
+  const master = await startTestMaster()
+  t.teardown(() => master.stop())
+  for (let i = 0; i < 100; i += 1) {
+    t.equal((await master.call('POST', '/v1/tasks', { image: 'host', role: `r${i}` })).status, 201)
+  }
+  t.match(await master.call('POST', '/v1/tasks', { image: 'host', role: 'another' }), {
+    status: 429,
+    body: { error: { code: 'exhausted', message: /^tasks of 100 roles live already/ } }
+  })
+  t.equal((await master.call('POST', '/v1/tasks', { image: 'host', role: 'r7' })).status, 201)
+  t.equal((await master.call('POST', '/v1/tasks', { image: 'host' })).status, 201)
 })
