@@ -1,4 +1,5 @@
 import type { MadeObject } from '../isolators/isolator.ts'
+import { type Decided, decisionFacts, decisionOf } from './ending.ts'
 import type { Ledger } from './ports.ts'
 
 /** Objects that every container has; the isolators name theirs through the journal. */
@@ -36,6 +37,16 @@ export class AttemptObjects {
     return Number.isInteger(pid) && pid > 0 ? pid : undefined
   }
 
+  /** Why it has to end, as it was decided in this boot; undefined where nothing was. */
+  get decided(): Decided {
+    return decisionOf(this.#monitorFacts())
+  }
+
+  /** Of a running container: why it has to end. To be awaited before anything ends it, so that who finds it ended knows. */
+  async decide(decided: NonNullable<Decided>): Promise<void> {
+    await this.#write('conmon', 'done', { ...this.#monitorFacts(), ...decisionFacts(decided) })
+  }
+
   async intend(imageDigest: string): Promise<void> {
     await Promise.all(ownObjects.map((kind) => this.#write(kind, 'intent', kind === 'bundle' ? { image: imageDigest } : {})))
   }
@@ -49,12 +60,17 @@ export class AttemptObjects {
       known?.phase === 'done' &&
       known.bootId === this.#bootId &&
       Object.entries(facts).every(([name, value]) => known.facts[name] === value)
-    if (!isKnown) await this.#write('conmon', 'done', { ...facts })
+    if (!isKnown) await this.#write('conmon', 'done', { ...this.#monitorFacts(), ...facts })
   }
 
   async release(): Promise<void> {
     const released = [...this.#rows().values()].map((o) => ({ object: { ...o, phase: 'released' as const } }))
     await Promise.all(released.map((record) => this.#ledger.append(record, 'kernel')))
+  }
+
+  #monitorFacts(): Readonly<Record<string, string>> {
+    const row = this.#rows().get(`conmon:${this.#containerId}`)
+    return row?.phase === 'done' && row.bootId === this.#bootId ? row.facts : {}
   }
 
   #rows() {

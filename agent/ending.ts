@@ -25,6 +25,39 @@ export type Decided =
   | { readonly kind: 'lease'; readonly message: string }
   | undefined
 
+const longestWhy = 1_000
+
+/** The decision as facts of a row in the ledger. None for a kill, which has a row of its own. */
+export function decisionFacts(decided: NonNullable<Decided>): Readonly<Record<string, string>> {
+  switch (decided.kind) {
+    case 'kill':
+      return {}
+    case 'node-stop':
+      return { decided: 'node-stop', why: '' }
+    case 'limit':
+      return { decided: decided.limitation.limit, why: decided.limitation.message.slice(0, longestWhy) }
+    case 'probe':
+    case 'lease':
+      return { decided: decided.kind, why: decided.message.slice(0, longestWhy) }
+  }
+}
+
+/** Undefined where the facts tell of no decision that this version knows. */
+export function decisionOf({ decided: kind, why: message = '' }: Readonly<Record<string, string>>): Decided {
+  switch (kind) {
+    case 'node-stop':
+      return { kind }
+    case 'memory':
+    case 'disk':
+      return { kind: 'limit', limitation: { limit: kind, message } }
+    case 'probe':
+    case 'lease':
+      return { kind, message }
+    default:
+      return undefined
+  }
+}
+
 export function endingOf(exit: ContainerExit, decided: Decided): Ending {
   if (decided?.kind === 'lease' || decided?.kind === 'probe' || decided?.kind === 'node-stop') return endingOfOurs(exit, decided)
   if (exit.kind === 'lost') {

@@ -79,6 +79,7 @@ export class TaskRunner {
     const { outbox, clock } = parts
     this.#report = new AttemptReport(row, latest, { outbox, clock, earlier: () => neighbours.earlier() }, config.agentId)
     this.#objects = new AttemptObjects(row.containerId, parts.ledger, config.bootId)
+    this.#decided = this.#objects.decided
     this.#stop = new AttemptStop(row.containerId, { runtime: parts.runtime, clock, log: this.#log })
     this.#lease = new AttemptLease(row, parts.leases)
     const over = (why: NonNullable<Decided>, policy: KillPolicy | null): void => this.#over(why, policy)
@@ -183,9 +184,8 @@ export class TaskRunner {
     if (this.#report.state !== 'running' && this.#report.state !== 'killing')
       await this.#report.tell('running', (this.#task?.probes.length ?? 0) > 0 ? { ready: false } : {})
     await noted
-    if (this.#killAsked || this.#decided?.kind === 'node-stop')
-      this.#stopBy(this.#parts.ledger.view.tasks.get(this.containerId)?.kill?.policy ?? null)
-    const exit = await this.#watch.untilExit().finally(() => this.#stop.over())
+    if (this.#killAsked || this.#decided !== undefined) this.#stopBy(this.#policyOfEnd())
+    const exit = await this.#watch.untilExit()
     await this.#end(endingOf(exit, this.#lease.decided(this.#decided)))
   }
 
@@ -207,13 +207,14 @@ export class TaskRunner {
     await this.#watch.settleLog()
     const decided = this.#lease.decided(this.#decided)
     if (!('state' in exit)) return this.#end(endingOf(exit, decided))
-    await this.#end(decided?.kind === 'lease' ? endingOf({ kind: 'lost', why: exit.message }, decided) : exit)
+    const isOurs = decided !== undefined && decided.kind !== 'kill' && decided.kind !== 'limit'
+    await this.#end(isOurs ? endingOf({ kind: 'lost', why: exit.message }, decided) : exit)
   }
 
   /** A kill that was recorded before the agent's restart. */
   decideKill(): void {
     this.#killAsked = true
-    this.#decided = { kind: 'kill' }
+    this.#decided ??= { kind: 'kill' }
   }
 
   /**
@@ -225,7 +226,8 @@ export class TaskRunner {
     const comesBack = why === 'node-stop' && restarts(this.#task?.restart ?? null)
     // In this turn, before the attempt can end and another follow it.
     this.#decided ??= { kind: comesBack ? 'node-stop' : 'kill' }
-    if (!comesBack) {
+    if (comesBack) await this.#noteDecided()
+    else {
       this.#killAsked = true
       await this.#parts.ledger.append({ kill: { containerId: this.containerId, policy } }, 'kernel')
     }
@@ -259,7 +261,26 @@ export class TaskRunner {
   #over(why: NonNullable<Decided>, policy: KillPolicy | null): void {
     if (why.kind === 'limit') this.#decided = why
     else this.#decided ??= why
-    this.#stopBy(policy)
+    void this.#noteDecided().then(() => {
+      if (this.#runs) this.#stopBy(policy)
+    })
+  }
+
+  /** Resolves once the next agent would know too; also where that cannot be had. */
+  async #noteDecided(): Promise<void> {
+    if (this.#decided === undefined || !this.#runs) return
+    await this.#objects.decide(this.#decided).catch((error: unknown) => this.#log.error({ error }, 'task.decision_not_kept'))
+  }
+
+  /** How an end that was decided on before the container was taken over goes on. */
+  #policyOfEnd(): KillPolicy | null {
+    if (this.#decided?.kind === 'limit') return { signal: '', graceMs: 0 }
+    if (this.#decided?.kind === 'probe' || this.#decided?.kind === 'lease') return this.#task?.killPolicy ?? null
+    return this.#parts.ledger.view.tasks.get(this.containerId)?.kill?.policy ?? null
+  }
+
+  get #runs(): boolean {
+    return this.#container === 'running' || this.#container === 'stopping'
   }
 
   #stopBy(policy: KillPolicy | null): void {
@@ -274,8 +295,8 @@ export class TaskRunner {
 
   /** The removal goes on while the status is on its way to the disk; the runtime's record of the exit stays until it is there. */
   async #end(ending: Ending): Promise<void> {
-    if (this.#container === 'running' || this.#container === 'stopping')
-      this.#container = moveContainer(this.#container, 'exited')
+    if (this.#runs) this.#container = moveContainer(this.#container, 'exited')
+    this.#stop.over()
     const willRestart = this.#isFollowed(ending)
     if (willRestart) this.#succeed(ending)
     else this.#lease.leave()
@@ -286,6 +307,8 @@ export class TaskRunner {
       const { state, reason, exitCode } = ending
       this.#log.info({ attempt: this.attempt, state, reason, exitCode: exitCode ?? -1, willRestart }, 'task.ended')
     })
+    // What its cgroup counted is all that proves this end: an agent that is killed in between must leave it to the next.
+    if (ending.outOfMemory) await told
     await Promise.all([told, this.#remove(told)])
   }
 

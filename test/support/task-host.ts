@@ -68,8 +68,11 @@ class MortalClock implements Clock {
   }
 }
 
-/** Real containers under the agent's own tasks, with the agent's crash and the node's reboot at the test's word. */
-export function taskHost(t: Test): TaskHost {
+/**
+ * Real containers under the agent's own tasks, with the agent's crash and the node's reboot at the test's word. `isolatorPauseMs`: the
+ * isolators pause no longer than this between two looks.
+ */
+export function taskHost(t: Test, { isolatorPauseMs = Number.POSITIVE_INFINITY } = {}): TaskHost {
   const directory = mkdtempSync(join(tmpdir(), 'hearth-'))
   const cgroupParent = `/hearth-test-${randomBytes(4).toString('hex')}`
   const runDir = join(directory, 'run')
@@ -112,7 +115,7 @@ export function taskHost(t: Test): TaskHost {
         layout,
         cgroupParent,
         seccompProfile: '/usr/share/containers/seccomp.json',
-        sleep: clock.sleep.bind(clock)
+        sleep: (ms, signal) => clock.sleep(Math.min(ms, isolatorPauseMs), signal)
       }),
       leases.isolator()
     ]
