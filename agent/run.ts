@@ -95,8 +95,7 @@ async function runLogged(orders: Orders, log: Log): Promise<number> {
   } else {
     await serve(agent, trial, unit, { config, log, end, ledger, started: { cgroups: facts.cgroups.mode, bootDir, stagesMs } })
   }
-  // What waits for its restart has no container yet; its launch makes the scope anew.
-  if (agent.tasks.list().every((task) => task.ended.aborted || task.waits)) placement.scope?.release()
+  await placement.scope?.release()
   await agent.leases.stop()
   await agent.runtime.stop()
   removeBootDirectory(config.runDir, bootDir)

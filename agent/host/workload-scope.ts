@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
 import { errnoOf, Fault } from '../../base/fault.ts'
@@ -79,8 +80,9 @@ export class WorkloadScope {
     }
   }
 
-  /** Lets systemd remove the scope; only when no container is left in it. */
-  release(): void {
+  /** Lets systemd remove the scope where nothing but its holder is left in it; a launch makes it anew. */
+  async release(): Promise<void> {
+    for (const child of await this.#children()) if (child !== holder && (await isPopulated(join(this.#directory, child)))) return
     killCgroup(join(this.#directory, holder))
   }
 
@@ -132,6 +134,16 @@ export class WorkloadScope {
       await joinCgroup(join(this.#directory, holder), pid)
     } catch (e) {
       if (errnoOf(e) !== 'ESRCH') throw e // it has ended: nothing to move
+    }
+  }
+
+  async #children(): Promise<readonly string[]> {
+    try {
+      const entries = await readdir(this.#directory, { withFileTypes: true })
+      return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name)
+    } catch (e) {
+      if (errnoOf(e) === 'ENOENT') return [] // no launch has made it, or systemd was quicker
+      throw e
     }
   }
 

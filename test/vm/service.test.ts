@@ -133,11 +133,10 @@ t.test('the host goes down: the tasks end first, in time, and nothing fails', as
   await machine.tell("systemd-run --quiet sh -c 'sleep 1; date +%s%6N > /var/asked; systemctl --no-block reboot'")
   await machine.booted(2)
   const asked = Number(await machine.tell('cat /var/asked'))
-  const last = 'journalctl --boot=-1 --unit=hearth-containers.scope --output=json --output-fields=MESSAGE --no-pager | tail -1'
-  const scopeEnd = JSON.parse(await machine.tell(last))
-  t.match(scopeEnd.MESSAGE, /Deactivated successfully|Stopped|Consumed/)
-  const seconds = (Number(scopeEnd.__REALTIME_TIMESTAMP) - asked) / 1e6
-  t.ok(seconds <= 10 * timeFactor, `the last container was gone after ${seconds.toFixed(1)} s`)
+  const said = "journalctl --boot=-1 --unit=hearth-shutdown --grep='its tasks have ended' --output=json --no-pager | tail -1"
+  const tasksEnded = JSON.parse(await machine.tell(said))
+  const seconds = (Number(tasksEnded.__REALTIME_TIMESTAMP) - asked) / 1e6
+  t.ok(seconds > 0 && seconds <= 10 * timeFactor, `the last container was gone after ${seconds.toFixed(1)} s`)
   t.comment(`from reboot to the last of ${crowd} containers gone: ${seconds.toFixed(1)} s (time factor ${timeFactor})`)
   const since = `journalctl --boot=-1 --since=@${Math.floor(asked / 1e6)} --no-pager --output=cat`
   const wrong = await machine.run(`${since} | grep -E "(Failed with result|timed out|Killing process)"`)
@@ -166,7 +165,7 @@ t.test('a cold start without a master: what its policy keeps alive runs again', 
 t.test('a node that is stopped with its tasks', async (t) => {
   t.match(await machine.tell('hearth node stop --workloads', 60), /hearth-agent\.service is stopped; its tasks have ended/)
   t.equal(await machine.tell('systemctl is-active hearth-agent || true'), 'inactive')
-  await machine.tell('until ! systemctl --quiet is-active hearth-containers.scope; do sleep 0.2; done')
+  await machine.tell('until ! systemctl --quiet is-active hearth-containers.scope; do sleep 0.2; done', 3)
   t.equal(await machine.tell('pgrep --list-full "conmon|runc" || true'), '')
   await machine.tell('systemctl start hearth-agent', 60)
   await nodeIsActive(machine)
@@ -177,6 +176,6 @@ t.test('a package removed with tasks running leaves nothing', async (t) => {
   await machine.tell('dpkg --purge hearth', 60)
   t.equal(await machine.tell('pgrep --list-full "conmon|read -t|runc" || true'), '')
   t.equal(await machine.tell('ls -d /var/lib/hearth /usr/lib/hearth /run/hearth* /etc/hearth 2>/dev/null || true'), '')
-  t.equal(await machine.tell('systemctl list-units --all --no-legend "hearth*"'), '')
+  t.equal(await machine.tell('systemctl list-units --all --no-legend "hearth*" | grep -v hearth-vm-runner || true'), '')
   t.equal(await machine.tell('ls -d /sys/fs/cgroup/hearth* 2>/dev/null || true'), '')
 })

@@ -68,7 +68,7 @@ export async function readRuntimes(
   return await Promise.all([of('conmon'), of('runc'), of('crun')])
 }
 
-const units = ['hearth-agent.service', 'hearth-master.service', 'hearth-workloads.slice', 'hearth-workloads.scope']
+const units = ['hearth-agent.service', 'hearth-master.service', 'hearth-workloads.slice', 'hearth-containers.scope']
 
 export async function readUnits({ exec, roots }: Parts, signal: AbortSignal): Promise<readonly UnitFacts[] | 'not-systemd'> {
   if (!(await isThere(join(roots.run, 'systemd/system')))) return 'not-systemd'
