@@ -20,7 +20,7 @@ import { Fsck } from './fsck/fsck.ts'
 import { orphanMetrics, orphanPlan } from './fsck/tell.ts'
 import { Garbage } from './garbage.ts'
 import { systemBootClock } from './host/boot-time.ts'
-import { systemExec } from './host/exec.ts'
+import { startExec, systemExec } from './host/exec.ts'
 import type { HostFacts } from './host/facts.ts'
 import type { Placement } from './host/placement.ts'
 import { imageRoutes } from './images/routes.ts'
@@ -106,7 +106,8 @@ export async function compose(parts: Parts): Promise<Agent> {
   const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, attemptsKept: 3, settled }
   const refusal = (): string | undefined => node.health.refusal('launch')
   const tasks: Tasks = new Tasks({ ...runnerParts, refusal }, { ...runnerConfig, ...limits }, onBroken)
-  const fsck = composeFsck({ ...parts, runtime, tasks, sandboxesDir: runnerConfig.sandboxesDir })
+  const collectLayers = (): Promise<unknown> => images.collect(inUse(), new AbortController().signal)
+  const fsck = composeFsck({ ...parts, runtime, tasks, collectLayers, sandboxesDir: runnerConfig.sandboxesDir })
   const terminalProgram = [process.execPath, join(programs, 'terminal.cjs')]
   const streams = new ContainerStreams({ runtime, clock, log }, { terminalProgram, maxStreams: 64 })
   const node = composeNodeHealth(
@@ -170,20 +171,23 @@ function wallsOf(parts: Parts, trash: Trash, leases: Leases): readonly Isolator[
   return [...(scope === undefined ? [] : [scope.isolator()]), ...walls, leases.isolator()]
 }
 
-interface FsckParts extends Pick<Parts, 'ledger' | 'log' | 'layout' | 'placement' | 'bootDir' | 'facts' | 'isWhole'> {
+interface FsckParts extends Pick<Parts, 'config' | 'ledger' | 'log' | 'layout' | 'placement' | 'bootDir' | 'facts' | 'isWhole'> {
   readonly runtime: OciRuntime
   readonly tasks: Tasks
+  readonly collectLayers: () => Promise<unknown>
   readonly sandboxesDir: string
 }
 
 function composeFsck(parts: FsckParts): Fsck {
-  const { ledger, log, layout, bootDir: runDir, isWhole, runtime, tasks, sandboxesDir } = parts
+  const { ledger, log, layout, bootDir: runDir, isWhole, runtime, tasks, collectLayers, sandboxesDir } = parts
   const recovering = { runDir, bootId: parts.facts.bootId, isWhole }
+  const adoptOne = (id: string): Promise<void> => adopt({ ledger, runtime, tasks, log }, recovering, id)
+  const { stateDir } = parts.config
   const { agentId } = ledger.view.head
   return new Fsck(
-    { ledger, clock: systemClock, log, adopt: (id) => adopt({ ledger, runtime, tasks, log }, recovering, id) },
+    { ledger, clock: systemClock, exec: startExec, log, adopt: adoptOne, collectLayers },
     {
-      places: { layout, cgroupParent: parts.placement.cgroupParent, runDir, sandboxesDir, agentId },
+      places: { layout, cgroupParent: parts.placement.cgroupParent, runDir, stateDir, sandboxesDir, agentId },
       everyMs: fsckEveryMs,
       isWhole
     }

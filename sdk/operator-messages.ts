@@ -228,6 +228,8 @@ export interface FsckReport {
   /** Objects present and unowned, by kind. */
   readonly orphans: Readonly<Record<string, number>>
   readonly seen: Readonly<Record<string, number>>
+  /** What could not be looked at, and why; absent from older agents. */
+  readonly unseen?: readonly string[]
   readonly quarantined: number
   readonly tookMs: number
   /** Read from the agent's files: no agent runs. */

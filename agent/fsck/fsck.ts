@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
+import type { Exec } from '../../base/exec.ts'
 import { isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import type { Service } from '../../base/service.ts'
@@ -9,13 +10,15 @@ import { readProvenance } from '../rebuild.ts'
 import { compare, countOrphans, type Finding, findingKey, fsckKinds, type OrphanCounts } from './compare.ts'
 import { observe, type Places } from './observe.ts'
 import { planRepair, type RepairAction, type RepairRules } from './plan.ts'
-import { removeObject } from './remove.ts'
+import { type RemoveParts, removeObject } from './remove.ts'
 
 export interface FsckReport {
   readonly findings: readonly Finding[]
   readonly orphans: OrphanCounts
   /** Objects that were looked at, by kind. */
   readonly seen: OrphanCounts
+  /** What could not be looked at, and why. */
+  readonly unseen: readonly string[]
   readonly quarantined: number
   readonly tookMs: number
 }
@@ -26,19 +29,24 @@ export interface Repair {
   readonly why: string
 }
 
-type LookParts = { readonly clock: Clock; readonly view: () => LedgerView; readonly quarantined: () => number }
+interface LookParts {
+  readonly clock: Clock
+  readonly exec: Exec
+  readonly view: () => LedgerView
+  readonly quarantined: () => number
+}
 
 /**
  * Compares twice and tells what was found both times: between the look at the host and the look at the ledger a task may have
  * gone a step on. The ledger is read after the host, and every object has its row before it is made.
  */
-export async function look({ clock, view, quarantined }: LookParts, places: Places): Promise<FsckReport> {
+export async function look({ clock, exec, view, quarantined }: LookParts, places: Places): Promise<FsckReport> {
   const startMs = clock.monotonicMs()
-  let seen = await observe(places)
+  let { seen, unseen } = await observe(places, exec)
   let findings = compare(view(), seen)
   if (findings.length > 0) {
     const before = new Set(findings.map(findingKey))
-    seen = await observe(places)
+    ;({ seen, unseen } = await observe(places, exec))
     findings = compare(view(), seen).filter((f) => before.has(findingKey(f)))
   }
   const counts = Object.fromEntries(fsckKinds.map((kind) => [kind, seen.filter((s) => s.kind === kind).length]))
@@ -46,12 +54,13 @@ export async function look({ clock, view, quarantined }: LookParts, places: Plac
     findings,
     orphans: countOrphans(findings),
     seen: counts as FsckReport['seen'],
+    unseen,
     quarantined: quarantined(),
     tookMs: Math.round(clock.monotonicMs() - startMs)
   }
 }
 
-interface Parts {
+interface Parts extends RemoveParts {
   readonly ledger: Ledger
   readonly clock: Clock
   readonly log: Log
@@ -96,8 +105,8 @@ export class Fsck implements Service {
   }
 
   async check(): Promise<FsckReport> {
-    const { ledger, clock, log } = this.#parts
-    const parts = { clock, view: () => ledger.view, quarantined: () => ledger.quarantined.length }
+    const { ledger, clock, exec, log } = this.#parts
+    const parts = { clock, exec, view: () => ledger.view, quarantined: () => ledger.quarantined.length }
     const report = await look(parts, this.#config.places)
     this.#orphans = report.orphans
     // The same findings again are no news, and a line of the log is a write.
@@ -153,7 +162,7 @@ export class Fsck implements Service {
       }
       const facts = this.#factsOf(finding.containerId)
       if (facts.isAlive) return { finding, action: 'left', why: 'something began to run in it' }
-      await removeObject(this.#config.places, finding)
+      await removeObject(this.#parts, this.#config.places, finding)
       log.warn(about, 'orphan.removed')
       return { finding, action: 'removed', why }
     } catch (error) {

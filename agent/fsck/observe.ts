@@ -1,11 +1,15 @@
-import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
+import type { Exec } from '../../base/exec.ts'
 import { type CgroupLayout, cgroupDirectories } from '../../isolators/cgroup2/layout.ts'
 import { readProcess } from '../../isolators/runtime/oci/process-table.ts'
 import { isContainerId } from '../../proto/ids.ts'
 import { readProvenance } from '../rebuild.ts'
 import type { FsckKind, Seen } from './compare.ts'
+import { images, layers } from './observe-images.ts'
+import { links, loopDevices, networkNamespaces, networkNamespacesOf } from './observe-kernel.ts'
+import { observeNft } from './observe-nft.ts'
+import { mountsBelow, namesIn, textOf } from './read-host.ts'
 
 /** Where the objects of one agent lie. */
 export interface Places {
@@ -13,14 +17,21 @@ export interface Places {
   readonly cgroupParent: string
   /** Of what dies with the boot. */
   readonly runDir: string
+  readonly stateDir: string
   readonly sandboxesDir: string
   readonly agentId: string
+}
+
+export interface Look {
+  readonly seen: readonly Seen[]
+  /** What could not be looked at, and why. */
+  readonly unseen: readonly string[]
 }
 
 type Observer = (places: Places) => Iterable<Seen>
 
 /** One row per kind of object; another kind joins by a row here, one in compare.ts and one in plan.ts. */
-const observers: Readonly<Record<FsckKind, Observer>> = {
+const observers: Readonly<Record<Exclude<FsckKind, 'nft_table' | 'nft_element'>, Observer>> = {
   cgroup: cgroups,
   bundle: bundles,
   runtime_state: runtimeStates,
@@ -30,14 +41,19 @@ const observers: Readonly<Record<FsckKind, Observer>> = {
   overlay: writableLayers,
   log_file: logFiles,
   sandbox_dir: sandboxes,
-  mount: mounts
+  mount: mounts,
+  network_namespace: networkNamespaces,
+  link: links,
+  loop_device: loopDevices,
+  layer: layers,
+  image: images
 }
 
 /** A synchronous stretch has at most this many objects. */
 const stretch = 64
 
 /** Everything of this agent that the host shows, in short stretches so that nobody waits for it. */
-export async function observe(places: Places): Promise<readonly Seen[]> {
+export async function observe(places: Places, exec: Exec): Promise<Look> {
   const seen: Seen[] = []
   for (const observer of Object.values(observers)) {
     for (const object of observer(places)) {
@@ -46,15 +62,8 @@ export async function observe(places: Places): Promise<readonly Seen[]> {
     }
     await turn()
   }
-  return seen
-}
-
-const namesIn = (directory: string): readonly string[] => {
-  try {
-    return readdirSync(directory)
-  } catch {
-    return [] // not there: nothing of the kind is
-  }
+  const nft = await observeNft(places, exec)
+  return { seen: [...seen, ...nft.seen], unseen: nft.unseen }
 }
 
 function* cgroups({ layout, cgroupParent }: Places): Iterable<Seen> {
@@ -149,29 +158,12 @@ function* monitors({ runDir }: Places): Iterable<Seen> {
   }
 }
 
-/** Hearth mounts nothing on the host for containers: every mount below its directories is somebody's. */
+/** Hearth mounts nothing on the host for containers but network namespaces: every other mount below its directories is somebody's. */
 function* mounts({ runDir, sandboxesDir }: Places): Iterable<Seen> {
-  for (const id of mountPointsBelow([runDir, sandboxesDir])) {
+  for (const { point: id } of mountsBelow([runDir, sandboxesDir])) {
     if (id === runDir || id === sandboxesDir) continue // the operator gave us a file system of our own
+    if (id.startsWith(`${networkNamespacesOf(runDir)}/`)) continue
     const containerId = id.split('/').find(isContainerId) ?? ''
     yield { kind: 'mount', id, containerId, isOurs: 'Hearth makes no such mount: nothing proves whose it is' }
-  }
-}
-
-/** Mount points at or below the directories (proc(5), mountinfo: field 5, octal escapes). */
-export function mountPointsBelow(directories: readonly string[]): readonly string[] {
-  return textOf('/proc/self/mountinfo')
-    .split('\n')
-    .map((line) =>
-      (line.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
-    )
-    .filter((point) => directories.some((directory) => point === directory || point.startsWith(`${directory}/`)))
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return '' // gone, or no file: it says nothing
   }
 }

@@ -4,6 +4,7 @@ import { systemClock } from '../../base/clock.ts'
 import { silentLog } from '../../base/log.ts'
 import { readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import type { AgentConfig } from '../config.ts'
+import { startExec } from '../host/exec.ts'
 import { placeWorkloads } from '../host/placement.ts'
 import { readLedger } from '../ledger/read.ts'
 import { type FsckReport, look } from './fsck.ts'
@@ -15,11 +16,12 @@ export async function fsckWithoutAgent(config: AgentConfig): Promise<FsckReport>
   const { cgroupParent } = await placeWorkloads({ clock: systemClock, log: silentLog, layout, unit: undefined }, placed)
   const state = await readLedger(join(config.stateDir, 'agent/ledger'))
   return look(
-    { clock: systemClock, view: () => state, quarantined: () => state.quarantined.length },
+    { clock: systemClock, exec: startExec, view: () => state, quarantined: () => state.quarantined.length },
     {
       layout,
       cgroupParent,
       runDir: bootDirectoryOf(config.runDir),
+      stateDir: config.stateDir,
       sandboxesDir: join(config.stateDir, 'agent/sandboxes'),
       agentId: state.head.agentId
     }

@@ -34,7 +34,14 @@ const isBootBound: Readonly<Record<FsckKind, boolean>> = {
   overlay: false,
   log_file: false,
   sandbox_dir: false,
-  mount: false
+  mount: false,
+  network_namespace: true,
+  link: true,
+  nft_table: true,
+  nft_element: true,
+  loop_device: true,
+  layer: false,
+  image: false
 }
 
 export function planRepair(
@@ -47,6 +54,7 @@ export function planRepair(
 
 function decide(finding: Finding, facts: ContainerFacts, rules: RepairRules): RepairAction {
   const leave = (why: string): RepairAction => ({ kind: 'leave', finding, why })
+  if (finding.kind === 'image') return leave(finding.why)
   if (finding.verdict !== 'unowned') return leave('nothing can be made whole from outside while the task is there')
   if (!finding.isOurs) return leave(finding.why)
   if (finding.kind === 'mount') return leave(`Hearth mounts nothing there: look whose it is, then umount ${finding.id}`)
@@ -59,6 +67,7 @@ function decide(finding: Finding, facts: ContainerFacts, rules: RepairRules): Re
     if (rules.isWhole || rules.explicit) return { kind: 'remove', finding, why: 'nothing runs in it and no row owns it' }
     return leave('the ledger was damaged once, so that it may have had a row: --repair removes it')
   }
+  if (finding.kind === 'layer' && rules.explicit) return { kind: 'remove', finding, why: finding.why }
   if (rules.explicit) return { kind: 'remove', finding, why: 'no row owns it: its task was forgotten' }
   return leave('it may hold files of a forgotten task: --repair removes it')
 }

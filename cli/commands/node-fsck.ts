@@ -77,10 +77,11 @@ function render(report: FsckReport, repaired: boolean, width: number | undefined
     )
   const done = report.repairs.map((r) => `${r.action} ${r.finding.kind.replaceAll('_', ' ')} ${r.finding.id}: ${r.why}\n`)
   const quarantine = report.quarantined === 0 ? '' : `${report.quarantined} damaged stretches of the ledger are quarantined\n`
+  const unseen = (report.unseen ?? []).map((what) => `not looked at: ${what}\n`)
   const count = report.findings.length
   const sentence =
     count === 0 ? `${where}ledger and host agree on ${objects} objects\n` : `${where}${count} of ${objects} objects differ\n`
   const unowned = report.findings.some((f) => f.verdict === 'unowned')
   const next = unowned && !repaired ? 'hearth node fsck --repair adopts or removes what is provably Hearth’s\n' : ''
-  return [...done, sentence, quarantine, count === 0 ? '' : table(report.findings), next].join('')
+  return [...done, sentence, quarantine, ...unseen, count === 0 ? '' : table(report.findings), next].join('')
 }

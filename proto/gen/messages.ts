@@ -18,7 +18,7 @@ export type ProbePurpose = 'unspecified_probe' | 'startup' | 'readiness' | 'live
 
 export type Phase = 'unspecified_phase' | 'intent' | 'done' | 'released'
 
-export type ObjectKind = 'unspecified_object' | 'cgroup' | 'bundle' | 'conmon' | 'runtime_state' | 'sandbox_dir' | 'overlay' | 'log_file' | 'layer' | 'terminal' | 'lease_holder'
+export type ObjectKind = 'unspecified_object' | 'cgroup' | 'bundle' | 'conmon' | 'runtime_state' | 'sandbox_dir' | 'overlay' | 'log_file' | 'layer' | 'terminal' | 'lease_holder' | 'network_namespace' | 'link' | 'nft_table' | 'nft_element' | 'loop_device'
 
 export type AgentCondition = 'unspecified_condition' | 'active' | 'agent_unreachable' | 'agent_gone'
 

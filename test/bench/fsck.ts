@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { cgroupDirectories, readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import { newContainerId } from '../../proto/ids.ts'
+import { kernelKinds, plantKernelObjects, plantLayers } from '../support/planted-objects.ts'
 import type { AgentUnderTest } from './agent-under-test.ts'
 import type { Bench, Outcome } from './bench.ts'
 import { eventually } from './eventually.ts'
@@ -71,6 +72,8 @@ async function plant(bench: Bench, agent: AgentUnderTest): Promise<readonly stri
   many((id) => mkdirSync(join(runDir, 'c', id)))
   many((id) => mkdirSync(join(runDir, 'oci/runc', id), { recursive: true }))
   many((id) => writeFileSync(join(runDir, 'exits', id), '0'))
+  mkdirSync(join(runDir, 'leases'), { recursive: true })
+  many((id) => writeFileSync(join(runDir, 'leases', id), 'hearth-lease 1'))
   many((id) => {
     mkdirSync(agent.sandboxOf(id))
     writeFileSync(join(agent.sandboxOf(id), 'log'), 'x')
@@ -87,5 +90,23 @@ async function plant(bench: Bench, agent: AgentUnderTest): Promise<readonly stri
   })
   const isThere = ({ pid }: ChildProcess): boolean => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('--exit-dir')
   await eventually('the planted monitors to run', () => monitors.every(isThere))
-  return ['cgroup', 'bundle', 'runtime_state', 'exit_file', 'sandbox_dir', 'log_file', 'overlay', 'conmon']
+  const { agentId } = (await agent.get('/v1/health')) as { readonly agentId: string }
+  const ids: string[] = []
+  many((id) => ids.push(id))
+  const undo = { teardown: (work: () => void) => bench.cleanup.add('the planted kernel objects', work) }
+  plantKernelObjects(undo, { agentId, runDir, stateDir: agent.stateDir }, ids)
+  plantLayers(agent.stateDir, bench.n)
+  const files = [
+    'cgroup',
+    'bundle',
+    'runtime_state',
+    'exit_file',
+    'lease',
+    'sandbox_dir',
+    'log_file',
+    'overlay',
+    'conmon',
+    'layer'
+  ]
+  return [...files, ...kernelKinds]
 }

@@ -5,33 +5,47 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type FsckKind, fsckKinds } from '../../agent/fsck/compare.ts'
 import { Fsck } from '../../agent/fsck/fsck.ts'
+import { startExec } from '../../agent/host/exec.ts'
 import { adopt } from '../../agent/reattach.ts'
 import { systemClock } from '../../base/clock.ts'
 import { silentLog } from '../../base/log.ts'
 import { cgroupDirectories } from '../../isolators/cgroup2/layout.ts'
 import { AgentHost, aborted, type RunningAgent } from '../support/agent-host.ts'
 import { eventually } from '../support/cluster.ts'
+import { kernelKinds, plantKernelObjects, plantLayers, plantUnmarked } from '../support/planted-objects.ts'
 
 function fsckOf(host: AgentHost, agent: RunningAgent, isWhole = true): Fsck {
   const { ledger, runtime, tasks } = agent
   const { layout, cgroupParent, runDir, sandboxesDir } = host
-  const places = { layout, cgroupParent, runDir, sandboxesDir, agentId: ledger.view.head.agentId }
+  const places = { layout, cgroupParent, runDir, stateDir: host.directory, sandboxesDir, agentId: ledger.view.head.agentId }
   const recovering = { runDir, bootId: 'boot-1', isWhole }
   return new Fsck(
     {
       ledger,
       clock: systemClock,
+      exec: startExec,
       log: silentLog,
+      collectLayers: () => removeLayers(host),
       adopt: (id) => adopt({ ledger, runtime, tasks, log: silentLog }, recovering, id)
     },
     { places, everyMs: 3_600_000, isWhole }
   )
 }
 
+/** As the image store does it that has no image. */
+async function removeLayers({ directory }: AgentHost): Promise<void> {
+  rmSync(join(directory, 'agent/images/layers'), { recursive: true, force: true })
+}
+
 const newId = (): string => randomBytes(16).toString('hex')
 
 /** One orphan of every kind that Hearth makes. */
-async function plant(t: Test, host: AgentHost, count: number): Promise<Readonly<Record<string, readonly string[]>>> {
+async function plant(
+  t: Test,
+  host: AgentHost,
+  agentId: string,
+  count: number
+): Promise<Readonly<Record<string, readonly string[]>>> {
   const directory = (path: string): string => {
     mkdirSync(path, { recursive: true })
     return path
@@ -60,7 +74,9 @@ async function plant(t: Test, host: AgentHost, count: number): Promise<Readonly<
     lease: many((id) => file(join(directory(join(host.runDir, 'leases')), id), 'hearth-lease 1')),
     sandbox_dir: many((id) => file(join(directory(join(host.sandboxesDir, id)), 'log'), 'x')),
     overlay: many((id) => directory(join(host.sandboxesDir, id, 'upper'))),
-    conmon: monitors.map((child) => `/proc/${child.pid}/exe`)
+    conmon: monitors.map((child) => `/proc/${child.pid}/exe`),
+    ...plantKernelObjects(t, { agentId, runDir: host.runDir, stateDir: host.directory }, many(String)),
+    layer: plantLayers(host.directory, count)
   }
 }
 
@@ -75,12 +91,14 @@ t.test('orphans of every kind are found and removed, and no live object is touch
   await aborted(ended.removed)
   const clean = await fsck.check()
   t.same(clean.findings, [], 'a running and an ended task are whole')
+  t.same(clean.unseen, [])
+  const rare = ['mount', 'exit_file', 'lease', ...kernelKinds, 'layer', 'image']
   t.ok(
-    fsckKinds.every((kind) => ['mount', 'exit_file', 'lease'].includes(kind) || clean.seen[kind] > 0),
+    fsckKinds.every((kind) => rare.includes(kind) || clean.seen[kind] > 0),
     'and were looked at'
   )
 
-  const planted = await plant(t, host, 3)
+  const planted = await plant(t, host, agent.ledger.view.head.agentId, 3)
   const { orphans } = await fsck.check()
   for (const kind of Object.keys(planted) as FsckKind[]) {
     const also = kind === 'sandbox_dir' ? 6 : 3 // a writable layer lies in a sandbox
@@ -90,7 +108,18 @@ t.test('orphans of every kind are found and removed, and no live object is touch
 
   await fsck.repair(false)
   const left = fsck.orphans()
-  t.match(left, { cgroup: 0, bundle: 0, runtime_state: 0, conmon: 0, exit_file: 0, lease: 0, sandbox_dir: 6, overlay: 3 })
+  t.match(left, {
+    cgroup: 0,
+    bundle: 0,
+    runtime_state: 0,
+    conmon: 0,
+    exit_file: 0,
+    lease: 0,
+    sandbox_dir: 6,
+    overlay: 3,
+    layer: 3
+  })
+  t.ok(kernelKinds.every((kind) => left[kind] === 0))
   const { report, repairs } = await fsck.repair()
   t.same(report.findings, [])
   t.ok(repairs.every((r) => r.action === 'removed'))
@@ -104,6 +133,36 @@ t.test('orphans of every kind are found and removed, and no live object is touch
 
   t.match(await agent.runtime.inspect(live.containerId), { kind: 'running' })
   t.ok(existsSync(ended.logPath), 'what the ended task left is its own')
+})
+
+t.test('what bears no mark of this agent is told at most, and stays', async (t) => {
+  const host = new AgentHost(t)
+  const agent = await host.start()
+  const fsck = fsckOf(host, agent)
+  const { agentId } = agent.ledger.view.head
+  const live = await agent.run(['sleep', '1000'])
+  const at = { runDir: host.runDir, stateDir: host.directory }
+  plantKernelObjects(t, { ...at, agentId }, [live.containerId])
+  t.same(
+    (await fsck.check()).findings.map((f) => f.kind),
+    ['nft_table'],
+    'a table is of the node; what names the container is its own'
+  )
+  const foreign = newId()
+  const others = plantKernelObjects(t, { agentId: foreign, runDir: join(host.directory, 'elsewhere'), stateDir: '/tmp' }, [
+    newId()
+  ])
+  const unmarked = plantUnmarked(t, host.directory)
+  const { repairs } = await fsck.repair()
+  const touched = (id: string): boolean => repairs.some((r) => r.finding.id === id && r.action !== 'left')
+  t.notOk([...Object.values(others).flat(), ...unmarked].some(touched))
+  t.same(
+    new Set(repairs.filter((r) => r.action === 'left').map((r) => r.finding.kind)),
+    new Set(['link', 'nft_table', 'loop_device'])
+  )
+  for (const path of [...others.link, ...unmarked].filter((p) => p.startsWith('/'))) t.ok(existsSync(path), path)
+  t.match(await agent.runtime.inspect(live.containerId), { kind: 'running' })
+  t.equal(fsck.orphans().link, 1, 'and counts as unowned')
 })
 
 t.test(

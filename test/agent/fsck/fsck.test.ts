@@ -5,7 +5,7 @@ import { judgeOrphans, orphanMetrics } from '../../../agent/fsck/tell.ts'
 import { renderMetrics } from '../../../agent/node-health/metrics-text.ts'
 import type { LedgerTask } from '../../../agent/ports.ts'
 import { completeMessage } from '../../../proto/codec.ts'
-import type { TaskState } from '../../../proto/gen/messages.ts'
+import type { ObjectRow, TaskState } from '../../../proto/gen/messages.ts'
 
 const id = 'a'.repeat(32)
 
@@ -23,10 +23,16 @@ function task(state: TaskState | undefined, hasObjects = false): LedgerTask {
 
 const one = (kind: FsckKind, more: Partial<Seen> = {}): Seen => ({ kind, id: `/${kind}`, containerId: id, isOurs: true, ...more })
 /** These are there for some tasks, or at some moments, only. */
-const passing: readonly FsckKind[] = ['exit_file', 'lease']
-const all = fsckKinds.filter((kind) => kind !== 'mount' && !passing.includes(kind)).map((kind) => one(kind))
+const kernel: readonly FsckKind[] = ['network_namespace', 'link', 'nft_table', 'nft_element', 'loop_device']
+const passing: readonly FsckKind[] = ['exit_file', 'lease', ...kernel]
+/** Of no task. */
+const store: readonly FsckKind[] = ['layer', 'image']
+const all = fsckKinds.filter((kind) => ![...passing, ...store, 'mount'].includes(kind)).map((kind) => one(kind))
 const told = (findings: readonly Finding[]): readonly string[] => findings.map((f) => `${f.verdict} ${f.kind}`)
-const viewOf = (owned?: LedgerTask) => ({ tasks: new Map(owned === undefined ? [] : [[id, owned]]) })
+const viewOf = (owned?: LedgerTask) => ({
+  tasks: new Map(owned === undefined ? [] : [[id, owned]]),
+  objects: new Map<string, ObjectRow>()
+})
 
 t.test('a running task owns one of everything', async (t) => {
   t.same(compare(viewOf(task('running', true)), all), [])
@@ -47,16 +53,29 @@ t.test('an ended task keeps its sandbox and its log, and nothing else', async (t
   const left = compare(viewOf(task('finished')), [...all, ...passing.map((kind) => one(kind))])
   t.same(
     told(left),
-    ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file', 'lease', 'overlay'].map((k) => `unowned ${k}`)
+    ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file', 'lease', 'overlay', ...kernel].map((k) => `unowned ${k}`)
   )
   t.match(left[0], { why: 'its task has ended and was cleaned up', isOurs: true })
 })
 
 t.test('what no row owns is unowned, and a mount is never ours', async (t) => {
-  const seen = [...all, ...passing.map((kind) => one(kind)), one('mount', { isOurs: 'Hearth makes no such mount' })]
+  const strange = [...store.map((kind) => one(kind)), one('mount', { isOurs: 'Hearth makes no such mount' })]
+  const seen = [...all, ...passing.map((kind) => one(kind)), ...strange]
   t.same(new Set(told(compare(viewOf(), seen))), new Set(fsckKinds.map((k) => `unowned ${k}`)))
   t.same(countOrphans(compare(viewOf(), seen)), Object.fromEntries(fsckKinds.map((k) => [k, 1])))
-  t.match(told(compare(viewOf(task('running', true)), seen)), ['unowned mount'])
+  t.match(told(compare(viewOf(task('running', true)), seen)), ['unowned mount', 'unowned layer', 'unowned image'])
+})
+
+t.test('what belongs to the node and to no task is owned by a row of its own, and the image store by itself', async (t) => {
+  const bridge = one('link', { id: 'hth0', containerId: '' })
+  const lacks = 'its layer is missing'
+  const owned = [one('layer', { containerId: '', isOwned: true }), one('image', { containerId: '', isOwned: true, odd: lacks })]
+  const row = completeMessage('ObjectRow', { kind: 'link', id: 'hth0', phase: 'done' })
+  const view = { tasks: new Map<string, LedgerTask>(), objects: new Map([['link:hth0', row]]) }
+  t.match(compare(view, [bridge, ...owned]), [{ verdict: 'different', kind: 'image', why: lacks }])
+  t.same(told(compare(viewOf(), [bridge])), ['unowned link'])
+  const stray = compare(viewOf(), [one('layer', { containerId: '', odd: 'no image names it' })])
+  t.match(stray, [{ verdict: 'unowned', why: 'no image names it' }])
 })
 
 t.test('an owned object that cannot be so is told as different', async (t) => {
@@ -75,7 +94,7 @@ t.test('what runs is adopted where it is proven to be ours, and never removed', 
     for (const explicit of [true, false])
       for (const isWhole of [true, false]) {
         t.equal(decide(kind, { isAlive: true, canAdopt: false }, { explicit, isWhole }), 'leave')
-        const wanted = kind === 'mount' ? 'leave' : 'adopt'
+        const wanted = kind === 'mount' || kind === 'image' ? 'leave' : 'adopt'
         t.equal(decide(kind, { isAlive: true, canAdopt: true }, { explicit, isWhole }), wanted)
         t.equal(decide(kind, dead, { explicit, isWhole }, { isOurs: 'nothing proves it' }), 'leave')
       }
@@ -83,10 +102,13 @@ t.test('what runs is adopted where it is proven to be ours, and never removed', 
 
 t.test('what is dead goes: boot-bound objects by themselves, files of a task only when asked for', async (t) => {
   const removed = (rules: RepairRules): readonly FsckKind[] => fsckKinds.filter((kind) => decide(kind, dead, rules) === 'remove')
-  const bootBound = ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file', 'lease']
+  const bootBound = ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file', 'lease', ...kernel]
   t.same(removed({ explicit: false, isWhole: true }), bootBound)
   t.same(removed({ explicit: false, isWhole: false }), [], 'the ledger may have had their rows')
-  t.same(removed({ explicit: true, isWhole: false }), [...bootBound, 'overlay', 'log_file', 'sandbox_dir'])
+  t.same(
+    new Set(removed({ explicit: true, isWhole: false })),
+    new Set([...bootBound, 'overlay', 'log_file', 'sandbox_dir', 'layer'])
+  )
 })
 
 t.test('what is absent or different is told and left', async (t) => {
