@@ -1,7 +1,7 @@
-import { readFile, rename } from 'node:fs/promises'
+import { readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../../base/fault.ts'
-import { replaceFile } from '../../base/replace-file.ts'
+import { draftOf, replaceFile } from '../../base/replace-file.ts'
 import type { ImageConfig } from './manifest.ts'
 import { normalizeReference } from './reference.ts'
 import type { ArchiveKind } from './unpack-message.ts'
@@ -49,6 +49,8 @@ export class ImageList {
   static async open(directory: string): Promise<ImageList> {
     const path = join(directory, 'images.json')
     const aside = join(directory, 'images.json.damaged')
+    // An agent was killed while it wrote the list.
+    await rm(draftOf(path), { force: true })
     const left = await readFile(aside).then(
       () => aside,
       () => undefined

@@ -195,8 +195,10 @@ t.test('a third import at the same time is told to wait', { skip }, async (t) =>
 t.test('the images are there for the next agent', { skip }, async (t) => {
   const bench = await storeBench(t)
   const summary = await importBytes(bench.store, stack(base, one), 'x')
+  await writeFile(join(bench.storeDirectory, 'images.json.draft'), '{"half')
   const again: ImageStore & Bench['store'] = await bench.open()
   t.same((await again.list())[1], summary)
+  t.notOk((await namesIn(bench.storeDirectory)).includes('images.json.draft'), 'a half-written list of the one before is gone')
   t.match(await again.show(summary.digest), {
     name: 'x:latest',
     layerDigests: [base, one].map((layer) => `sha256:${sha256(layer)}`)
