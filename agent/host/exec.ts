@@ -15,6 +15,7 @@ const packages: Readonly<Record<string, string>> = {
   losetup: 'mount',
   nsenter: 'util-linux',
   unshare: 'util-linux',
+  flock: 'util-linux',
   setpriv: 'util-linux',
   busybox: 'busybox-static',
   'mkfs.ext4': 'e2fsprogs',

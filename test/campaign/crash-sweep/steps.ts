@@ -1,7 +1,7 @@
 /** The steps of the life cycles; each must have a point that its scenario hits. */
 export const steps: readonly { readonly step: string; readonly scenario: string; readonly point: RegExp }[] = [
   { step: 'the first connection to the master', scenario: 'start', point: /^agent\/link\.ts:dial:/ },
-  { step: 'the lock on the directory', scenario: 'start', point: /^agent\/ledger\/owner\.ts:listen:/ },
+  { step: 'the lock on the directory', scenario: 'start', point: /^agent\/ledger\/owner\.ts:lock:spawn/ },
   { step: 'the ledger is read', scenario: 'start', point: /^agent\/ledger\/files\.ts:diskFiles\.read:/ },
   { step: 'the local socket is opened', scenario: 'start', point: /^agent\/local-api\/server\.ts:listen:listen/ },
   { step: 'the intent is written', scenario: 'exit-zero', point: /^agent\/ledger\/files\.ts:diskFiles\.open\.write:/ },
