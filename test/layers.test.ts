@@ -51,7 +51,7 @@ const may: Readonly<Record<string, readonly string[]>> = {
   schedulers: ['base', 'proto', 'sdk'],
   sdk: ['base', 'proto', 'node:'],
   cli: ['base', 'proto', 'sdk', 'node:', 'npm:commander', 'npm:tar-stream'],
-  'proto/generate.mjs': ['node:', 'npm:protobufjs'],
+  'proto/generate.mjs': ['proto', 'node:', 'npm:protobufjs'],
   setup: ['*'],
   test: ['*'],
   'eslint.config.mjs': ['*']

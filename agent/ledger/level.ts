@@ -1,5 +1,6 @@
 import { hearthVersion } from '../../base/version.ts'
-import { hasUnknownFields, type Init } from '../../proto/codec.ts'
+import type { Init } from '../../proto/codec.ts'
+import { hasUnknownFields } from '../../proto/fields.ts'
 import type { LedgerHead } from '../../proto/gen/messages.ts'
 import type { LedgerItem, LedgerScan } from './salvage.ts'
 

@@ -1,5 +1,6 @@
 import { hearthVersion } from '../../base/version.ts'
-import { completeMessage, hasUnknownFields } from '../../proto/codec.ts'
+import { completeMessage } from '../../proto/codec.ts'
+import { hasUnknownFields } from '../../proto/fields.ts'
 import type {
   LedgerHead,
   LedgerRecord,

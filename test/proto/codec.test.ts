@@ -1,0 +1,137 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import fc from 'fast-check'
+import protobuf from 'protobufjs'
+import t from 'tap'
+import { isFault } from '../../base/fault.ts'
+import { decodeKeeping, decodeMessage, encodeKeeping, encodeMessage, type MessageName } from '../../proto/codec.ts'
+
+// protobufjs' own reflection over the same .proto files is what the generated codecs must agree with, byte for byte.
+const folder = join(import.meta.dirname, '../../proto')
+const root = new protobuf.Root()
+root.resolvePath = (_origin, target) => join(folder, target.split('/').at(-1) ?? '')
+root.loadSync(readdirSync(folder).filter((file) => file.endsWith('.proto')))
+root.resolveAll()
+const nested = root.lookup('hearth')
+if (!(nested instanceof protobuf.Namespace)) throw new Error('no package hearth')
+const types = nested.nestedArray.filter((type) => type instanceof protobuf.Type)
+const nameOf = (type: protobuf.Type): MessageName => type.name as MessageName
+
+const asPlain = { defaults: true, enums: String, arrays: true, objects: true } as const
+
+/** As the codec, it takes no 64-bit number that is not exact, wherever it stands. */
+class SafeReader extends protobuf.BufferReader {
+  override int64(): never {
+    const value: unknown = super.int64()
+    if (!Number.isSafeInteger(value)) throw new RangeError('not a safe integer')
+    return value as never
+  }
+}
+
+function reflected(type: protobuf.Type, bytes: Buffer, keep: boolean): protobuf.Message {
+  const reader = new SafeReader(bytes)
+  reader.discardUnknown = !keep
+  return type.decode(reader)
+}
+
+const scalars: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
+  string: fc.string({ unit: 'grapheme', maxLength: 200 }),
+  bool: fc.boolean(),
+  bytes: fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes)),
+  int32: fc.integer(),
+  uint32: fc.nat(0xffff_ffff),
+  int64: fc.oneof(fc.maxSafeInteger(), fc.integer({ min: -2, max: 300 })).map((n) => n + 0)
+}
+
+function values(field: protobuf.Field): fc.Arbitrary<unknown> {
+  const { resolvedType } = field.resolve()
+  if (resolvedType instanceof protobuf.Type) return messages(resolvedType)
+  if (resolvedType instanceof protobuf.Enum) return fc.constantFrom(...Object.keys(resolvedType.values), 77)
+  const scalar = scalars[field.type]
+  if (scalar === undefined) throw new Error(`no values for ${field.type}`)
+  return scalar
+}
+
+const known = new Map<protobuf.Type, fc.Arbitrary<Record<string, unknown>>>()
+
+function messages(type: protobuf.Type): fc.Arbitrary<Record<string, unknown>> {
+  const made =
+    known.get(type) ??
+    fc.record(Object.fromEntries(type.fieldsArray.map((field) => [field.name, members(field)])), { requiredKeys: [] })
+  known.set(type, made)
+  return made
+}
+
+function members(field: protobuf.Field): fc.Arbitrary<unknown> {
+  if (field instanceof protobuf.MapField) return fc.dictionary(fc.oneof(fc.string(), fc.constant('__proto__')), fc.string())
+  if (field.repeated) return fc.array(values(field), { maxLength: 3 })
+  return values(field)
+}
+
+/** A field that no message has: number 900, of each wire type. */
+const strangers = ['a038ac02', 'a13800000000000000ff', 'a2380568656c6c6f', 'a338a03801a438', 'a538000000ff'].map((hex) =>
+  Buffer.from(hex, 'hex')
+)
+
+/** Bytes as a peer of another version, a damage or an attacker may make them. */
+const damage = fc.array(
+  fc.record({
+    at: fc.double({ min: 0, max: 1, noNaN: true }),
+    cut: fc.nat(3),
+    put: fc.oneof(fc.uint8Array({ maxLength: 4 }), fc.constantFrom(...strangers))
+  }),
+  { maxLength: 3 }
+)
+
+function damaged(bytes: Uint8Array, wounds: readonly { at: number; cut: number; put: Uint8Array }[]): Buffer {
+  let left = Buffer.from(bytes)
+  for (const { at, cut, put } of wounds) {
+    const offset = Math.floor(at * left.length)
+    left = Buffer.concat([left.subarray(0, offset), put, left.subarray(offset + cut)])
+  }
+  return left
+}
+
+const outcome = (make: () => unknown): unknown => {
+  try {
+    return { made: make() }
+  } catch (e) {
+    if (e instanceof Error) return isFault(e) && !isFault(e, 'invalid') ? e : 'refused'
+    throw e
+  }
+}
+
+for (const type of types) {
+  const name = nameOf(type)
+  t.test(`${name} is the bytes and the object that its definition says`, async () => {
+    fc.assert(
+      fc.property(messages(type), messages(type), damage, (value, other, wounds) => {
+        const expected = Buffer.from(type.encode(type.fromObject(value)).finish())
+        if (!expected.equals(encodeMessage(name, value))) return false
+        const { bytes, plain } = encodeKeeping(name, value)
+        if (!expected.equals(bytes) || !isDeepStrictEqual(plain, decodeMessage(name, expected))) return false
+        // Two messages one after the other are their union, in which a message within them that stands in both is merged.
+        const foreign = damaged(Buffer.concat([expected, encodeMessage(name, other)]), wounds)
+        const asReflected = outcome(() => type.toObject(reflected(type, foreign, false), asPlain))
+        if (
+          !isDeepStrictEqual(
+            asReflected,
+            outcome(() => decodeMessage(name, foreign))
+          )
+        )
+          return false
+        const again = outcome(() => Buffer.from(type.encode(reflected(type, foreign, true)).finish()))
+        return isDeepStrictEqual(
+          again,
+          outcome(() => Buffer.from(encodeMessage(name, decodeKeeping(name, foreign))))
+        )
+      }),
+      { numRuns: 60 }
+    )
+  })
+}
+
+t.test('every message of the .proto files has been compared', async (t) => {
+  t.ok(types.length > 70, `${types.length} messages`)
+})
