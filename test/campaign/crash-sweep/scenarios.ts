@@ -17,6 +17,8 @@ const killed: ExpectedEnd = { state: 'killed', reason: 'kill_requested' }
 
 const firstOf = (s: Stage): Ordered | undefined => s.ordered[0]
 const hasEnded = (s: Stage, task: Ordered | undefined): boolean => task !== undefined && s.marks(task).includes('\nend ')
+/** Out of memory the kernel may take the shell too, which would have left the last mark. */
+const isGone = (s: Stage, task: Ordered | undefined): boolean => hasEnded(s, task) || (task !== undefined && !s.hasPrograms(task))
 const runs = (s: Stage, task: Ordered): boolean => s.world.master.has(task.containerId, 'running') || s.hasEnded(task)
 const kill = (s: Stage, task: Ordered | undefined, signal: string, graceMs: number): void => {
   if (task !== undefined) s.world.master.kill(task.containerId, { signal, graceMs })
@@ -224,7 +226,7 @@ export const scenarios: readonly Scenario[] = [
     'oom',
     { body: 'head -c 400000000 /dev/zero | tail > /dev/null; code=$?', memoryMb: 32 },
     [{ state: 'failed', reason: 'limit_memory' }],
-    { middle: (s) => hasBegun(s, firstOf(s)) }
+    { middle: (s) => hasBegun(s, firstOf(s)), meanwhile: (s) => isGone(s, firstOf(s)) }
   ),
   runToEnd(
     'rotate',

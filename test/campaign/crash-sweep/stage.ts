@@ -221,6 +221,11 @@ export class Stage {
     return existsSync(path) ? readFileSync(path, 'utf8') : ''
   }
 
+  /** Whether any process of the task's own is left. */
+  hasPrograms({ containerId }: Ordered): boolean {
+    return seeProcesses(this.world.places).some((p) => p.kind === 'program' && p.containerId === containerId)
+  }
+
   lastWords(): string {
     const lines = this.world.logText().split('\n')
     return lines
