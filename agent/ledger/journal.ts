@@ -116,15 +116,16 @@ export class Journal implements Ledger {
   }
 
   #encode(record: Init<LedgerRecord>): ReturnType<typeof encodeKeeping<'LedgerRecord'>> {
-    const members = Object.entries(record).filter(([name, value]) => name !== 'sequence' && value !== null && value !== undefined)
-    if (members.length !== 1) throw new Fault('invalid', `a ledger record tells one thing, not ${members.length}`)
+    const members = membersOf(record)
+    if (members !== 1) throw new Fault('invalid', `a ledger record tells one thing, not ${members}`)
     const level = this.view.head.format
-    const head = record.head ? { head: headAt(record.head, level) } : {}
-    const asked = head.head?.format ?? level
+    const head = record.head ? headAt(record.head, level) : undefined
+    const asked = head?.format ?? level
     if (asked < level || asked > ledgerLevel) {
       throw new Fault('invalid', `the ledger has level ${level} and this version writes up to ${ledgerLevel}, not ${asked}`)
     }
-    const encoded = encodeKeeping('LedgerRecord', { ...record, ...head, sequence: 0 })
+    const unnumbered = record.sequence ? { ...record, sequence: 0 } : record
+    const encoded = encodeKeeping('LedgerRecord', head === undefined ? unnumbered : { ...unnumbered, head })
     const most = maxRecordBytes - sequenceBytesMost
     const { length } = encoded.bytes
     if (length > most) throw new Fault('invalid', `a ledger record of ${length} bytes is over the limit of ${most}`)
@@ -270,6 +271,16 @@ export class Journal implements Ledger {
     this.#parts.onFatal(fault)
     return fault
   }
+}
+
+/** How many things a record tells, beside its number. */
+function membersOf(record: Init<LedgerRecord>): number {
+  let members = 0
+  for (const name in record) {
+    const value = record[name as keyof LedgerRecord]
+    if (name !== 'sequence' && value !== null && value !== undefined) members += 1
+  }
+  return members
 }
 
 /** Encoded messages that stand one after the other are their union (protobuf encoding, "Last one wins"). */
