@@ -37,13 +37,15 @@ main(process.argv.slice(2), process.env).then(
 
 /**
  * What packages load and we never use: each such module of Node costs every start milliseconds. commander could start programs as
- * subcommands; pino could write from threads; `assert` loads terminal colours and streams for a condition and a message.
+ * subcommands; pino could write from threads; `long` makes WebAssembly ready, and proto/codec.ts has 64-bit fields as numbers; `assert`
+ * loads terminal colours and streams for a condition and a message.
  */
 const unused = [
   { of: 'commander', module: 'node:child_process', instead: '' },
   { of: 'pino', module: 'thread-stream', instead: '' },
   { of: 'pino', module: 'worker_threads', instead: 'exports.isMainThread = true' },
   { of: 'pino', module: 'module', instead: '' },
+  { of: 'protobufjs', module: 'long', instead: '' },
   ...[
     ['sonic-boom', 'assert'],
     ['find-my-way', 'node:assert']
