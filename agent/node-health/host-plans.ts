@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Exec } from '../../base/exec.ts'
+import { readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import { readCgroups } from '../host/cgroups.ts'
 import { judgeBudget } from './checks/budgets.ts'
 import { judgeCertificates } from './checks/certificates.ts'
@@ -41,6 +42,8 @@ export interface HostCheckConfig {
   readonly crun: string
   /** The operator's own checks. */
   readonly checksDir: string
+  /** Where the cgroups of containers are made. */
+  readonly cgroupParent: string
   /** Whether the servers of resolv.conf may be asked. */
   readonly askDns: boolean
 }
@@ -101,7 +104,10 @@ export function thoroughPlans(exec: Exec, roots: NodeRoots, config: HostCheckCon
     {
       kind: 'own',
       deadlineMs: 60_000,
-      run: (signal) => runOwnChecks({ directory: config.checksDir, timeoutMs: ownCheckTimeoutMs }, signal)
+      run: async (signal) => {
+        const place = { layout: readCgroupLayout(), cgroupParent: config.cgroupParent }
+        return await runOwnChecks({ directory: config.checksDir, timeoutMs: ownCheckTimeoutMs, place }, signal)
+      }
     }
   ]
 }

@@ -29,5 +29,22 @@ export function planResources(limits: Limits): Readonly<Record<string, unknown>>
   }
 }
 
+/** The same limits as files of the classic hierarchies (Documentation/admin-guide/cgroup-v1), by controller. */
+export function planClassic(limits: Limits): readonly { readonly controller: string; readonly writes: readonly CgroupWrite[] }[] {
+  const cpu = [
+    { file: 'cpu.cfs_period_us', value: String(periodUs) },
+    { file: 'cpu.cfs_quota_us', value: String(quotaUs(limits.milliCpu)) }
+  ]
+  const memory = [
+    { file: 'memory.limit_in_bytes', value: String(limits.memoryBytes) },
+    { file: 'memory.swappiness', value: '0' }
+  ]
+  return [
+    ...(limits.milliCpu === 0 ? [] : [{ controller: 'cpu', writes: cpu }]),
+    ...(limits.memoryBytes === 0 ? [] : [{ controller: 'memory', writes: memory }]),
+    { controller: 'pids', writes: [{ file: 'pids.max', value: String(limits.pidsMax) }] }
+  ]
+}
+
 /** The kernel takes no quota below 1 ms. */
 const quotaUs = (milliCpu: number): number => Math.max(1_000, Math.floor((milliCpu * periodUs) / 1_000))

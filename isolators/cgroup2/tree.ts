@@ -21,6 +21,12 @@ export async function makeCgroup(mount: string, path: string, writes: readonly C
   for (const { file, value } of writes) await writeFile(join(at, file), value)
 }
 
+/** Makes a cgroup of one classic hierarchy, where controllers need no switching on. Repeatable. */
+export async function makeClassicCgroup(directory: string, writes: readonly CgroupWrite[]): Promise<void> {
+  await mkdir(directory, { recursive: true })
+  for (const { file, value } of writes) await writeFile(join(directory, file), value)
+}
+
 async function enable(cgroup: string, controllers: ReadonlySet<string>): Promise<void> {
   const on = new Set((await readFile(join(cgroup, 'cgroup.subtree_control'), 'utf8')).trim().split(' '))
   const missing = [...controllers].filter((c) => !on.has(c))

@@ -5,9 +5,10 @@ import t from 'tap'
 import { readProcess } from '../../isolators/runtime/oci/process-table.ts'
 import { AgentHost, aborted, type RunningAgent } from '../support/agent-host.ts'
 import { eventually } from '../support/cluster.ts'
+import { fuzzRuns } from '../support/fuzz-runs.ts'
 
 /** Each run is a start of the agent. `FUZZ_RUNS=500` for a long one; a failure prints the seed. */
-const runs = Number(process.env['FUZZ_RUNS'] ?? '10')
+const runs = fuzzRuns(10)
 
 interface Damage {
   readonly file: number

@@ -2,8 +2,10 @@ import { spawn } from 'node:child_process'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../../../base/fault.ts'
+import { notEntered, type ProgramCgroup } from '../../../isolators/cgroup2/program-cgroup.ts'
 import { type OwnCheckEnd, readOwnCheck } from '../own-check-answer.ts'
 import type { Check } from '../verdict.ts'
+import { CheckCgroups, type CheckPlace, checkLimits } from './check-cgroups.ts'
 
 const mostChecks = 64
 const atOnce = 8
@@ -15,12 +17,13 @@ const lastWordsMs = 500
 interface Config {
   readonly directory: string
   readonly timeoutMs: number
+  readonly place: CheckPlace
 }
 
 /**
- * Runs every executable of the folder, eight at a time, each in a process group of its own that is killed as a whole at the
- * deadline, or when the signal aborts: a check that hangs holds up nobody. They run as root, so a file that somebody else
- * could have written is not run.
+ * Runs every executable of the folder, eight at a time, each in a cgroup of its own with little memory and few processes, which
+ * is killed as a whole when it ends, at the deadline, or when the signal aborts: a check that hangs or goes wild holds up
+ * nobody. They run as root, so a file that somebody else could have written is not run.
  */
 export async function runOwnChecks(config: Config, signal: AbortSignal): Promise<readonly Check[]> {
   const names = await readdir(config.directory).catch((e: unknown) => {
@@ -31,26 +34,56 @@ export async function runOwnChecks(config: Config, signal: AbortSignal): Promise
   const wanted = names.filter((name) => /^[\w][\w.-]*$/.test(name) && !/(~|\.dpkg-\w+|\.bak|\.swp)$/.test(name)).sort()
   const waiting = wanted.slice(0, mostChecks)
   const rows = new Map<string, Check>()
+  const cgroups = new CheckCgroups(config.place)
+  await cgroups.clear()
   const untilMs = performance.now() + allTogetherMs
   const noTime = { kind: 'not-run', why: `no time was left: the checks before it took ${allTogetherMs / 1_000} s` } as const
   const lane = async (): Promise<void> => {
     for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
-      const end = performance.now() < untilMs ? await runOne(join(config.directory, name), config, signal) : noTime
+      const end = performance.now() < untilMs ? await runOne(join(config.directory, name), config, cgroups, signal) : noTime
       if (end !== undefined) rows.set(name, readOwnCheck(name, end))
     }
   }
-  await Promise.all(Array.from({ length: atOnce }, lane))
+  try {
+    await Promise.all(Array.from({ length: atOnce }, lane))
+  } finally {
+    await cgroups.close()
+  }
   const left = wanted.slice(mostChecks).map((name) => readOwnCheck(name, { kind: 'not-run', why: `only ${mostChecks} are run` }))
   return [...wanted.flatMap((name) => rows.get(name) ?? []), ...left]
 }
 
 /** Undefined for what is no executable file. */
-async function runOne(path: string, config: Config, signal: AbortSignal): Promise<OwnCheckEnd | undefined> {
+async function runOne(
+  path: string,
+  config: Config,
+  cgroups: CheckCgroups,
+  signal: AbortSignal
+): Promise<OwnCheckEnd | undefined> {
   signal.throwIfAborted()
   const refusal = await whyNot([config.directory, path])
   if (refusal === 'no-program') return undefined
   if (refusal !== undefined) return { kind: 'not-run', why: refusal }
-  return await runGroup(path, config.timeoutMs, signal)
+  let cgroup: ProgramCgroup
+  try {
+    cgroup = await cgroups.make()
+  } catch (e) {
+    if (errnoOf(e) === undefined) throw e
+    return { kind: 'not-run', why: `not run: no cgroup can be made for it: ${errnoOf(e)}` }
+  }
+  try {
+    return outOfMemory(await runGroup(path, cgroup, config.timeoutMs, signal), cgroup)
+  } finally {
+    await cgroup.remove()
+  }
+}
+
+const limitMiB = checkLimits.memoryBytes / 1024 ** 2
+
+/** Whichever of its processes the kernel chose. */
+function outOfMemory(end: OwnCheckEnd, cgroup: ProgramCgroup): OwnCheckEnd {
+  const isStrange = end.kind === 'signaled' || (end.kind === 'exited' && end.code > 3)
+  return isStrange && cgroup.oomKills() > 0 ? { kind: 'signaled', signal: `SIGKILL: it needs more than ${limitMiB} MiB` } : end
 }
 
 async function whyNot([directory = '', path = '']: readonly string[]): Promise<string | undefined> {
@@ -68,10 +101,11 @@ async function whyNot([directory = '', path = '']: readonly string[]): Promise<s
   return undefined
 }
 
-/** The child, its end and its output; whatever it leaves in its group is killed with it. */
-async function runGroup(path: string, timeoutMs: number, signal: AbortSignal): Promise<OwnCheckEnd> {
+/** The child, its end and its output; whatever it leaves in its cgroup is killed with it. */
+async function runGroup(path: string, cgroup: ProgramCgroup, timeoutMs: number, signal: AbortSignal): Promise<OwnCheckEnd> {
   const env = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8', HOME: '/' }
-  const child = spawn(path, [], { cwd: '/', env, detached: true, stdio: ['ignore', 'pipe', 'ignore'] })
+  const [program = '', ...words] = cgroup.enter([path])
+  const child = spawn(program, words, { cwd: '/', env, detached: true, stdio: ['ignore', 'pipe', 'ignore'] })
   const output: Buffer[] = []
   let bytes = 0
   child.stdout.on('data', (chunk: Buffer) => {
@@ -81,13 +115,11 @@ async function runGroup(path: string, timeoutMs: number, signal: AbortSignal): P
   const closed = new Promise<void>((resolve) => child.once('close', () => resolve()))
   const exited = new Promise<OwnCheckEnd>((resolve) => {
     child.once('error', (e) => resolve({ kind: 'not-run', why: `cannot be run: ${e.message}` }))
-    child.once('exit', (code, name) =>
-      resolve(code === null ? { kind: 'signaled', signal: String(name) } : { kind: 'exited', code, output: Buffer.alloc(0) })
-    )
+    child.once('exit', (code, name) => resolve(code === null ? { kind: 'signaled', signal: String(name) } : exitOf(code)))
   })
   const end = (await within(exited, timeoutMs, signal)) ?? ({ kind: 'timed-out', afterMs: timeoutMs } as const)
-  killGroup(child.pid)
-  // A process that has left the group may hold the output open; what was written until now counts.
+  cgroup.kill()
+  // A process that waits in the kernel may hold the output open; what was written until now counts.
   if (end.kind !== 'not-run') await within(closed, lastWordsMs, signal)
   child.stdout.destroy()
   return end.kind === 'exited' ? { ...end, output: Buffer.concat(output) } : end
@@ -108,12 +140,14 @@ function within<T>(promise: Promise<T>, ms: number, signal: AbortSignal): Promis
   })
 }
 
-/** The group's number is free again once its last process is gone; then there is nothing to kill. */
-function killGroup(pid: number | undefined): void {
-  if (pid === undefined) return
-  try {
-    process.kill(-pid, 'SIGKILL')
-  } catch (e) {
-    if (errnoOf(e) !== 'ESRCH') throw e
-  }
+/** A shell stands before the program, and says of what it could not begin only this. */
+function exitOf(code: number): OwnCheckEnd {
+  const why = refusals[code as keyof typeof refusals]
+  return why === undefined ? { kind: 'exited', code, output: Buffer.alloc(0) } : { kind: 'not-run', why: `cannot be run: ${why}` }
 }
+
+const refusals = {
+  [notEntered]: 'it could not enter its cgroup',
+  126: 'it cannot be executed, or ended with exit code 126',
+  127: 'its interpreter is not there, or it ended with exit code 127'
+} as const

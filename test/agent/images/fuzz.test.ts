@@ -8,10 +8,11 @@ import { defaultImageLimits } from '../../../agent/images/limits.ts'
 import { Unpacking } from '../../../agent/images/unpack.ts'
 import type { ArchiveKind } from '../../../agent/images/unpack-message.ts'
 import { isFault } from '../../../base/fault.ts'
+import { fuzzRuns } from '../../support/fuzz-runs.ts'
 import { archiveOf, contentOf, importBytes, isRoot, type Node, ociLayout, scratch, storeBench, tarOf } from './fixtures.ts'
 
 const skip = isRoot ? false : 'needs root: owners and device nodes must be set'
-const runs = Number(process.env['FUZZ_RUNS'] ?? '150')
+const runs = fuzzRuns(150)
 
 const layer = tarOf([
   { name: 'bin/', type: '5' },

@@ -7,6 +7,7 @@ import { scanLedger } from '../../../agent/ledger/salvage.ts'
 import { silentLog } from '../../../base/log.ts'
 import { encodeRecord } from '../../../base/record-chain.ts'
 import { encodeMessage } from '../../../proto/codec.ts'
+import { fuzzRuns } from '../../support/fuzz-runs.ts'
 import { objectRow, statusRow, taskRow } from './support.ts'
 
 const seed = 1
@@ -89,7 +90,7 @@ t.test('any stretch overwritten: nothing untrue is shown, and all that stands tw
       const sure = upTo(30).filter((n) => n <= first || (after >= 0 && n > after + 1))
       return sure.every((n) => seen.includes(n)) && seen.every((n, i) => i === 0 || n > (seen[i - 1] ?? 0))
     }),
-    { numRuns: 400 }
+    { numRuns: fuzzRuns(400) }
   )
   t.pass('held')
 })
@@ -100,7 +101,7 @@ t.test('any bytes at all are read without an error', async (t) => {
       const bytes = withHead ? Buffer.concat([Buffer.from('HKR1'), noise, Buffer.from('HKR1'), noise]) : noise
       scanLedger(bytes, seed)
     }),
-    { numRuns: 1_000 }
+    { numRuns: fuzzRuns(1_000) }
   )
   t.pass('held')
 })
@@ -136,7 +137,7 @@ t.test('the agent starts with whatever stands in its directory, and can write', 
       await again.close()
       return [...again.view.tasks.values()].some((task) => task.row.group?.tasks[0]?.taskId === 't-77')
     }),
-    { numRuns: 60 }
+    { numRuns: fuzzRuns(60) }
   )
   t.pass('held')
 })

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { createLocalRouter } from '../../../agent/local-api/router.ts'
 import { serveLocalApi } from '../../../agent/local-api/server.ts'
 import { silentLog } from '../../../base/log.ts'
+import { fuzzRuns } from '../../support/fuzz-runs.ts'
 import { localTask, startLocalAgent } from '../../support/local-agent.ts'
 
 const top = { node: { cpus: 1 }, tasks: [] }
@@ -98,7 +99,7 @@ t.test('any request on the socket is answered or cut, and the next one is served
       client.end(Buffer.concat([Buffer.from(`${verb} ${where} HTTP/1.1\r\nhost: x\r\n${head}\r\n\r\n`), body]))
       await new Promise((resolve) => client.once('close', resolve))
     }),
-    { numRuns: 300 }
+    { numRuns: fuzzRuns(300) }
   )
   t.equal((await call(path, '/metrics')).status, 200)
 })

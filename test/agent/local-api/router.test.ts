@@ -9,6 +9,7 @@ import { readLog } from '../../../agent/logs/reader.ts'
 import { silentLog } from '../../../base/log.ts'
 import { completeMessage } from '../../../proto/codec.ts'
 import { channels, StreamFrameDecoder } from '../../../proto/stream-frame.ts'
+import { fuzzRuns } from '../../support/fuzz-runs.ts'
 import { type LocalAgentOptions, localTask, startLocalAgent } from '../../support/local-agent.ts'
 import { until } from '../../support/until.ts'
 
@@ -180,7 +181,7 @@ t.test('random bytes on the socket harm nobody else', async (t) => {
       client.end(Buffer.concat([Buffer.from(head), bytes]))
       await new Promise((resolve) => client.once('close', resolve))
     }),
-    { numRuns: 150 }
+    { numRuns: fuzzRuns(150) }
   )
   t.match(json(await call(socketPath, '/v1/health')), { status: 200 })
 })

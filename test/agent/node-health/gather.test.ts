@@ -1,4 +1,5 @@
-import { createHash } from 'node:crypto'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -27,6 +28,11 @@ import { systemClock } from '../../../base/clock.ts'
 import type { Exec } from '../../../base/exec.ts'
 import { Fault, isFault } from '../../../base/fault.ts'
 import { silentLog } from '../../../base/log.ts'
+import { cgroupDirectories, readCgroupLayout } from '../../../isolators/cgroup2/layout.ts'
+import { programCgroup } from '../../../isolators/cgroup2/program-cgroup.ts'
+import { removeEmpty } from '../../../isolators/cgroup2/tree.ts'
+import { readProcess } from '../../../isolators/runtime/oci/process-table.ts'
+import { fuzzRuns } from '../../support/fuzz-runs.ts'
 import { until } from '../../support/until.ts'
 
 const never = new AbortController().signal
@@ -178,7 +184,7 @@ t.test('the image store: documents by digest, layers by folder, anything in the 
       writeFileSync(join(dir, 'images.json'), text)
       await readImageStore(dir, 1)
     }),
-    { numRuns: 200 }
+    { numRuns: fuzzRuns(200) }
   )
 })
 
@@ -190,6 +196,12 @@ t.test('a certificate is read, other bytes are told', async (t) => {
   const fixture = join(import.meta.dirname, 'certificate.pem')
   t.same((await readCertificates([fixture]))[0]?.validity, certificateTimes)
 })
+
+const place = { layout: readCgroupLayout(), cgroupParent: `/hearth-test-${randomBytes(4).toString('hex')}` }
+const checkCgroups = (): readonly string[] =>
+  cgroupDirectories(place.layout, join(place.cgroupParent, 'checks')).filter((directory) => existsSync(directory))
+
+t.teardown(() => removeEmpty(cgroupDirectories(place.layout, place.cgroupParent)))
 
 function ownChecks(t: Test, programs: Readonly<Record<string, string>>): string {
   const { dir } = host(t, programs)
@@ -211,7 +223,7 @@ t.test('own checks: the exit code is the verdict, the first line the reason, the
     'left.bak': '#!/bin/sh\nexit 2\n'
   })
   writeFileSync(join(directory, 'README'), 'no program')
-  const rows = await runOwnChecks({ directory, timeoutMs: 20_000 }, never)
+  const rows = await runOwnChecks({ directory, timeoutMs: 20_000, place }, never)
   const of = (name: string) => rows.find((row) => row.subject === name)
   t.same(
     rows.map((row) => row.subject),
@@ -225,35 +237,75 @@ t.test('own checks: the exit code is the verdict, the first line the reason, the
   t.match(of('shot'), { verdict: 'UNKNOWN', reason: /SIGKILL/ })
   t.equal(of('noise')?.verdict, 'WARNING')
   t.match(of('broken'), { verdict: 'UNKNOWN', reason: /cannot be run/ })
-  t.same(await runOwnChecks({ directory: join(directory, 'none'), timeoutMs: 1 }, never), [])
+  t.same(await runOwnChecks({ directory: join(directory, 'none'), timeoutMs: 1, place }, never), [])
 })
 
 t.test('a check that hangs is killed with all it started, and holds up no other', async (t) => {
   const directory = ownChecks(t, {
     hangs: '#!/bin/sh\nsleep 1000 & echo $! > "$(dirname "$0")/pid"\nwait\n',
     quick: '#!/bin/sh\necho here\n',
-    leaves: '#!/bin/sh\nsleep 1000 & echo $! > "$(dirname "$0")/left"\necho done\n'
+    leaves: '#!/bin/sh\nsleep 1000 & echo $! > "$(dirname "$0")/left"\necho done\n',
+    strays: '#!/bin/sh\nsetsid sleep 1000 & echo $! > "$(dirname "$0")/strayed"\necho gone\n'
   })
-  const rows = await runOwnChecks({ directory, timeoutMs: 2_000 }, never)
+  const rows = await runOwnChecks({ directory, timeoutMs: 2_000, place }, never)
   t.match(rows, [
     { subject: 'hangs', verdict: 'UNKNOWN', reason: 'did not end within 2000 ms and was killed' },
     { subject: 'leaves', verdict: 'OK', reason: 'done' },
-    { subject: 'quick', verdict: 'OK' }
+    { subject: 'quick', verdict: 'OK' },
+    { subject: 'strays', verdict: 'OK', reason: 'gone' }
   ])
-  for (const file of ['pid', 'left']) {
+  for (const file of ['pid', 'left', 'strayed']) {
     const pid = readFileSync(join(directory, file), 'utf8').trim()
     await until(() => !existsSync(`/proc/${pid}`) || /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')))
   }
-  t.pass('nothing is left of them')
+  t.same(checkCgroups(), [], 'nothing is left of them')
+})
+
+t.test('a check has little memory and few processes, whatever it starts', async (t) => {
+  const directory = ownChecks(t, {
+    forks: '#!/bin/sh\ni=0; while [ $i -lt 200 ]; do sleep 1000 & i=$((i+1)); done\necho all of them\n',
+    hoards: '#!/bin/sh\nhead -c 400000000 /dev/zero | tail -c 400000000 > /dev/null\nexit $?\n'
+  })
+  const rows = await runOwnChecks({ directory, timeoutMs: 30_000, place }, never)
+  t.match(rows, [
+    { subject: 'forks', verdict: 'FAILURE' },
+    { subject: 'hoards', verdict: 'UNKNOWN', reason: 'ended by SIGKILL: it needs more than 256 MiB' }
+  ])
+  t.same(checkCgroups(), [])
+})
+
+t.test('what a round left that was killed is ended by the next one, and what another runs is not', async (t) => {
+  const limits = { milliCpu: 0, memoryBytes: 0, diskBytes: 0, pidsMax: 8 }
+  const sleeper = async (name: string): Promise<ChildProcess> => {
+    const cgroup = await programCgroup(place.layout, join(place.cgroupParent, 'checks', name), limits)
+    const [program = '', ...words] = cgroup.enter(['/bin/sh', '-c', 'echo in; exec sleep 1000'])
+    const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'ignore'] })
+    t.teardown(async () => {
+      child.kill('SIGKILL')
+      await cgroup.remove()
+    })
+    await once(child.stdout, 'data')
+    return child
+  }
+  const self = readProcess(process.pid)
+  const [left, living] = [await sleeper('1-7-1'), await sleeper(`${process.pid}-${self?.startTicks}-900`)]
+  await runOwnChecks({ directory: ownChecks(t, {}), timeoutMs: 5_000, place }, never)
+  await until(() => left.signalCode === 'SIGKILL')
+  t.equal(living.exitCode, null)
+  t.equal(living.signalCode, null)
 })
 
 t.test('a file that others can write is not run as root', async (t) => {
   const directory = ownChecks(t, { open: '#!/bin/sh\ntouch "$(dirname "$0")/ran"\n' })
   chmodSync(join(directory, 'open'), 0o777)
-  t.match(await runOwnChecks({ directory, timeoutMs: 5_000 }, never), [{ verdict: 'UNKNOWN', reason: /written by others/ }])
+  t.match(await runOwnChecks({ directory, timeoutMs: 5_000, place }, never), [
+    { verdict: 'UNKNOWN', reason: /written by others/ }
+  ])
   chmodSync(join(directory, 'open'), 0o755)
   chmodSync(directory, 0o777)
-  t.match(await runOwnChecks({ directory, timeoutMs: 5_000 }, never), [{ verdict: 'UNKNOWN', reason: /written by others/ }])
+  t.match(await runOwnChecks({ directory, timeoutMs: 5_000, place }, never), [
+    { verdict: 'UNKNOWN', reason: /written by others/ }
+  ])
   t.notOk(existsSync(join(directory, 'ran')))
 })
 
@@ -270,7 +322,7 @@ t.test('any bytes of a check make one short line of text', async (t) => {
         }
       }
     ),
-    { numRuns: 1_000 }
+    { numRuns: fuzzRuns(1_000) }
   )
   t.pass('nothing broke')
 })
@@ -296,7 +348,7 @@ t.test('any answer of the health program is rows or a Fault', async (t) => {
         if (!isFault(e, 'corrupt')) throw e
       }
     }),
-    { numRuns: 1_000 }
+    { numRuns: fuzzRuns(1_000) }
   )
   t.pass('nothing broke')
 })
