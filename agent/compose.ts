@@ -31,6 +31,7 @@ import { createLocalRouter } from './local-api/router.ts'
 import { serveLocalApi } from './local-api/server.ts'
 import { ContainerStreams } from './local-api/task-streams.ts'
 import { logGapsMetric } from './logs/gap-metric.ts'
+import { KeptLogs } from './logs/kept-logs.ts'
 import { readLog } from './logs/reader.ts'
 import { LogRotation } from './logs/rotation.ts'
 import { composeNodeHealth } from './node-health/compose.ts'
@@ -105,7 +106,8 @@ export async function compose(parts: Parts): Promise<Agent> {
   const runnerConfig = runnerConfigOf(config, bootDir, facts, ledger.view.head.agentId)
   const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, attemptsKept: 3, settled }
   const refusal = (): string | undefined => node.health.refusal('launch')
-  const tasks: Tasks = new Tasks({ ...runnerParts, refusal }, { ...runnerConfig, ...limits }, onBroken)
+  const kept = composeKeptLogs(config, log)
+  const tasks: Tasks = new Tasks({ ...runnerParts, refusal, keeper: kept }, { ...runnerConfig, ...limits }, onBroken)
   const collectLayers = (): Promise<unknown> => images.collect(inUse(), new AbortController().signal)
   const fsck = composeFsck({ ...parts, runtime, tasks, collectLayers, sandboxesDir: runnerConfig.sandboxesDir })
   const terminalProgram = [process.execPath, join(programs, 'terminal.cjs')]
@@ -126,10 +128,9 @@ export async function compose(parts: Parts): Promise<Agent> {
     registered: registration.registered,
     running: tasks.running
   })
-  const inUse = (): ReadonlySet<string> =>
-    new Set(tasks.list().flatMap((r) => (r.removed.aborted || r.imageDigest === undefined ? [] : [r.imageDigest])))
+  const inUse = (): ReadonlySet<string> => imagesOf(tasks)
   const imageRouter = imagesOnly(imageRoutes(images, inUse), node.health)
-  const router = createLocalRouter({ fsck, tasks, readLog, streams, images: imageRouter, health, node, log })
+  const router = createLocalRouter({ fsck, tasks, kept, readLog, streams, images: imageRouter, health, node, log })
   const registration = new Registration(
     { ledger, tasks, outbox, leases, router, clock, random: systemRandom, log, health: () => node.health.report(), onBroken },
     {
@@ -147,12 +148,19 @@ export async function compose(parts: Parts): Promise<Agent> {
     leases,
     tasks,
     services: [rotation, outbox, socket, registration],
-    observers: [...node.services, recorder, garbage, trash, fsck],
+    observers: [...node.services, recorder, garbage, trash, kept, fsck],
     trash,
     prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath, ...config.upgrade }, signal),
     clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
   }
 }
+
+/** Digests of the images that containers are made of. */
+const imagesOf = (tasks: Tasks): ReadonlySet<string> =>
+  new Set(tasks.list().flatMap((r) => (r.removed.aborted || r.imageDigest === undefined ? [] : [r.imageDigest])))
+
+const composeKeptLogs = ({ stateDir, keptLogMs: keepMs, keptLogBytes: maxBytes }: AgentConfig, log: Log): KeptLogs =>
+  new KeptLogs({ clock: systemClock, log }, { directory: join(stateDir, 'agent/kept-logs'), keepMs, maxBytes })
 
 function composeLeases({ bootDir, facts, ledger, log, layout, placement: { cgroupParent } }: Parts): Leases {
   const place = monitorPlace(layout, cgroupParent)

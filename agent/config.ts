@@ -23,6 +23,10 @@ export interface AgentConfig {
   readonly healthEveryMs: number
   /** Whether the servers of resolv.conf are asked for a sign of life. */
   readonly healthDns: boolean
+  /** How long the log of a removed task is kept; 0: not at all. */
+  readonly keptLogMs: number
+  /** Of all kept logs together. */
+  readonly keptLogBytes: number
   /** End all workloads of the state directory and exit; the way out when no agent runs. */
   readonly stopWorkloads: boolean
   /** Compare the ledger with the host, print the report and exit: `hearth node fsck` where no agent runs. */
@@ -99,6 +103,20 @@ export const agentSettings: readonly Setting[] = [
     check: yesOrNo
   },
   {
+    flag: 'kept-log-hours',
+    env: 'HEARTH_KEPT_LOG_HOURS',
+    fallback: '24',
+    help: 'how long the log of a removed task is kept; 0: not at all',
+    check: (text) => (/^\d{1,4}$/.test(text) ? undefined : 'must be a whole number of hours from 0 to 9999')
+  },
+  {
+    flag: 'kept-log-mib',
+    env: 'HEARTH_KEPT_LOG_MIB',
+    fallback: '1024',
+    help: 'how much the logs of removed tasks may take together; the oldest go first',
+    check: (text) => (/^\d{1,8}$/.test(text) ? undefined : 'must be a whole number of MiB from 0 to 99999999')
+  },
+  {
     flag: 'log-level',
     env: 'HEARTH_LOG_LEVEL',
     fallback: 'info',
@@ -130,6 +148,8 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
     checksDir: of('checks-dir'),
     healthEveryMs: Number(of('health-seconds')) * 1_000,
     healthDns: of('health-dns') === 'yes',
+    keptLogMs: Number(of('kept-log-hours')) * 3_600_000,
+    keptLogBytes: Number(of('kept-log-mib')) * 1024 ** 2,
     stopWorkloads: isOn('stop-workloads'),
     fsck: isOn('fsck'),
     upgrade: readUpgradeOrders(env)

@@ -17,6 +17,7 @@ import { type Decided, type Ending, endingOf, endingOfFault, launchFailure, stat
 import { type BootClock, msPerTick } from './host/boot-time.ts'
 import { AttemptLease } from './lease/attempt-lease.ts'
 import type { Leases } from './lease/leases.ts'
+import type { KeptLogs } from './logs/kept-logs.ts'
 import type { Ledger } from './ports.ts'
 import type { FlightRecorder } from './recorder/recorder.ts'
 import { isFollowed, nextAttempt, restarts } from './restart.ts'
@@ -30,6 +31,9 @@ export interface TaskRunnerParts extends LaunchParts, AttemptWatchParts {
   readonly recorder: Pick<FlightRecorder, 'causesOf' | 'note'>
   readonly leases: Leases
 }
+
+/** agent/logs/kept-logs.ts */
+export type LogKeeper = Pick<KeptLogs, 'keep'>
 
 export interface TaskRunnerConfig extends RequestConfig {
   readonly agentId: string
@@ -236,9 +240,12 @@ export class TaskRunner {
     else this.#stopBy(policy)
   }
 
-  /** Removes what outlives the container. Only for a removed one. */
-  async forget(what: 'sandbox' | 'everything' = 'everything'): Promise<void> {
-    await rm(this.sandboxDir, { recursive: true, force: true })
+  /** Removes what outlives the container, but for a log that is to outlive its task. Only for a removed one. */
+  async forget(what: 'sandbox' | 'everything' = 'everything', keeper?: LogKeeper): Promise<void> {
+    const { containerId, frameworkId, taskId, attempt } = this
+    const mayKeep = keeper !== undefined && this.#task?.logBudget?.endsWithTask !== true
+    const isKept = mayKeep && (await keeper.keep(this.sandboxDir, { containerId, frameworkId, taskId, attempt }))
+    if (!isKept) await rm(this.sandboxDir, { recursive: true, force: true })
     if (what === 'everything') await this.#parts.ledger.append({ forget: { containerId: this.containerId } }, 'disk')
   }
 

@@ -11,7 +11,7 @@ import { LaunchTurns } from './launch-turns.ts'
 import type { LocalTasks } from './local-api/task-routes.ts'
 import type { NextAttempt } from './restart.ts'
 import { onlyTask } from './task-request.ts'
-import { TaskRunner, type TaskRunnerConfig, type TaskRunnerParts } from './task-runner.ts'
+import { type LogKeeper, TaskRunner, type TaskRunnerConfig, type TaskRunnerParts } from './task-runner.ts'
 
 export interface TasksConfig extends TaskRunnerConfig {
   /** Containers being prepared or started at once: more only make each other slower. */
@@ -27,6 +27,8 @@ export interface TasksConfig extends TaskRunnerConfig {
 export interface TasksParts extends TaskRunnerParts {
   /** Why this node takes no new task now; undefined where it does. */
   readonly refusal?: () => string | undefined
+  /** Takes the logs of what is forgotten; absent: they go. */
+  readonly keeper?: LogKeeper
 }
 
 /** Of a row that no attempt of ours came before. */
@@ -143,13 +145,13 @@ export class Tasks implements LocalTasks {
     )
   }
 
-  /** Drops every attempt of the task with all they left, once they are removed; a task that has not ended is left alone. */
+  /** Drops every attempt of the task with all they left but their logs, once they are removed; a task that has not ended is left alone. */
   async forget(forget: Forget): Promise<void> {
     for (const line of [...this.#lines.values()]) {
       const { newest } = line
       if (newest?.frameworkId !== forget.frameworkId || newest.taskId !== forget.taskId || !newest.ended.aborted) continue
       if (newest.latest()?.willRestart) continue
-      for (const runner of [...line.attempts]) await this.#forget(runner)
+      for (const runner of [...line.attempts]) await this.#forget(runner, this.#parts.keeper)
     }
   }
 
@@ -253,9 +255,9 @@ export class Tasks implements LocalTasks {
     }
   }
 
-  async #forget(runner: TaskRunner): Promise<void> {
+  async #forget(runner: TaskRunner, keeper?: LogKeeper): Promise<void> {
     await aborted(runner.removed)
-    if (this.#drop(runner)) await runner.forget()
+    if (this.#drop(runner)) await runner.forget('everything', keeper)
   }
 
   #drop(runner: TaskRunner): boolean {

@@ -20,7 +20,8 @@ export const fsckKinds = [
   'nft_element',
   'loop_device',
   'layer',
-  'image'
+  'image',
+  'kept_log'
 ] as const
 export type FsckKind = (typeof fsckKinds)[number]
 
@@ -71,9 +72,10 @@ const expectations: Readonly<Record<FsckKind, Readonly<Record<Stage, Expectation
   nft_table: untilOver,
   nft_element: untilOver,
   loop_device: untilOver,
-  // Of the image store, and of no task.
+  // Of the image store, and of what is kept of removed tasks.
   layer: never,
-  image: never
+  image: never,
+  kept_log: never
 }
 
 /** Of what a task must have. */

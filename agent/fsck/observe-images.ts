@@ -36,7 +36,9 @@ export function* layers({ stateDir }: StorePlace): Iterable<Seen> {
 export function* images({ stateDir }: StorePlace): Iterable<Seen> {
   const store = storeOf(stateDir)
   for (const { name, layers: wanted } of listOf(store)) {
-    const lacking = wanted.find(({ diffId, link }) => !isThere(join(store, 'layers', hexOf(diffId)), join(store, 'l', link)))
+    const lacking = wanted.find(
+      ({ diffId, link }) => !isThere(join(store, 'layers', hexOf(diffId) || '?'), join(store, 'l', link))
+    )
     const seen = { kind: 'image', id: name, containerId: '', isOurs: true, isOwned: true } as const
     if (lacking === undefined) yield seen
     else {

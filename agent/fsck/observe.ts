@@ -4,6 +4,7 @@ import type { Exec } from '../../base/exec.ts'
 import { type CgroupLayout, cgroupDirectories } from '../../isolators/cgroup2/layout.ts'
 import { readProcess } from '../../isolators/runtime/oci/process-table.ts'
 import { isContainerId } from '../../proto/ids.ts'
+import { aboutName, parseKept } from '../logs/kept-log.ts'
 import { readProvenance } from '../rebuild.ts'
 import type { FsckKind, Seen } from './compare.ts'
 import { images, layers } from './observe-images.ts'
@@ -46,7 +47,8 @@ const observers: Readonly<Record<Exclude<FsckKind, 'nft_table' | 'nft_element'>,
   link: links,
   loop_device: loopDevices,
   layer: layers,
-  image: images
+  image: images,
+  kept_log: keptLogs
 }
 
 /** A synchronous stretch has at most this many objects. */
@@ -141,6 +143,18 @@ function* logFiles({ sandboxesDir }: Places): Iterable<Seen> {
   for (const name of namesIn(sandboxesDir).filter(isContainerId)) {
     const sandbox = join(sandboxesDir, name)
     if (namesIn(sandbox).includes('log')) yield { kind: 'log_file', id: join(sandbox, 'log'), containerId: name, isOurs: true }
+  }
+}
+
+/** What says whose log it is lies with it, and owns it. */
+function* keptLogs({ stateDir }: Places): Iterable<Seen> {
+  const directory = join(stateDir, 'agent/kept-logs')
+  for (const name of namesIn(directory).filter((entry) => !/^removed\.json(\.draft)?$/.test(entry))) {
+    const id = join(directory, name)
+    if (!isContainerId(name)) yield { kind: 'kept_log', id, containerId: '', isOurs: noContainer }
+    else if (parseKept(textOf(join(id, aboutName)), name) !== undefined)
+      yield { kind: 'kept_log', id, containerId: '', isOurs: true, isOwned: true }
+    else yield { kind: 'kept_log', id, containerId: '', isOurs: true, odd: 'nothing says whose log it is' }
   }
 }
 

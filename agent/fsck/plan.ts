@@ -41,7 +41,8 @@ const isBootBound: Readonly<Record<FsckKind, boolean>> = {
   nft_element: true,
   loop_device: true,
   layer: false,
-  image: false
+  image: false,
+  kept_log: false
 }
 
 export function planRepair(
@@ -67,7 +68,8 @@ function decide(finding: Finding, facts: ContainerFacts, rules: RepairRules): Re
     if (rules.isWhole || rules.explicit) return { kind: 'remove', finding, why: 'nothing runs in it and no row owns it' }
     return leave('the ledger was damaged once, so that it may have had a row: --repair removes it')
   }
-  if (finding.kind === 'layer' && rules.explicit) return { kind: 'remove', finding, why: finding.why }
+  if ((finding.kind === 'layer' || finding.kind === 'kept_log') && rules.explicit)
+    return { kind: 'remove', finding, why: finding.why }
   if (rules.explicit) return { kind: 'remove', finding, why: 'no row owns it: its task was forgotten' }
   return leave('it may hold files of a forgotten task: --repair removes it')
 }

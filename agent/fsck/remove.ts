@@ -37,6 +37,7 @@ export async function removeObject(parts: RemoveParts, places: Places, { kind, i
     case 'exit_file':
     case 'lease':
     case 'sandbox_dir':
+    case 'kept_log':
       return removeTree(id)
     case 'network_namespace':
       if (mountsBelow([id]).length > 0) await run(parts.exec, 'umount', ['--', id])

@@ -5,6 +5,7 @@ import type { LocalRequest, LocalResponse, LocalRouter } from '../ports.ts'
 import { explainRoute } from './explain-route.ts'
 import { archiveInRoute, archiveOutRoute, filesRoute } from './file-routes.ts'
 import { type FsckSource, fsckRoutes } from './fsck-routes.ts'
+import { type KeptLogSource, keptLogRoutes, loggedTask } from './kept-log-routes.ts'
 import { healthRoute, type NodeSource, nodeRoutes } from './node-routes.ts'
 import { faultResponse, jsonResponse } from './responses.ts'
 import { type LocalTasks, type LogSource, logRoute, type TaskStreams, taskOf, taskRow } from './task-routes.ts'
@@ -17,6 +18,8 @@ export interface LocalApiParts {
   readonly images?: LocalRouter
   /** With `refresh` after a look at everything. */
   readonly health: (refresh: boolean) => Promise<Readonly<Record<string, unknown>>>
+  /** Logs of removed tasks; absent where none are kept. */
+  readonly kept?: KeptLogSource
   /** Absent where this is the API alone, before any agent. */
   readonly node?: NodeSource
   /** Absent where this is the API alone, before any agent. */
@@ -63,7 +66,8 @@ function routesOf(parts: LocalApiParts): readonly (readonly [method: string, pat
     ...(parts.fsck === undefined ? [] : fsckRoutes(parts.fsck)),
     ['GET', '/v1/tasks', async () => jsonResponse(200, { tasks: tasks.list().map(taskRow) })],
     ['GET', task, async (call) => jsonResponse(200, taskRow(taskOf(tasks, call)))],
-    ['GET', `${task}/logs`, (call) => logRoute(parts, call)],
+    ...(parts.kept === undefined ? [] : keptLogRoutes(tasks, parts.kept)),
+    ['GET', `${task}/logs`, async (call) => logRoute(parts, await loggedTask(parts, call), call)],
     ['GET', `${task}/explain`, (call) => explainRoute(taskOf(tasks, call))],
     ['POST', `${task}/exec`, (call) => streams.exec(taskOf(tasks, call), call.request.body, call.signal)],
     ['POST', `${task}/attach`, (call) => streams.attach(taskOf(tasks, call), call.request.body, call.signal)],

@@ -91,9 +91,9 @@ export const taskRow = (task: LocalTask) => ({
  */
 export async function logRoute(
   parts: { readonly tasks: LocalTasks; readonly readLog: LogSource; readonly log: Log },
+  task: LocalTask,
   call: RouteCall
 ): Promise<LocalResponse> {
-  const task = taskOf(parts.tasks, call)
   const request = logRequest(task.logPath, call.query)
   const pieces = parts.readLog(request, task.ended, call.signal)[Symbol.asyncIterator]()
   // A following reader has its head at once and waits for the launch; without follow the first piece may still turn into a
@@ -219,7 +219,7 @@ function flag(query: URLSearchParams, name: string): boolean {
   throw new Fault('invalid', `${name} is true or false`)
 }
 
-function count(query: URLSearchParams, name: string): number | undefined {
+export function count(query: URLSearchParams, name: string): number | undefined {
   const text = query.get(name)
   if (text === null) return undefined
   const number = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN

@@ -71,7 +71,10 @@ function addReaders(task: Command, shell: Shell): void {
     shell.run(async (c) => (await import('../commands/task-explain.ts')).explainTask(c, id, options))
   )
 
-  const logs = leaf(task, 'logs', 'print what a task wrote').argument('<task>', 'id, start of an id, or name')
+  const logs = leaf(task, 'logs', 'print what a task wrote, for a while also of a removed one').argument(
+    '<task>',
+    'id, start of an id, or name'
+  )
   logs
     .option('-f, --follow', 'go on until the task has ended')
     .option('-n, --tail <lines>', 'only the last lines')
@@ -115,7 +118,10 @@ function addMovers(task: Command, shell: Shell): void {
     .option('--no-wait', 'return before the tasks have ended')
   kill.action((ids: string[], options) => shell.run(async (c) => (await commands()).killTasks(c, ids, options)))
 
-  const rm = leaf(task, 'rm', 'remove ended tasks with their logs and files').argument('<task...>', 'ids or names')
+  const rm = leaf(task, 'rm', 'remove ended tasks with their files; their logs can be read for a while').argument(
+    '<task...>',
+    'ids or names'
+  )
   rm.option('-f, --force', 'end running ones first')
   rm.action((ids: string[], options) => shell.run(async (c) => (await commands()).removeTasks(c, ids, options)))
 

@@ -26,6 +26,8 @@ export interface TaskOrder {
 }
 
 export interface TaskService {
+  /** Under which its tasks are known to the nodes. */
+  readonly frameworkId: string
   run(order: TaskOrder): Promise<TaskView>
   list(): readonly TaskView[]
   get(taskId: string): TaskView | undefined

@@ -54,7 +54,8 @@ export function orderOf(request: TaskRequest): TaskOrder {
       mounts: request.mounts,
       network: { mode: request.network ?? 'host' },
       killPolicy: request.killPolicy && { ...request.killPolicy, signal: knownSignal(request.killPolicy.signal) },
-      logBudget: request.logBudget,
+      // Who asks for the removal has seen the output, or did not want it.
+      logBudget: request.removeWhenDone ? { ...request.logBudget, endsWithTask: true } : request.logBudget,
       labels: Object.entries(request.labels ?? {}).map(([key, value]) => ({ key, value })),
       runtime: request.runtime,
       seccomp: request.seccomp,

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Fault } from '../../base/fault.ts'
 import { role as parseRole } from '../../proto/ids.ts'
 import type { Resources } from '../../proto/resources.ts'
+import { keeperOf } from './kept-logs.ts'
 import type { NodeDirectory, TaskService, TaskView, Whereabouts } from './ports.ts'
 import { clientSignal, linkTo, relay } from './relay.ts'
 import { idParams, killRequestSchema, taskRequestSchema } from './schemas.ts'
@@ -63,7 +64,9 @@ export function taskRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
   })
 
   const force = { type: 'object', additionalProperties: false, properties: { force: { enum: ['true', 'false'] } } }
-  const remove = { schema: { summary: 'Remove an ended task, its log and its files', params, querystring: force } }
+  const remove = {
+    schema: { summary: 'Remove an ended task and its files; its node keeps its log for a while', params, querystring: force }
+  }
   app.delete('/v1/tasks/:id', remove, async (request, reply) => {
     const forced = (request.query as { readonly force?: string }).force === 'true'
     await tasks.remove(taskOf(tasks, request).taskId, forced, clientSignal(reply))
@@ -106,11 +109,31 @@ async function passOn(
   request: FastifyRequest,
   reply: FastifyReply
 ): Promise<void> {
-  const task = taskOf(parts.tasks, request)
   const signal = clientSignal(reply)
+  const { id } = request.params as TaskParams
+  if (tail === 'logs' && parts.tasks.get(id) === undefined) {
+    await passKeptLog(parts, id, request, reply, signal)
+    return
+  }
+  const task = taskOf(parts.tasks, request)
   const nodeId = await nodeOf(parts, task, waits, signal)
   const path = `/v1/tasks/${encodeURIComponent(task.frameworkId)}/${encodeURIComponent(task.taskId)}/${tail}`
   await relay(linkTo(parts.nodes, nodeId), path, request, reply, signal)
+}
+
+/** Of a task that was removed: its node may keep it still. */
+async function passKeptLog(
+  { nodes, tasks }: TaskRouteParts,
+  id: string,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  signal: AbortSignal
+): Promise<void> {
+  const named = `${encodeURIComponent(tasks.frameworkId)}/${encodeURIComponent(id)}`
+  const { attempt } = request.query as { readonly attempt?: string }
+  const asked = attempt === undefined ? '' : `?attempt=${encodeURIComponent(attempt)}`
+  const keeper = await keeperOf(nodes, `/v1/kept-logs/${named}${asked}`, id, signal)
+  await relay(keeper, `/v1/tasks/${named}/logs`, request, reply, signal)
 }
 
 /** Where the task is; a follower waits for its placement, and is told when it ended without one. */

@@ -1361,10 +1361,11 @@ function writeLogBudget(w: Writer, m: Init<LogBudget>): Writer {
   const files = (m.files ?? 0) >>> 0
   if (files !== 0) w.uint32(16).uint32(files)
   if (m.maxAgeMs !== undefined && wide(m.maxAgeMs, 'LogBudget.maxAgeMs') !== 0) w.uint32(24).int64(m.maxAgeMs)
+  if (m.endsWithTask) w.uint32(32).bool(true)
   return writeUnknown(w, m)
 }
 
-function readLogBudget(r: Reader, end: number, d: Draft<LogBudget> = { fileBytes: 0, files: 0, maxAgeMs: 0 }): Draft<LogBudget> {
+function readLogBudget(r: Reader, end: number, d: Draft<LogBudget> = { fileBytes: 0, files: 0, maxAgeMs: 0, endsWithTask: false }): Draft<LogBudget> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -1378,6 +1379,9 @@ function readLogBudget(r: Reader, end: number, d: Draft<LogBudget> = { fileBytes
       case 24:
         d.maxAgeMs = wide(r.int64(), 'LogBudget.maxAgeMs')
         continue
+      case 32:
+        d.endsWithTask = r.bool()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -1385,7 +1389,7 @@ function readLogBudget(r: Reader, end: number, d: Draft<LogBudget> = { fileBytes
 }
 
 function completeLogBudget(m: Init<LogBudget>): LogBudget {
-  const d: Draft<LogBudget> = { fileBytes: m.fileBytes ?? 0, files: (m.files ?? 0) >>> 0, maxAgeMs: m.maxAgeMs ?? 0 }
+  const d: Draft<LogBudget> = { fileBytes: m.fileBytes ?? 0, files: (m.files ?? 0) >>> 0, maxAgeMs: m.maxAgeMs ?? 0, endsWithTask: Boolean(m.endsWithTask) }
   return copyUnknown(m, d)
 }
 

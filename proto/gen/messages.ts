@@ -275,6 +275,7 @@ export interface LogBudget {
   readonly fileBytes: number
   readonly files: number
   readonly maxAgeMs: number
+  readonly endsWithTask: boolean
 }
 
 export interface RestartPolicy {

@@ -29,6 +29,7 @@ const maxRoles = 100
 
 /** What people ask of tasks; the operator API speaks to it. */
 export class TaskService {
+  readonly frameworkId = frameworkOfTasks
   readonly #parts: TaskServiceParts
 
   constructor(parts: TaskServiceParts) {

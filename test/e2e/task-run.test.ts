@@ -40,6 +40,17 @@ t.test('task run behaves as a person who knows docker run expects', async (t) =>
     t.equal((await cluster.hearth(['task', 'show', 'kept'])).code, 66)
   })
 
+  t.test('the log of a removed task can still be read, but for one that asked to go with it', async (t) => {
+    const logs = await cluster.hearth(['task', 'logs', 'kept'])
+    t.strictSame({ ...logs }, { code: 0, stdout: 'remembered\n', stderr: '' })
+    t.equal((await cluster.hearth(['task', 'logs', '--tail', '1', '--follow', 'kept'])).stdout, 'remembered\n')
+    const none = await cluster.hearth(['task', 'logs', 'gone'])
+    t.match(none, { code: 66, stderr: /there is no task named gone, and no connected node keeps a log of one/ })
+    const again = await run('--rm', '--name', 'kept', 'host', '--', 'echo', 'anew')
+    t.equal(again.stdout, 'anew\n', 'the name is free')
+    t.equal((await cluster.hearth(['node', 'fsck'])).code, 0, 'what is kept is owned')
+  })
+
   t.test('environment, working directory, user and labels reach the program and the record', async (t) => {
     const ran = await run(
       '--rm',

@@ -92,7 +92,7 @@ t.test('orphans of every kind are found and removed, and no live object is touch
   const clean = await fsck.check()
   t.same(clean.findings, [], 'a running and an ended task are whole')
   t.same(clean.unseen, [])
-  const rare = ['mount', 'exit_file', 'lease', ...kernelKinds, 'layer', 'image']
+  const rare = ['mount', 'exit_file', 'lease', ...kernelKinds, 'layer', 'image', 'kept_log']
   t.ok(
     fsckKinds.every((kind) => rare.includes(kind) || clean.seen[kind] > 0),
     'and were looked at'

@@ -1,11 +1,16 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import fc from 'fast-check'
 import t from 'tap'
 import { compare, countOrphans, type Finding, type FsckKind, fsckKinds, type Seen } from '../../../agent/fsck/compare.ts'
+import { images, layers } from '../../../agent/fsck/observe-images.ts'
 import { planRepair, type RepairRules } from '../../../agent/fsck/plan.ts'
 import { judgeOrphans, orphanMetrics } from '../../../agent/fsck/tell.ts'
 import { renderMetrics } from '../../../agent/node-health/metrics-text.ts'
 import type { LedgerTask } from '../../../agent/ports.ts'
 import { completeMessage } from '../../../proto/codec.ts'
 import type { ObjectRow, TaskState } from '../../../proto/gen/messages.ts'
+import { fuzzRuns } from '../../support/fuzz-runs.ts'
 
 const id = 'a'.repeat(32)
 
@@ -26,7 +31,7 @@ const one = (kind: FsckKind, more: Partial<Seen> = {}): Seen => ({ kind, id: `/$
 const kernel: readonly FsckKind[] = ['network_namespace', 'link', 'nft_table', 'nft_element', 'loop_device']
 const passing: readonly FsckKind[] = ['exit_file', 'lease', ...kernel]
 /** Of no task. */
-const store: readonly FsckKind[] = ['layer', 'image']
+const store: readonly FsckKind[] = ['layer', 'image', 'kept_log']
 const all = fsckKinds.filter((kind) => ![...passing, ...store, 'mount'].includes(kind)).map((kind) => one(kind))
 const told = (findings: readonly Finding[]): readonly string[] => findings.map((f) => `${f.verdict} ${f.kind}`)
 const viewOf = (owned?: LedgerTask) => ({
@@ -63,7 +68,7 @@ t.test('what no row owns is unowned, and a mount is never ours', async (t) => {
   const seen = [...all, ...passing.map((kind) => one(kind)), ...strange]
   t.same(new Set(told(compare(viewOf(), seen))), new Set(fsckKinds.map((k) => `unowned ${k}`)))
   t.same(countOrphans(compare(viewOf(), seen)), Object.fromEntries(fsckKinds.map((k) => [k, 1])))
-  t.match(told(compare(viewOf(task('running', true)), seen)), ['unowned mount', 'unowned layer', 'unowned image'])
+  t.match(told(compare(viewOf(task('running', true)), seen)), ['unowned mount', ...store.map((kind) => `unowned ${kind}`)])
 })
 
 t.test('what belongs to the node and to no task is owned by a row of its own, and the image store by itself', async (t) => {
@@ -107,7 +112,7 @@ t.test('what is dead goes: boot-bound objects by themselves, files of a task onl
   t.same(removed({ explicit: false, isWhole: false }), [], 'the ledger may have had their rows')
   t.same(
     new Set(removed({ explicit: true, isWhole: false })),
-    new Set([...bootBound, 'overlay', 'log_file', 'sandbox_dir', 'layer'])
+    new Set([...bootBound, 'overlay', 'log_file', 'sandbox_dir', 'layer', 'kept_log'])
   )
 })
 
@@ -124,3 +129,26 @@ t.test('a scrape and the health report hear of orphans by kind', async (t) => {
   t.match(judgeOrphans(some), { verdict: 'WARNING', reason: /2 cgroup, 1 exit file/, remedy: /--repair/ })
   t.match(renderMetrics(orphanMetrics(some)), /hearth_orphans\{kind="exit_file"\} 1\n/)
 })
+
+t.test(
+  'any bytes in the image store’s files and in what is kept of logs: the look goes on, and proves nothing by them',
+  async (t) => {
+    const stateDir = t.testdir()
+    const [store, hex] = [join(stateDir, 'agent/images'), 'b'.repeat(64)]
+    for (const path of [join(store, 'layers', hex), join(store, 'blobs/sha256')]) mkdirSync(path, { recursive: true })
+    const text = fc.oneof(
+      fc.string(),
+      fc.json(),
+      fc.json().map((json) => `{"images": ${json}, "rootfs": {"diff_ids": ${json}}}`)
+    )
+    fc.assert(
+      fc.property(text, (bytes) => {
+        writeFileSync(join(store, 'images.json'), bytes)
+        writeFileSync(join(store, 'blobs/sha256/a'), bytes)
+        const [layer] = [...layers({ stateDir })]
+        return layer?.id.endsWith(hex) === true && layer.isOwned === undefined && [...images({ stateDir })].length >= 0
+      }),
+      { numRuns: fuzzRuns(100) }
+    )
+  }
+)

@@ -13,7 +13,7 @@ interface Exclusion {
 export const exclusions: readonly Exclusion[] = [
   {
     why: 'Reads the host for `hearth node health`, mostly in a child of its own; no step of a task’s life waits for it',
-    at: ['agent/node-health/', 'agent/host/hardware.ts']
+    at: ['agent/node-health/', 'agent/host/hardware.ts', 'isolators/cgroup2/program-cgroup.ts']
   },
   {
     why: 'Only under systemd: npm run test:vm goes there',
@@ -39,6 +39,16 @@ export const exclusions: readonly Exclusion[] = [
       'agent/logs/rotated-files.ts openSync readSync closeSync',
       'agent/logs/rotation.ts openSync readSync closeSync statSync'
     ]
+  },
+  {
+    why: 'Only where an agent begins with kept logs, and once their time is over: test/agent/logs/kept-logs.test.ts goes there',
+    sometimes: true,
+    at: ['agent/logs/kept-logs.ts readFile stat rm', 'agent/logs/removed-logs.ts']
+  },
+  {
+    why: 'Only where a task left no log to keep, or keeps none: it never ran, or is one of many attempts',
+    sometimes: true,
+    at: ['agent/task-runner.ts rm']
   },
   {
     why: 'Only where the host has a tracefs mounted: it tells who sent a signal, and nothing waits for it',

@@ -35,5 +35,6 @@ export const steps: readonly { readonly step: string; readonly scenario: string;
   },
   { step: 'a layer’s file is written', scenario: 'import', point: /^agent\/images\/layer-writer\.ts:.*:writeSync/ },
   { step: 'the image is published', scenario: 'import', point: /^agent\/images\/content-files\.ts:.*:rename/ },
+  { step: 'the log is put aside', scenario: 'forget', point: /^agent\/logs\/kept-logs\.ts:.*:rename/ },
   { step: 'a container is seen again', scenario: 'exit-nonzero', point: /^isolators\/runtime\/oci\/process-table\.ts:/ }
 ]
