@@ -1,10 +1,8 @@
-import { setMaxListeners } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
-import { Fault, isFault } from '../../base/fault.ts'
-import { Cleanup } from '../bench/cleanup.ts'
+import { Fault } from '../../base/fault.ts'
+import { type Around, readWords, runCommand } from '../bench/command.ts'
 import { commitOf, machineFacts, versionFacts } from '../bench/machine.ts'
 import { type Report, renderReport, writeReport } from '../bench/report.ts'
 import { agentKill } from './agent-kill/agent-kill.ts'
@@ -35,30 +33,16 @@ const shared = {
 const budgetMs = { short: 30_000, long: 120_000 }
 
 /** Runs one campaign. 0: every run is clean; 1: a broken invariant, or no run at all; 64: asked wrongly; 69: could not be run. */
-export async function main(argv: readonly string[], root: string): Promise<number> {
-  const cleanup = new Cleanup()
-  const stop = new AbortController()
-  setMaxListeners(0, stop.signal) // every wait of every run listens to it
-  const interrupt = (): void => stop.abort(new Fault('unavailable', 'stopped by a signal'))
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, interrupt)
-  const progress = new Progress(process.stderr, () => performance.now())
-  try {
+export const main = (argv: readonly string[], root: string): Promise<number> =>
+  runCommand(async (around) => {
     const asked = readArguments(argv)
     if (asked === 'help') {
       process.stdout.write(help())
       return 0
     }
     if (process.getuid?.() !== 0) throw new Fault('denied', 'the campaigns make containers and need root')
-    return await carryOut(asked, root, { cleanup, progress, signal: stop.signal })
-  } catch (e) {
-    const cause: unknown = stop.signal.aborted ? stop.signal.reason : e
-    if (!isFault(cause)) throw cause
-    process.stderr.write(`hearth: ${cause.message}\n`)
-    return cause.code === 'invalid' ? 64 : 69
-  } finally {
-    for (const sentence of await cleanup.run()) process.stderr.write(`hearth: ${sentence}\n`)
-  }
-}
+    return await carryOut(asked, root, around)
+  })
 
 interface Asked {
   readonly name: string
@@ -68,14 +52,9 @@ interface Asked {
   readonly resume: string | undefined
 }
 
-interface Around {
-  readonly cleanup: Cleanup
-  readonly progress: Progress
-  readonly signal: AbortSignal
-}
-
 async function carryOut({ name, kind, wish, json, resume }: Asked, root: string, around: Around): Promise<number> {
-  const { cleanup, progress, signal } = around
+  const { cleanup, signal } = around
+  const progress = new Progress(process.stderr, () => performance.now())
   const facts = { commit: commitOf(root), machine: machineFacts(), versions: versionFacts() }
   const directory = mkdtempSync(join(tmpdir(), 'hc-'))
   cleanup.add(directory, () => rmSync(directory, { recursive: true, force: true }))
@@ -128,20 +107,10 @@ async function carryOut({ name, kind, wish, json, resume }: Asked, root: string,
 
 function readArguments(argv: readonly string[]): Asked | 'help' {
   const own = Object.values(kinds).flatMap((kind) => Object.keys(kind.options))
-  const texts = [...new Set([...Object.keys(shared), ...own])].map((flag) => [flag, { type: 'string' as const }] as const)
-  const options = { ...Object.fromEntries(texts), long: { type: 'boolean' as const }, help: { type: 'boolean' as const } }
-  let parsed: {
-    readonly values: Readonly<Record<string, string | boolean | undefined>>
-    readonly positionals: readonly string[]
-  }
-  try {
-    parsed = parseArgs({ args: [...argv], options, allowPositionals: true, strict: true })
-  } catch (cause) {
-    throw new Fault('invalid', `${(cause as Error).message}; npm run campaign -- --help tells them all`, {}, cause)
-  }
-  const { values, positionals } = parsed
-  if (values['help'] === true || (positionals.length === 0 && argv.length === 0)) return 'help'
-  const [name = '', ...more] = positionals
+  const texts = [...new Set([...Object.keys(shared), ...own])]
+  const words = readWords(argv, { texts, switches: ['long', 'help'] }, 'npm run campaign -- --help tells them all')
+  if (words.has('help') || argv.length === 0) return 'help'
+  const [name = '', ...more] = words.names
   const kind = kinds[name]
   if (kind === undefined || more.length > 0) {
     throw new Fault(
@@ -149,20 +118,12 @@ function readArguments(argv: readonly string[]): Asked | 'help' {
       `name one campaign: ${Object.keys(kinds).join(', ')}; npm run campaign -- --help tells what they do`
     )
   }
-  const text = (flag: string): string | undefined => (typeof values[flag] === 'string' ? values[flag] : undefined)
   for (const flag of own) {
-    if (text(flag) !== undefined && !(flag in kind.options)) throw new Fault('invalid', `${name} has no option --${flag}`)
+    if (words.text(flag) !== undefined && !(flag in kind.options)) throw new Fault('invalid', `${name} has no option --${flag}`)
   }
-  const number = (flag: string, least: number): number | undefined => {
-    const given = text(flag)
-    if (given === undefined) return undefined
-    const value = Number(given)
-    if (Number.isSafeInteger(value) && value >= least) return value
-    throw new Fault('invalid', `--${flag} must be a whole number of at least ${least}, not ${JSON.stringify(given)}`)
-  }
-  const ownOptions = Object.fromEntries(Object.keys(kind.options).map((flag) => [flag, text(flag)]))
-  const wish = { runs: number('runs', 1), seed: number('seed', 0) ?? 1, long: values['long'] === true, more: ownOptions }
-  return { name, kind, wish, json: text('json'), resume: text('resume') }
+  const ownOptions = Object.fromEntries(Object.keys(kind.options).map((flag) => [flag, words.text(flag)]))
+  const wish = { runs: words.number('runs', 1), seed: words.number('seed', 0) ?? 1, long: words.has('long'), more: ownOptions }
+  return { name, kind, wish, json: words.text('json'), resume: words.text('resume') }
 }
 
 function help(): string {
