@@ -53,10 +53,10 @@ t.test('a failing task is started again as often as its policy says, and only th
     'the master is told of one task'
   )
   t.match(readFileSync(life.tasks.find('f', 'a', 3)?.logPath ?? '', 'utf8'), /[0-9a-f]{32}/, 'older logs are kept')
-  t.equal(readdirSync(join(host.directory, 'sandboxes')).length, 3, 'but only so many')
+  t.equal(readdirSync(join(host.directory, 'agent/sandboxes')).length, 3, 'but only so many')
   await life.tasks.forget({ epoch: 1, frameworkId: 'f', taskId: 'a' })
   t.equal(life.ledger.view.tasks.size, 0)
-  t.same(readdirSync(join(host.directory, 'sandboxes')), [], 'all attempts are forgotten together')
+  t.same(readdirSync(join(host.directory, 'agent/sandboxes')), [], 'all attempts are forgotten together')
 })
 
 t.test('success ends a task that is restarted on failure, and not one that always is', { skip }, async (t) => {

@@ -1,30 +1,20 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rmSync } from 'node:fs'
 import type { Test } from 'tap'
-import { systemBootClock } from '../../agent/host/boot-time.ts'
-import { systemExec } from '../../agent/host/exec.ts'
 import { identify } from '../../agent/identity.ts'
-import { Leases } from '../../agent/lease/leases.ts'
-import { openLedger } from '../../agent/ledger/ledger.ts'
 import { LogRotation } from '../../agent/logs/rotation.ts'
-import type { Ledger, ResolvedImage } from '../../agent/ports.ts'
+import type { Ledger } from '../../agent/ports.ts'
 import { reattach } from '../../agent/reattach.ts'
-import { StatusOutbox } from '../../agent/status-outbox.ts'
 import type { TaskRunner } from '../../agent/task-runner.ts'
-import { Tasks } from '../../agent/tasks.ts'
+import type { Tasks } from '../../agent/tasks.ts'
 import { type Clock, systemClock } from '../../base/clock.ts'
 import type { Log, LogFields } from '../../base/log.ts'
-import { systemRandom } from '../../base/random.ts'
-import { builtinIsolators } from '../../isolators/builtin.ts'
-import { type CgroupLayout, readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
-import { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
+import type { CgroupLayout } from '../../isolators/cgroup2/layout.ts'
+import type { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
 import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { Launch, TaskDefinition } from '../../proto/gen/messages.ts'
 import { newContainerId } from '../../proto/ids.ts'
-import { makeBusyboxLayer } from './busybox-layer.ts'
-import { leaseProgram } from './task-host.ts'
+import { agentPlace, buildAgent, openPlaceLedger } from './agent-build.ts'
 
 export interface TestEvent extends LogFields {
   readonly event: string
@@ -50,13 +40,13 @@ export interface AgentStart {
 
 /** A directory with a cgroup parent of its own, in which real agents follow one another. All is removed when the test ends. */
 export class AgentHost {
-  readonly directory = mkdtempSync(join(tmpdir(), 'hearth-'))
-  readonly runDir = join(this.directory, 'run')
-  readonly ledgerDir = join(this.directory, 'agent/ledger')
-  readonly sandboxesDir = join(this.directory, 'agent/sandboxes')
-  readonly cgroupParent = `/hearth-test-${randomBytes(4).toString('hex')}`
-  readonly layout: CgroupLayout = readCgroupLayout()
-  readonly #layer = makeBusyboxLayer(join(this.directory, 'layer'))
+  readonly #place = agentPlace()
+  readonly directory = this.#place.directory
+  readonly runDir = this.#place.runDir
+  readonly ledgerDir = this.#place.ledgerDir
+  readonly sandboxesDir = this.#place.sandboxesDir
+  readonly cgroupParent = this.#place.cgroupParent
+  readonly layout: CgroupLayout = this.#place.layout
   #current: RunningAgent | undefined
 
   constructor(t: Test) {
@@ -67,29 +57,9 @@ export class AgentHost {
     await this.#current?.crash()
     const events: TestEvent[] = []
     const log = recording(events)
-    const { layout, cgroupParent, runDir, sandboxesDir } = this
-    const ledger = await openLedger({ log }, { directory: this.ledgerDir, reserveBytes: 1 })
+    const { runDir } = this
+    const ledger = await openPlaceLedger(this.#place, log)
     const isWhole = await identify({ ledger, clock, log }, runDir)
-    const programs = { conmon: '/usr/bin/conmon', runc: '/usr/sbin/runc', crun: '/usr/bin/crun' }
-    const runtime = new OciRuntime(
-      { layout, sleep: systemClock.sleep },
-      { runDir, shimDir: join(runDir, 'bin'), cgroupParent, programs }
-    )
-    const seccompProfile = '/usr/share/containers/seccomp.json'
-    const isolators = builtinIsolators({
-      trash: { take: () => false },
-      layout,
-      cgroupParent,
-      seccompProfile,
-      sleep: systemClock.sleep
-    })
-    const leases = new Leases(
-      { clock, bootClock: systemBootClock, log, layout, place: undefined, epoch: () => ledger.view.head.epoch },
-      { bootDir: runDir, bootId, cgroupParent, program: leaseProgram }
-    )
-    const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
-    const images = { resolve: async () => this.#image() }
-    const resolveUser = async () => ({ uid: 0, gid: 0, additionalGids: [] })
     const rotation = new LogRotation({ clock, log })
     let crashed = false
     // What the crashed agent was about to do must not happen any more.
@@ -97,37 +67,13 @@ export class AgentHost {
       watch: (rotated: Parameters<LogRotation['watch']>[0]) => (crashed ? undefined : rotation.watch(rotated)),
       unwatch: (path: string) => rotation.unwatch(path)
     }
-    const tasks = new Tasks(
-      {
-        ledger,
-        outbox,
-        images,
-        runtime,
-        isolators,
-        clock,
-        bootClock: systemBootClock,
-        exec: systemExec,
-        log,
-        rotation: guard,
-        recorder: { causesOf: () => [], note: () => undefined },
-        leases,
-        resolveUser
-      },
-      {
-        runDir,
-        sandboxesDir,
-        hostname: 'test',
-        allowedMounts: [],
-        allowUnconfined: false,
-        agentId: ledger.view.head.agentId,
-        bootId,
-        launchesAtOnce: 4,
-        maxTasks: 4_096,
-        attemptsKept: 3,
-        settled: AbortSignal.abort()
-      },
-      (error) => events.push({ event: 'broken', error })
-    )
+    const { runtime, tasks } = buildAgent(this.#place, {
+      ...{ ledger, clock, log, bootId, rotation: guard },
+      sleep: systemClock.sleep,
+      agentId: ledger.view.head.agentId,
+      limits: { launchesAtOnce: 4, maxTasks: 4_096, attemptsKept: 3 },
+      onBroken: (error) => events.push({ event: 'broken', error })
+    })
     await rotation.start()
     await runtime.start()
     await reattach({ ledger, runtime, tasks, log }, { runDir, bootId, isWhole })
@@ -160,11 +106,6 @@ export class AgentHost {
     }
     this.#current = agent
     return agent
-  }
-
-  #image(): ResolvedImage {
-    const process = { entrypoint: [], command: [], environment: ['PATH=/bin'], workingDirectory: '/', user: '', stopSignal: '' }
-    return { reference: 'busybox', digest: 'sha256:0', layers: [this.#layer], mounts: [], ...process }
   }
 
   async #end(): Promise<void> {

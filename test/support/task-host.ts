@@ -1,31 +1,18 @@
-import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { mkdirSync, rmSync } from 'node:fs'
 import type { Test } from 'tap'
-import { systemBootClock } from '../../agent/host/boot-time.ts'
-import { systemExec } from '../../agent/host/exec.ts'
-import { Leases } from '../../agent/lease/leases.ts'
-import { openLedger } from '../../agent/ledger/ledger.ts'
-import type { ImageStore, Ledger } from '../../agent/ports.ts'
+import type { Leases } from '../../agent/lease/leases.ts'
+import type { Ledger } from '../../agent/ports.ts'
 import { reattach } from '../../agent/reattach.ts'
-import { StatusOutbox } from '../../agent/status-outbox.ts'
-import { Tasks } from '../../agent/tasks.ts'
+import type { StatusOutbox } from '../../agent/status-outbox.ts'
+import type { Tasks } from '../../agent/tasks.ts'
 import { type Clock, systemClock } from '../../base/clock.ts'
 import { silentLog } from '../../base/log.ts'
-import { systemRandom } from '../../base/random.ts'
-import { builtinIsolators } from '../../isolators/builtin.ts'
-import { readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
-import { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
+import type { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
 import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { LaunchAnswer, TaskDefinition, TaskStatus } from '../../proto/gen/messages.ts'
 import { newContainerId } from '../../proto/ids.ts'
-import { makeBusyboxLayer } from './busybox-layer.ts'
+import { agentPlace, buildAgent, openPlaceLedger } from './agent-build.ts'
 import { until } from './until.ts'
-
-/** The watchdog of leases, as it lies in the tree. */
-export const leaseProgram = fileURLToPath(new URL('../../agent/lease/watchdog.pl', import.meta.url))
 
 /** One life of an agent over the host's directory, without a master. */
 export interface HostLife {
@@ -73,15 +60,8 @@ class MortalClock implements Clock {
  * isolators pause no longer than this between two looks.
  */
 export function taskHost(t: Test, { isolatorPauseMs = Number.POSITIVE_INFINITY } = {}): TaskHost {
-  const directory = mkdtempSync(join(tmpdir(), 'hearth-'))
-  const cgroupParent = `/hearth-test-${randomBytes(4).toString('hex')}`
-  const runDir = join(directory, 'run')
-  const layout = readCgroupLayout()
-  const layer = makeBusyboxLayer(join(directory, 'layer'))
-  const image = { digest: 'sha256:0', layers: [layer], mounts: [], entrypoint: [], command: [], environment: ['PATH=/bin'] }
-  const resolved = { ...image, workingDirectory: '/', user: '', stopSignal: '' }
-  const images: ImageStore = { resolve: async (reference) => ({ ...resolved, reference }) }
-  const programs = { conmon: '/usr/bin/conmon', runc: '/usr/sbin/runc', crun: '/usr/bin/crun' }
+  const place = agentPlace()
+  const { directory, cgroupParent, runDir } = place
   let life: HostLife | undefined
 
   t.teardown(async () => {
@@ -100,60 +80,17 @@ export function taskHost(t: Test, { isolatorPauseMs = Number.POSITIVE_INFINITY }
   const begin = async (bootId = 'boot-1'): Promise<HostLife> => {
     const clock = new MortalClock()
     mkdirSync(runDir, { recursive: true })
-    const ledger = await openLedger({ log: silentLog }, { directory: join(directory, 'ledger'), reserveBytes: 4096 })
-    const runtime = new OciRuntime(
-      { layout, sleep: clock.sleep.bind(clock) },
-      { runDir, shimDir: join(runDir, 'bin'), cgroupParent, programs }
-    )
-    const leases = new Leases(
-      { clock, bootClock: systemBootClock, log: silentLog, layout, place: undefined, epoch: () => ledger.view.head.epoch },
-      { bootDir: runDir, bootId, cgroupParent, program: leaseProgram }
-    )
-    const isolators = [
-      ...builtinIsolators({
-        trash: { take: () => false },
-        layout,
-        cgroupParent,
-        seccompProfile: '/usr/share/containers/seccomp.json',
-        sleep: (ms, signal) => clock.sleep(Math.min(ms, isolatorPauseMs), signal)
-      }),
-      leases.isolator()
-    ]
-    const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log: silentLog })
+    const ledger = await openPlaceLedger(place, silentLog)
     let dead = false
-    const tasks = new Tasks(
-      {
-        ledger,
-        outbox,
-        images,
-        runtime,
-        isolators,
-        clock,
-        bootClock: systemBootClock,
-        exec: systemExec,
-        log: silentLog,
-        rotation: { watch: () => undefined, unwatch: async () => undefined },
-        recorder: { causesOf: () => [], note: () => undefined },
-        leases,
-        resolveUser: async () => ({ uid: 0, gid: 0, additionalGids: [] })
-      },
-      {
-        runDir,
-        sandboxesDir: join(directory, 'sandboxes'),
-        hostname: 'test',
-        allowedMounts: [],
-        allowUnconfined: false,
-        agentId: 'a'.repeat(32),
-        bootId,
-        launchesAtOnce: 2,
-        maxTasks: 100,
-        attemptsKept: 2,
-        settled: AbortSignal.abort()
-      },
-      (error) => {
+    const { runtime, leases, outbox, tasks } = buildAgent(place, {
+      ...{ ledger, clock, log: silentLog, bootId, agentId: 'a'.repeat(32) },
+      rotation: { watch: () => undefined, unwatch: async () => undefined },
+      sleep: (ms, signal) => clock.sleep(Math.min(ms, isolatorPauseMs), signal),
+      limits: { launchesAtOnce: 2, maxTasks: 100, attemptsKept: 2 },
+      onBroken: (error) => {
         if (!dead) throw error
       }
-    )
+    })
     await runtime.start()
     await leases.start()
     await reattach({ ledger, runtime, tasks, log: silentLog }, { runDir, bootId, isWhole: true })
