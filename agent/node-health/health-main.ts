@@ -1,11 +1,11 @@
+import { readFileSync } from 'node:fs'
 import { systemClock } from '../../base/clock.ts'
 import { Fault, faultTable, isFault } from '../../base/fault.ts'
-import { silentLog } from '../../base/log.ts'
 import { readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import { type AgentConfig, readAgentConfig } from '../config.ts'
 import { systemExec } from '../host/exec.ts'
 import { readHardware } from '../host/hardware.ts'
-import { placeWorkloads } from '../host/placement.ts'
+import { checksParent } from './gather/check-cgroups.ts'
 import { nodeRoots } from './gather/roots.ts'
 import { type HostCheckConfig, quickPlans, thoroughPlans } from './host-plans.ts'
 import { readTop, tasksFromFiles } from './top.ts'
@@ -41,7 +41,7 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
 }
 
 async function answerTo(verb: string, turn: number, config: AgentConfig, signal: AbortSignal): Promise<unknown> {
-  const cgroupParent = await parentOf(config)
+  const cgroupParent = checksParent(readCgroupLayout().mode, config.cgroupParent, readFileSync('/proc/self/cgroup', 'utf8'))
   const host: HostCheckConfig = { ...config, cgroupParent, askDns: config.healthDns }
   const thorough = (): readonly CheckPlan[] => thoroughPlans(systemExec, nodeRoots, host, turn)
   switch (verb as (typeof verbs)[number]) {
@@ -58,11 +58,4 @@ async function answerTo(verb: string, turn: number, config: AgentConfig, signal:
     default:
       return undefined
   }
-}
-
-/** The agent says where its containers are; who asks without one finds out as it does. */
-async function parentOf({ stateDir, cgroupParent, cgroupParentChosen: chosen }: AgentConfig): Promise<string> {
-  if (chosen) return cgroupParent
-  const parts = { clock: systemClock, log: silentLog, layout: readCgroupLayout(), unit: undefined }
-  return (await placeWorkloads(parts, { stateDir, cgroupParent, chosen })).cgroupParent
 }

@@ -42,7 +42,7 @@ export interface HostCheckConfig {
   readonly crun: string
   /** The operator's own checks. */
   readonly checksDir: string
-  /** Where the cgroups of containers are made. */
+  /** Where the cgroups of own checks are made. */
   readonly cgroupParent: string
   /** Whether the servers of resolv.conf may be asked. */
   readonly askDns: boolean

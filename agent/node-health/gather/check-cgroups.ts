@@ -1,21 +1,32 @@
 import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { type CgroupLayout, cgroupDirectories } from '../../../isolators/cgroup2/layout.ts'
 import { type ProgramCgroup, programCgroup, removeProgramCgroup } from '../../../isolators/cgroup2/program-cgroup.ts'
 import { removeEmpty } from '../../../isolators/cgroup2/tree.ts'
 import { isSameProcess, readProcess } from '../../../isolators/runtime/oci/process-table.ts'
+import { agentLeaf } from '../../host/systemd.ts'
 
 /** What one own check may use. */
 export const checkLimits = { milliCpu: 0, memoryBytes: 256 * 1024 * 1024, diskBytes: 0, pidsMax: 128 } as const
 
 export interface CheckPlace {
   readonly layout: CgroupLayout
-  /** Beside the containers. */
+  /** See `checksParent`. */
   readonly cgroupParent: string
 }
 
-/** Beside those of the containers, whose names are ids. */
 const checksName = 'checks'
+
+/**
+ * Where checks have their cgroups: under systemd beside the agent in its own delegated unit, never in the containers' scope, which
+ * only systemd may make and which nobody but containers may keep; elsewhere beside the containers, whose names are ids.
+ * `cgroupText`: this process's /proc/self/cgroup.
+ */
+export function checksParent(mode: CgroupLayout['mode'], cgroupParent: string, cgroupText: string): string {
+  const own = /^0::(\/.*)$/m.exec(cgroupText)?.[1] ?? '/'
+  if (mode === 'v2' && basename(own) === agentLeaf && dirname(own).endsWith('.service')) return dirname(own)
+  return cgroupParent.endsWith('.scope') ? '/hearth-checks' : cgroupParent
+}
 
 /** The cgroups of one round of checks: named after this process, so that the next one knows which are left of one that was killed. */
 export class CheckCgroups {

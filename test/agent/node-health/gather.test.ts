@@ -8,6 +8,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { AgentStarts, parseStarts } from '../../../agent/node-health/agent-starts.ts'
 import { readCertificates } from '../../../agent/node-health/gather/certificate-facts.ts'
+import { checksParent } from '../../../agent/node-health/gather/check-cgroups.ts'
 import { readDisks } from '../../../agent/node-health/gather/disk-facts.ts'
 import { readImageStore } from '../../../agent/node-health/gather/image-facts.ts'
 import { readInotify } from '../../../agent/node-health/gather/inotify-facts.ts'
@@ -259,6 +260,16 @@ t.test('a check that hangs is killed with all it started, and holds up no other'
     await until(() => !existsSync(`/proc/${pid}`) || /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')))
   }
   t.same(checkCgroups(), [], 'nothing is left of them')
+})
+
+t.test('checks are never in the containers’ scope', async (t) => {
+  const scope = '/hearth.slice/hearth-workloads.slice/hearth-containers.scope'
+  const leaf = '0::/system.slice/hearth-agent.service/agent\n'
+  t.equal(checksParent('v2', scope, leaf), '/system.slice/hearth-agent.service')
+  t.equal(checksParent('v2', scope, '0::/user.slice/user-0.slice/session-1.scope\n'), '/hearth-checks')
+  t.equal(checksParent('v2', '/hearth-1', '0::/\n'), '/hearth-1')
+  t.equal(checksParent('v2', '/hearth-1', '0::/home/agent\n'), '/hearth-1')
+  t.equal(checksParent('hybrid', '/hearth-1', `3:pids:/x\n${leaf}`), '/hearth-1')
 })
 
 t.test('a check has little memory and few processes, whatever it starts', async (t) => {
