@@ -24,27 +24,37 @@ const mostOutputBytes = 64 * 1024 * 1024
 export async function observeNft({ agentId }: { readonly agentId: string }, exec: Exec): Promise<Found> {
   try {
     const tables = rowsOf(await runNft(exec, ['-j', 'list', 'tables']), 'table').filter(({ name }) => /^hearth(_|$)/.test(name))
-    const seen: Seen[] = []
-    for (const table of tables) seen.push(...(await observeTable(table, agentId, exec)))
-    return { seen, unseen: [] }
+    const seen = tables.flatMap((table) => seenTable(table, agentId))
+    const ours = tables.filter(({ name }) => agentOf(name) === agentId)
+    return { seen: [...seen, ...(await setsOf(ours, exec)).flatMap(elementsOf)], unseen: [] }
   } catch (e) {
     if (!isFault(e) && !(e instanceof Error && 'code' in e)) throw e
     return { seen: [], unseen: [`nft tables: ${e.message}`] }
   }
 }
 
-/** `hearth_AGENT` or `hearth_AGENT_NAME`. Those of another agent are its own affair. */
-async function observeTable({ family, name }: Listed, agentId: string, exec: Exec): Promise<readonly Seen[]> {
-  const id = `${family} ${name}`
-  const agent = /^hearth_([0-9a-f]{32})(_|$)/.exec(name)?.[1]
-  if (agent === undefined) {
-    const isOurs = 'its name does not say which agent made it, so that nothing proves whose it is'
-    return [{ kind: 'nft_table', id, containerId: '', isOurs }]
+/** `hearth_AGENT` or `hearth_AGENT_NAME`. */
+const agentOf = (table: string): string | undefined => /^hearth_([0-9a-f]{32})(_|$)/.exec(table)?.[1]
+
+/** Those of another agent are its own affair. */
+function seenTable({ family, name }: Listed, agentId: string): readonly Seen[] {
+  const agent = agentOf(name)
+  const isOurs = agent !== undefined || 'its name does not say which agent made it, so that nothing proves whose it is'
+  return agent === undefined || agent === agentId ? [{ kind: 'nft_table', id: `${family} ${name}`, containerId: '', isOurs }] : []
+}
+
+/** More tables than an agent has any use for: then one look at the sets of the whole host is quicker than one at each table. */
+const fewTables = 4
+
+async function setsOf(tables: readonly Listed[], exec: Exec): Promise<readonly Listed[]> {
+  const each = tables.map(({ family, name }) => ['table', family, name])
+  const sets: Listed[] = []
+  for (const what of each.length > fewTables ? [['sets'], ['maps']] : each) {
+    const listing = await runNft(exec, ['-j', 'list', ...what])
+    sets.push(...rowsOf(listing, 'set'), ...rowsOf(listing, 'map'))
   }
-  if (agent !== agentId) return []
-  const listing = await runNft(exec, ['-j', 'list', 'table', family, name])
-  const sets = [...rowsOf(listing, 'set'), ...rowsOf(listing, 'map')]
-  return [{ kind: 'nft_table', id, containerId: '', isOurs: true }, ...sets.flatMap((set) => elementsOf(set))]
+  const ours = new Set(tables.map(({ family, name }) => `${family} ${name}`))
+  return sets.filter(({ family, table }) => ours.has(`${family} ${table}`))
 }
 
 /** Those whose comment is a container's id; others belong to the table. */
