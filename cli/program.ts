@@ -3,6 +3,7 @@ import { hearthVersion } from '../base/version.ts'
 import { type CommonOptions, type Context, withStateDir } from './context.ts'
 import { addImageCommands } from './tree/image.ts'
 import { addNodeCommands } from './tree/node.ts'
+import { addRaftCommands } from './tree/raft.ts'
 import { type Shell, stateDirOption } from './tree/shell.ts'
 import { addTaskCommands } from './tree/task.ts'
 import { addTopCommands } from './tree/top.ts'
@@ -32,6 +33,7 @@ export function buildProgram(context: Context, setExitCode: (code: number) => vo
   addTaskCommands(program, shell)
   addNodeCommands(program, shell)
   addImageCommands(program, shell)
+  addRaftCommands(program, shell)
   for (const command of allCommands(program)) settle(command, context)
   return program
 }

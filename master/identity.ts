@@ -12,13 +12,18 @@ export interface Identity {
 
 /** Who this master is; written once, at its first start. Throws `Fault('corrupt')` where the file cannot be read. */
 export async function ensureIdentity(stateDir: string): Promise<Identity> {
-  const path = join(stateDir, 'identity.json')
+  const known = await readIdentity(stateDir)
+  if (known !== undefined) return known
+  const identity = { clusterId: newClusterId(), nodeId: newNodeId() }
+  await replaceFile(identityPath(stateDir), `${JSON.stringify(identity, null, 2)}\n`, 0o644)
+  return identity
+}
+
+/** Undefined where no master has ever started. */
+export async function readIdentity(stateDir: string): Promise<Identity | undefined> {
+  const path = identityPath(stateDir)
   const text = await readIfThere(path)
-  if (text === undefined) {
-    const identity = { clusterId: newClusterId(), nodeId: newNodeId() }
-    await replaceFile(path, `${JSON.stringify(identity, null, 2)}\n`, 0o644)
-    return identity
-  }
+  if (text === undefined) return undefined
   try {
     const read = JSON.parse(text) as { readonly clusterId?: unknown; readonly nodeId?: unknown }
     return { clusterId: clusterId(String(read.clusterId)), nodeId: nodeId(String(read.nodeId)) }
@@ -26,6 +31,8 @@ export async function ensureIdentity(stateDir: string): Promise<Identity> {
     throw new Fault('corrupt', `${path} is damaged: restore it, the log belongs to the ids in it`, { path }, cause)
   }
 }
+
+const identityPath = (stateDir: string): string => join(stateDir, 'identity.json')
 
 /** The secret in a file that only its owner reads; made where it is missing. */
 export async function ensureToken(path: string): Promise<string> {

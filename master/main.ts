@@ -14,13 +14,15 @@ import { WishStore } from '../schedulers/task/wish-store.ts'
 import { AgentLinkServer } from './api/agent-link.ts'
 import { HttpServer } from './api/http-server.ts'
 import { type MasterConfig, readMasterConfig } from './config.ts'
+import { openReplica } from './consensus/open-replica.ts'
+import { type RaftFacts, raftFacts } from './consensus/raft-facts.ts'
 import { type CoreConfig, composeCore, coreDefaults } from './core.ts'
 import { feedEvents, snapshotOf } from './event-source.ts'
 import { Events } from './events.ts'
 import { ensureDirectories, ensureIdentity, ensureToken, hearthGroup } from './identity.ts'
 import type { Replica } from './replica.ts'
-import { openSingleReplica } from './single-replica.ts'
 import type { ClusterState } from './state/cluster.ts'
+import { walCommand } from './wal-command.ts'
 
 const stopWithinMs = 10_000
 /** Written with zeros ahead of use, up to three of them at a first start. */
@@ -32,6 +34,7 @@ export const taskDefaults = { keepEnded: 1_000, removeAfterMs: 10_000, retryMs: 
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
   let log: Log | undefined
   try {
+    if (argv[0] === 'wal') return await walCommand(argv.slice(1), (text) => process.stdout.write(text))
     const config = readMasterConfig(argv, env)
     const serializers = { error: pino.stdSerializers.err }
     log = pino({ level: config.logLevel, base: { room: 'master' }, serializers }, pino.destination({ sync: true }))
@@ -50,7 +53,7 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
   const { stateDir, runDir } = config
   await ensureDirectories(stateDir, runDir)
   const identity = await ensureIdentity(stateDir)
-  const replica = await openSingleReplica(
+  const replica = await openReplica(
     { log, clock: systemClock },
     { directory: join(stateDir, 'master'), segmentBytes, ...identity }
   )
@@ -64,6 +67,7 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
     operatorToken: await ensureToken(join(stateDir, 'token')),
     agentToken: await ensureToken(join(stateDir, 'agent-token')),
     socketGroup: await hearthGroup(),
+    raft: () => raftFacts(replica.host),
     core: coreDefaults,
     tasks: taskDefaults
   })
@@ -91,6 +95,7 @@ interface MasterFacts {
   readonly operatorToken: string
   readonly agentToken: string
   readonly socketGroup: number | undefined
+  readonly raft: () => RaftFacts
   readonly core: CoreConfig
   readonly tasks: TaskSchedulerConfig
 }
@@ -131,6 +136,7 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
       events,
       snapshot: (wanted) => snapshotOf({ agents: core.agents, tasks }, wanted),
       facts: () => ({ clusterId, nodeId, term: epoch, index: state.index, featureLevel: state.featureLevel, epoch }),
+      raft: facts.raft,
       log,
       onBroken: (e) => void Promise.reject(e)
     },

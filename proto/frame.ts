@@ -14,10 +14,10 @@ export interface Frame {
 }
 
 /** Throws `Fault('exhausted')` where the body is over the limit: the other side would cut the connection. */
-export function encodeFrame(type: number, body: Uint8Array): Buffer {
+export function encodeFrame(type: number, body: Uint8Array, maxBytes = maxFrameBytes): Buffer {
   const length = body.length + 1
-  if (length > maxFrameBytes) {
-    throw new Fault('exhausted', `a message of ${body.length} bytes is over the limit of ${maxFrameBytes - 1}`)
+  if (length > maxBytes) {
+    throw new Fault('exhausted', `a message of ${body.length} bytes is over the limit of ${maxBytes - 1}`)
   }
   const frame = Buffer.allocUnsafe(headBytes + length)
   frame.writeUInt32BE(length, 0)

@@ -13,6 +13,7 @@ import type {
   Node,
   NodeHealthAnswer,
   NodeTop,
+  RaftFacts,
   Task,
   TaskRequest,
   VersionFacts
@@ -51,6 +52,10 @@ export class OperatorClient {
 
   cluster(signal: AbortSignal): Promise<ClusterFacts> {
     return this.#get('/v1/cluster', signal)
+  }
+
+  raft(signal: AbortSignal): Promise<RaftFacts> {
+    return this.#get('/v1/raft', signal)
   }
 
   async #get<T>(path: string, signal: AbortSignal): Promise<T> {

@@ -216,6 +216,31 @@ export interface ClusterFacts {
   readonly epoch: number
 }
 
+/** How one master sees the log and its members. */
+export interface RaftFacts {
+  readonly raftId: number
+  readonly role: string
+  readonly term: number
+  /** Raft id, 0 for nobody. */
+  readonly leader: number
+  readonly lastIndex: number
+  readonly committed: number
+  readonly applied: number
+  readonly snapshotIndex: number
+  readonly segments: number
+  readonly isDiskFull: boolean
+  readonly members: readonly RaftMember[]
+}
+
+export interface RaftMember {
+  readonly raftId: number
+  readonly nodeId: string
+  readonly address: string
+  readonly role: string
+  /** Null where the master that was asked does not lead. */
+  readonly progress: { readonly state: string; readonly match: number; readonly isActive: boolean } | null
+}
+
 export interface VersionFacts {
   readonly version: string
   readonly protocol: { readonly min: number; readonly max: number }

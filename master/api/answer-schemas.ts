@@ -181,6 +181,28 @@ const fsck = object({
   tookMs: number
 })
 
+const raft = object({
+  raftId: whole,
+  role: { enum: ['follower', 'pre-candidate', 'candidate', 'leader', 'failed'] },
+  term: whole,
+  leader: described(whole, 'Raft id, 0 for nobody'),
+  lastIndex: whole,
+  committed: whole,
+  applied: whole,
+  snapshotIndex: whole,
+  segments: whole,
+  isDiskFull: flag,
+  members: list(
+    object({
+      raftId: whole,
+      nodeId: text,
+      address: text,
+      role: { enum: ['voter', 'learner', 'leaving'] },
+      progress: described(orNull(object({ state: text, match: whole, isActive: flag })), 'null where this master does not lead')
+    })
+  )
+})
+
 /** By the name that the document gives them. */
 export const answerSchemas: Readonly<Record<string, Schema>> = {
   Task: task,
@@ -209,5 +231,6 @@ export const answerSchemas: Readonly<Record<string, Schema>> = {
   Finding: finding,
   Fsck: fsck,
   Cluster: object({ clusterId: text, nodeId: text, term: whole, index: whole, featureLevel: whole, epoch: whole }),
+  Raft: raft,
   Version: object({ version: text, protocol: object({ min: whole, max: whole }) })
 }

@@ -6,6 +6,7 @@ import { Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { replaceFile } from '../../base/replace-file.ts'
 import type { Service } from '../../base/service.ts'
+import type { RaftFacts } from '../consensus/raft-facts.ts'
 import type { EventSubject, Events } from '../events.ts'
 import { removeSocket } from './agent-link.ts'
 import { clusterRoutes } from './cluster.ts'
@@ -26,6 +27,7 @@ export interface HttpServerParts {
   readonly events: Events
   readonly snapshot: (wanted: (subject: EventSubject) => boolean) => unknown
   readonly facts: () => ClusterFacts
+  readonly raft: () => RaftFacts
   readonly log: Log
   /** Hears of what is no request's fault: the process must not go on. */
   readonly onBroken: (e: unknown) => void
@@ -138,8 +140,8 @@ export class HttpServer implements Service {
   }
 
   #jsonRoutes(app: FastifyInstance): void {
-    const { facts, nodes } = this.#parts
-    clusterRoutes(app, this.#config.version, facts)
+    const { facts, raft, nodes } = this.#parts
+    clusterRoutes(app, this.#config.version, facts, raft)
     nodeRoutes(app, nodes)
     taskRoutes(app, this.#parts)
     eventRoutes(app, this.#parts, this.#config.events)

@@ -38,6 +38,7 @@ const answers: Readonly<Record<string, Answered>> = {
   'get /v1/tasks/{id}/files': is('Files', 'A folder'),
   'get /v1/tasks/{id}/archive': raw('application/x-tar', 'A tar'),
   'put /v1/tasks/{id}/archive': empty('It is unpacked'),
+  'get /v1/raft': is('Raft', 'Log and members'),
   'get /v1/nodes': is('Nodes', 'All nodes'),
   'get /v1/nodes/{id}': is('Node', 'The node'),
   'get /v1/nodes/{id}/health': is('Health', 'Its checks, worst first'),

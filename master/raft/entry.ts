@@ -1,6 +1,9 @@
 /** `conf-change` carries exactly one change, `conf-change-v2` any number with a transition (conf-change-codec.ts). */
 export type EntryType = 'normal' | 'conf-change' | 'conf-change-v2'
 
+/** Never reorder: the place is the number in logs and messages. */
+export const entryTypes: readonly EntryType[] = ['normal', 'conf-change', 'conf-change-v2']
+
 /** One position of the log. Entries are shared between log, messages and storage, so nobody may change one. */
 export interface Entry {
   readonly term: number

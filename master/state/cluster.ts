@@ -58,6 +58,19 @@ export class ClusterState {
   /** Oldest used first. */
   readonly sessions = new Map<string, SessionState>()
 
+  /** Takes over all of another state; whoever holds this one sees it. */
+  become(other: ClusterState): void {
+    this.clusterId = other.clusterId
+    this.featureLevel = other.featureLevel
+    this.index = other.index
+    this.atMs = other.atMs
+    take(this.agents, other.agents)
+    take(this.frameworks, other.frameworks)
+    take(this.assignments, other.assignments)
+    take(this.stores, other.stores)
+    take(this.sessions, other.sessions)
+  }
+
   /** The rows of a framework's store; empty for one that has none. */
   storeOf(frameworkId: string): OrderedRows {
     return this.stores.get(frameworkId) ?? new OrderedRows()
@@ -66,6 +79,11 @@ export class ClusterState {
   assignmentOf(frameworkId: string, taskId: string): AssignmentRow | undefined {
     return this.assignments.get(assignmentKey(frameworkId, taskId))
   }
+}
+
+function take<V>(into: Map<string, V>, from: ReadonlyMap<string, V>): void {
+  into.clear()
+  for (const [key, value] of from) into.set(key, value)
 }
 
 /** Neither id can hold a slash, so no two pairs share a key. */

@@ -4,6 +4,7 @@ import type {
   AgentRow,
   AssignmentRow,
   FrameworkDefinition,
+  Membership,
   SessionRow,
   SnapshotChunk,
   SnapshotHead,
@@ -18,7 +19,9 @@ const chunkBytes = 64 * 1024
 
 interface SnapshotOrigin {
   readonly nodeId: string
+  /** Of the entry at the state's index. */
   readonly term: number
+  readonly membership?: Membership
 }
 
 /** A state as it was at one index: the rows themselves are shared, since they never change. */
@@ -35,7 +38,7 @@ interface FrozenState {
 export function freezeState(state: ClusterState, origin: SnapshotOrigin): FrozenState {
   const { clusterId, index, featureLevel, atMs } = state
   return {
-    head: { format, clusterId, nodeId: origin.nodeId, index, term: origin.term, featureLevel, atMs },
+    head: { format, clusterId, index, featureLevel, atMs, membership: null, ...origin },
     agents: [...state.agents.values()],
     frameworks: [...state.frameworks.values()],
     assignments: [...state.assignments.values()],

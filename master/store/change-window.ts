@@ -48,6 +48,15 @@ export class ChangeWindow {
     this.#wakeAll()
   }
 
+  /** The state was replaced by a later one: what lies between is not known here. */
+  skipTo(afterIndex: number): void {
+    this.#kept = []
+    this.#start = 0
+    this.#bytes = 0
+    this.#nextIndex = afterIndex + 1
+    this.#wakeAll()
+  }
+
   /** Ends all readers: quietly after a stop, with the fault after a failure. */
   close(failure?: Fault): void {
     if (this.#end !== 'open') return

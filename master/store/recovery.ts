@@ -19,6 +19,8 @@ export interface RecoveredLog {
   readonly firstIndex: number
   readonly lastIndex: number
   readonly lastTerm: number
+  /** Term of the entry at `keepAfter`, 0 where the log does not have it. */
+  readonly termBefore: number
   readonly hardState: HardState
   readonly segments: readonly SegmentInfo[]
   readonly tail: LogTail
@@ -67,8 +69,9 @@ class LogReader {
   #firstIndex = 0
   #lastIndex = 0
   #lastTerm = 0
+  #termBefore = 0
   #acknowledged = 0
-  #hardState: HardState = { term: 0, votedFor: '', commit: 0 }
+  #hardState: HardState = { term: 0, votedFor: '', commit: 0, vote: 0 }
   #crc = 0
   /** Ends of the entry records of the segment at hand, by index. */
   #ends: { readonly index: number; readonly end: number }[] = []
@@ -113,6 +116,7 @@ class LogReader {
       firstIndex: this.#firstIndex,
       lastIndex: this.#lastIndex,
       lastTerm: this.#lastTerm,
+      termBefore: this.#termBefore,
       hardState: this.#hardState,
       segments: this.#segments,
       tail: this.#tail
@@ -142,7 +146,7 @@ class LogReader {
   }
 
   #take(path: string, record: ChainedRecord): void {
-    const { entry, hardState, truncate, head, acknowledgedIndex } = decodeRecord(path, record)
+    const { entry, hardState, truncate, head, acknowledgedIndex, reset } = decodeRecord(path, record)
     if (head !== null) throw corrupt(path, record.offset, 'a segment head stands in the middle')
     if (acknowledgedIndex > this.#lastIndex) {
       throw corrupt(path, record.offset, `entry ${acknowledgedIndex} was acknowledged and is not there`)
@@ -150,6 +154,7 @@ class LogReader {
     this.#acknowledged = Math.max(this.#acknowledged, acknowledgedIndex)
     if (hardState !== null) this.#hardState = hardState
     if (truncate !== null) this.#truncate(truncate.fromIndex)
+    if (reset !== null) this.#reset(reset.afterIndex)
     if (entry !== null) this.#append(path, record, entry)
   }
 
@@ -161,6 +166,7 @@ class LogReader {
     this.#lastIndex = entry.index
     this.#lastTerm = entry.term
     // A copy: the data is a window onto the whole segment.
+    if (entry.index === this.#keepAfter) this.#termBefore = entry.term
     if (entry.index > this.#keepAfter) this.#entries.push({ ...entry, data: new Uint8Array(entry.data) })
     this.#ends.push({ index: entry.index, end: record.end })
   }
@@ -171,7 +177,14 @@ class LogReader {
     this.#lastIndex = Math.min(this.#lastIndex, fromIndex - 1)
     this.#firstIndex = Math.min(this.#firstIndex, fromIndex)
     this.#acknowledged = Math.min(this.#acknowledged, fromIndex - 1)
-    this.#lastTerm = this.#entries.at(-1)?.term ?? 0
+    if (fromIndex <= this.#keepAfter) this.#termBefore = 0
+    this.#lastTerm = this.#entries.at(-1)?.term ?? this.#termBefore
+  }
+
+  #reset(afterIndex: number): void {
+    this.#truncate(1)
+    this.#firstIndex = afterIndex + 1
+    this.#lastIndex = afterIndex
   }
 
   #endSegment(path: string, bytes: Buffer, offset: number, why: string | undefined, isLast: boolean): void {

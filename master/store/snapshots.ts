@@ -17,6 +17,7 @@ const blockHeadBytes = 8
 const trailerBytes = 40
 const suffix = '.snapshot'
 const draftName = 'snapshot.draft'
+const arrivedName = 'arrived.draft'
 const digits = 16
 
 export const snapshotName = (index: number): string => `${String(index).padStart(digits, '0')}${suffix}`
@@ -51,6 +52,24 @@ export async function writeSnapshot(disk: Disk, directory: string, index: number
   await disk.syncDirectory(directory)
 }
 
+/** Keeps the bytes of a snapshot file that another master sent. A crash leaves the old ones or this one. */
+export async function installSnapshot(disk: Disk, directory: string, index: number, bytes: Uint8Array): Promise<void> {
+  const draft = join(directory, arrivedName)
+  const file = await disk.create(draft)
+  try {
+    await writeAll(file, bytes, 0)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await disk.rename(draft, join(directory, snapshotName(index)))
+  await disk.syncDirectory(directory)
+}
+
+/** The bytes of the file, to be sent to another master as they are. */
+export const snapshotBytes = (disk: Disk, directory: string, index: number): Promise<Buffer> =>
+  disk.readAll(join(directory, snapshotName(index)))
+
 /** Gives each message of a snapshot to `take`. Throws `Fault('corrupt')` that names the file and the offset. */
 export async function readSnapshot(
   disk: Disk,
@@ -59,7 +78,11 @@ export async function readSnapshot(
   take: (message: Uint8Array) => void
 ): Promise<void> {
   const path = join(directory, snapshotName(index))
-  const bytes = await disk.readAll(path)
+  decodeSnapshotFile(path, await disk.readAll(path), take)
+}
+
+/** As `readSnapshot`, of bytes that are at hand; `path` is for the fault. */
+export function decodeSnapshotFile(path: string, bytes: Buffer, take: (message: Uint8Array) => void): void {
   for (const message of splitMessages(path, joinBlocks(path, bytes))) take(message)
 }
 

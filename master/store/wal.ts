@@ -48,7 +48,8 @@ export class Wal {
   #lastIndex = 0
   #writtenIndex = 0
   #acknowledgedIndex = 0
-  #hardState: HardState = { term: 0, votedFor: '', commit: 0 }
+  /** As of the last record written: what a new segment repeats must not run ahead of the entries before it. */
+  #writtenHardState: Init<HardState> = noHardState
   #batch: Batch | undefined
   #flushing: Promise<void> | undefined
   #failure: Fault | undefined
@@ -94,7 +95,7 @@ export class Wal {
     await this.#spares.clear()
     const recovered = found ?? (await this.#begin())
     this.#lastIndex = recovered.lastIndex
-    this.#hardState = recovered.hardState
+    this.#writtenHardState = recovered.hardState
     if (this.#file === undefined) await this.#resume(recovered)
     this.#writtenIndex = this.#lastIndex
     this.#acknowledgedIndex = this.#lastIndex
@@ -106,16 +107,15 @@ export class Wal {
   }
 
   /** Resolves when the entries are on disk. Rejects with `Fault('unavailable')`: then nobody knows whether they are. */
-  append(entries: readonly LogEntry[]): Promise<void> {
-    for (const entry of entries) {
-      assert(entry.index === this.#lastIndex + 1, `entry ${entry.index} follows ${this.#lastIndex}`)
-      this.#lastIndex = entry.index
+  append(entries: readonly Init<LogEntry>[]): Promise<void> {
+    for (const { index } of entries) {
+      assert(index === this.#lastIndex + 1, `entry ${index} follows ${this.#lastIndex}`)
+      this.#lastIndex = index
     }
     return this.#enqueue(entries.map((entry) => ({ entry })))
   }
 
-  saveHardState(hardState: HardState): Promise<void> {
-    this.#hardState = hardState
+  saveHardState(hardState: Init<HardState>): Promise<void> {
     return this.#enqueue([{ hardState }])
   }
 
@@ -127,6 +127,12 @@ export class Wal {
     )
     this.#lastIndex = fromIndex - 1
     return this.#enqueue([{ truncate: { fromIndex } }])
+  }
+
+  /** All entries are void: a snapshot that is on this disk stands for everything up to `afterIndex`. */
+  reset(afterIndex: number): Promise<void> {
+    this.#lastIndex = afterIndex
+    return this.#enqueue([{ reset: { afterIndex } }])
   }
 
   /** Removes segments that hold only entries before `index`. The segment in use always stays. */
@@ -159,13 +165,18 @@ export class Wal {
   /** Writes what is pending and a last record that vouches for the entries before it. */
   async close(): Promise<void> {
     if (this.#closing) return
-    if (this.#failure === undefined && this.#file !== undefined) await this.saveHardState(this.#hardState).catch(() => undefined)
+    if (this.#failure === undefined && this.#file !== undefined) await this.#vouch().catch(() => undefined)
     this.#closing = true
     await this.#flushing
     await this.#spares.close()
     // After a failure the last close may fail as well; the failure itself has been told.
     await this.#file?.close().catch(() => undefined)
     this.#file = undefined
+  }
+
+  async #vouch(): Promise<void> {
+    await this.#flushing
+    await this.saveHardState(this.#writtenHardState)
   }
 
   async #begin(): Promise<RecoveredLog> {
@@ -180,7 +191,16 @@ export class Wal {
       rewrite: Buffer.alloc(0),
       tornBytes: 0
     }
-    return { entries: [], firstIndex, lastIndex, lastTerm: 0, hardState: this.#hardState, segments: this.#segments, tail }
+    return {
+      entries: [],
+      firstIndex,
+      lastIndex,
+      lastTerm: 0,
+      termBefore: 0,
+      hardState: noHardState,
+      segments: this.#segments,
+      tail
+    }
   }
 
   async #resume({ segments, tail }: RecoveredLog): Promise<void> {
@@ -212,7 +232,8 @@ export class Wal {
   }
 
   async #flush(): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve))
+    // What the same slice of the event loop appends goes along.
+    await Promise.resolve()
     for (let batch = this.#batch; batch !== undefined; batch = this.#batch) {
       this.#batch = undefined
       try {
@@ -252,11 +273,11 @@ export class Wal {
     await this.#sync()
   }
 
-  #account({ entry, truncate }: Init<LogRecord>): void {
-    if (truncate) {
-      this.#writtenIndex = (truncate.fromIndex ?? 1) - 1
-      this.#acknowledgedIndex = Math.min(this.#acknowledgedIndex, this.#writtenIndex)
-    }
+  #account({ entry, truncate, hardState, reset }: Init<LogRecord>): void {
+    if (hardState) this.#writtenHardState = hardState
+    if (truncate) this.#writtenIndex = (truncate.fromIndex ?? 1) - 1
+    if (reset) this.#writtenIndex = reset.afterIndex ?? 0
+    if (truncate ?? reset) this.#acknowledgedIndex = Math.min(this.#acknowledgedIndex, this.#writtenIndex)
     if (!entry) return
     this.#writtenIndex = entry.index ?? 0
     const last = this.#segments.at(-1)
@@ -295,7 +316,7 @@ export class Wal {
     const bytes = draft.bytes
     const head = encodeSegmentHead({ format: walFormat, clusterId, nodeId, segment: number, previousCrc, firstIndex, bytes })
     // Each segment repeats the hard state, so that older ones can go.
-    const state = encodeLogRecord({ hardState: this.#hardState, acknowledgedIndex: this.#acknowledgedIndex }, head.crc)
+    const state = encodeLogRecord({ hardState: this.#writtenHardState, acknowledgedIndex: this.#acknowledgedIndex }, head.crc)
     const path = segmentPath(directory, number)
     this.#file = draft.file
     await writeAll(draft.file, Buffer.concat([head.bytes, state.bytes]), 0)
@@ -331,6 +352,8 @@ export class Wal {
 
 /** What one entry takes in a segment at most, beside its data. */
 export const entryOverheadBytes = recordHeadBytes + 64
+
+const noHardState: HardState = { term: 0, votedFor: '', commit: 0, vote: 0 }
 
 function newBatch(): Batch {
   let settle: (failure?: Fault) => void = () => undefined

@@ -4,7 +4,7 @@ import type { Reader, Writer } from 'protobufjs/minimal.js'
 import type { Init } from '../codec.ts'
 import { copyUnknown, type Draft, noBytes, type Read, readEntry, readNested, skip, wide, writeUnknown } from '../fields.ts'
 
-import type { Messages, Acceptance, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, Capability, Cause, Command, CommandCheck, ContainerUsage, Decline, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, InitCluster, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeProblem, ObjectKind, ObjectRow, Offer, OpenSession, PeerRole, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, Reservation, Resource, ResourceKind, RestartMode, RestartPolicy, SegmentHead, SessionRow, SetAgentCondition, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, Truncate, Welcome } from './messages.ts'
+import type { Messages, Acceptance, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, Capability, Cause, Command, CommandCheck, ContainerUsage, Decline, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, InitCluster, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeProblem, ObjectKind, ObjectRow, Offer, OpenSession, PeerGoodbye, PeerHello, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, Reservation, Reset, Resource, ResourceKind, RestartMode, RestartPolicy, SegmentHead, SessionRow, SetAgentCondition, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, Truncate, Welcome } from './messages.ts'
 
 type Names<E extends string> = Readonly<Record<number, E>>
 
@@ -2390,10 +2390,11 @@ function writeLogRecord(w: Writer, m: Init<LogRecord>): Writer {
   if (m.truncate != null) writeTruncate(w.uint32(26).fork(), m.truncate).ldelim()
   if (m.head != null) writeSegmentHead(w.uint32(34).fork(), m.head).ldelim()
   if (m.acknowledgedIndex !== undefined && wide(m.acknowledgedIndex, 'LogRecord.acknowledgedIndex') !== 0) w.uint32(40).int64(m.acknowledgedIndex)
+  if (m.reset != null) writeReset(w.uint32(50).fork(), m.reset).ldelim()
   return writeUnknown(w, m)
 }
 
-function readLogRecord(r: Reader, end: number, d: Draft<LogRecord> = { entry: null, hardState: null, truncate: null, head: null, acknowledgedIndex: 0 }): Draft<LogRecord> {
+function readLogRecord(r: Reader, end: number, d: Draft<LogRecord> = { entry: null, hardState: null, truncate: null, head: null, acknowledgedIndex: 0, reset: null }): Draft<LogRecord> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2413,6 +2414,9 @@ function readLogRecord(r: Reader, end: number, d: Draft<LogRecord> = { entry: nu
       case 40:
         d.acknowledgedIndex = wide(r.int64(), 'LogRecord.acknowledgedIndex')
         continue
+      case 50:
+        d.reset = readNested(r, readReset, d.reset)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2420,7 +2424,7 @@ function readLogRecord(r: Reader, end: number, d: Draft<LogRecord> = { entry: nu
 }
 
 function completeLogRecord(m: Init<LogRecord>): LogRecord {
-  const d: Draft<LogRecord> = { entry: m.entry == null ? null : completeLogEntry(m.entry), hardState: m.hardState == null ? null : completeHardState(m.hardState), truncate: m.truncate == null ? null : completeTruncate(m.truncate), head: m.head == null ? null : completeSegmentHead(m.head), acknowledgedIndex: m.acknowledgedIndex ?? 0 }
+  const d: Draft<LogRecord> = { entry: m.entry == null ? null : completeLogEntry(m.entry), hardState: m.hardState == null ? null : completeHardState(m.hardState), truncate: m.truncate == null ? null : completeTruncate(m.truncate), head: m.head == null ? null : completeSegmentHead(m.head), acknowledgedIndex: m.acknowledgedIndex ?? 0, reset: m.reset == null ? null : completeReset(m.reset) }
   return copyUnknown(m, d)
 }
 
@@ -2428,10 +2432,11 @@ function writeHardState(w: Writer, m: Init<HardState>): Writer {
   if (m.term !== undefined && wide(m.term, 'HardState.term') !== 0) w.uint32(8).int64(m.term)
   if (m.votedFor != null && m.votedFor !== '') w.uint32(18).string(String(m.votedFor))
   if (m.commit !== undefined && wide(m.commit, 'HardState.commit') !== 0) w.uint32(24).int64(m.commit)
+  if (m.vote !== undefined && wide(m.vote, 'HardState.vote') !== 0) w.uint32(32).int64(m.vote)
   return writeUnknown(w, m)
 }
 
-function readHardState(r: Reader, end: number, d: Draft<HardState> = { term: 0, votedFor: '', commit: 0 }): Draft<HardState> {
+function readHardState(r: Reader, end: number, d: Draft<HardState> = { term: 0, votedFor: '', commit: 0, vote: 0 }): Draft<HardState> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2445,6 +2450,9 @@ function readHardState(r: Reader, end: number, d: Draft<HardState> = { term: 0, 
       case 24:
         d.commit = wide(r.int64(), 'HardState.commit')
         continue
+      case 32:
+        d.vote = wide(r.int64(), 'HardState.vote')
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2452,7 +2460,7 @@ function readHardState(r: Reader, end: number, d: Draft<HardState> = { term: 0, 
 }
 
 function completeHardState(m: Init<HardState>): HardState {
-  const d: Draft<HardState> = { term: m.term ?? 0, votedFor: String(m.votedFor ?? ''), commit: m.commit ?? 0 }
+  const d: Draft<HardState> = { term: m.term ?? 0, votedFor: String(m.votedFor ?? ''), commit: m.commit ?? 0, vote: m.vote ?? 0 }
   return copyUnknown(m, d)
 }
 
@@ -2480,14 +2488,40 @@ function completeTruncate(m: Init<Truncate>): Truncate {
   return copyUnknown(m, d)
 }
 
+function writeReset(w: Writer, m: Init<Reset>): Writer {
+  if (m.afterIndex !== undefined && wide(m.afterIndex, 'Reset.afterIndex') !== 0) w.uint32(8).int64(m.afterIndex)
+  return writeUnknown(w, m)
+}
+
+function readReset(r: Reader, end: number, d: Draft<Reset> = { afterIndex: 0 }): Draft<Reset> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 8:
+        d.afterIndex = wide(r.int64(), 'Reset.afterIndex')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeReset(m: Init<Reset>): Reset {
+  const d: Draft<Reset> = { afterIndex: m.afterIndex ?? 0 }
+  return copyUnknown(m, d)
+}
+
 function writeLogEntry(w: Writer, m: Init<LogEntry>): Writer {
   if (m.term !== undefined && wide(m.term, 'LogEntry.term') !== 0) w.uint32(8).int64(m.term)
   if (m.index !== undefined && wide(m.index, 'LogEntry.index') !== 0) w.uint32(16).int64(m.index)
   if (m.data != null && m.data.length > 0) w.uint32(26).bytes(m.data)
+  const type = (m.type ?? 0) >>> 0
+  if (type !== 0) w.uint32(32).uint32(type)
   return writeUnknown(w, m)
 }
 
-function readLogEntry(r: Reader, end: number, d: Draft<LogEntry> = { term: 0, index: 0, data: noBytes }): Draft<LogEntry> {
+function readLogEntry(r: Reader, end: number, d: Draft<LogEntry> = { term: 0, index: 0, data: noBytes, type: 0 }): Draft<LogEntry> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2501,6 +2535,9 @@ function readLogEntry(r: Reader, end: number, d: Draft<LogEntry> = { term: 0, in
       case 26:
         d.data = r.bytes()
         continue
+      case 32:
+        d.type = r.uint32()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2508,7 +2545,7 @@ function readLogEntry(r: Reader, end: number, d: Draft<LogEntry> = { term: 0, in
 }
 
 function completeLogEntry(m: Init<LogEntry>): LogEntry {
-  const d: Draft<LogEntry> = { term: m.term ?? 0, index: m.index ?? 0, data: m.data ?? noBytes }
+  const d: Draft<LogEntry> = { term: m.term ?? 0, index: m.index ?? 0, data: m.data ?? noBytes, type: (m.type ?? 0) >>> 0 }
   return copyUnknown(m, d)
 }
 
@@ -3014,10 +3051,11 @@ function writeSnapshotHead(w: Writer, m: Init<SnapshotHead>): Writer {
   const featureLevel = (m.featureLevel ?? 0) >>> 0
   if (featureLevel !== 0) w.uint32(48).uint32(featureLevel)
   if (m.atMs !== undefined && wide(m.atMs, 'SnapshotHead.atMs') !== 0) w.uint32(56).int64(m.atMs)
+  if (m.membership != null) writeMembership(w.uint32(66).fork(), m.membership).ldelim()
   return writeUnknown(w, m)
 }
 
-function readSnapshotHead(r: Reader, end: number, d: Draft<SnapshotHead> = { format: 0, clusterId: '', nodeId: '', index: 0, term: 0, featureLevel: 0, atMs: 0 }): Draft<SnapshotHead> {
+function readSnapshotHead(r: Reader, end: number, d: Draft<SnapshotHead> = { format: 0, clusterId: '', nodeId: '', index: 0, term: 0, featureLevel: 0, atMs: 0, membership: null }): Draft<SnapshotHead> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -3043,6 +3081,9 @@ function readSnapshotHead(r: Reader, end: number, d: Draft<SnapshotHead> = { for
       case 56:
         d.atMs = wide(r.int64(), 'SnapshotHead.atMs')
         continue
+      case 66:
+        d.membership = readNested(r, readMembership, d.membership)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -3050,7 +3091,84 @@ function readSnapshotHead(r: Reader, end: number, d: Draft<SnapshotHead> = { for
 }
 
 function completeSnapshotHead(m: Init<SnapshotHead>): SnapshotHead {
-  const d: Draft<SnapshotHead> = { format: (m.format ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), nodeId: String(m.nodeId ?? ''), index: m.index ?? 0, term: m.term ?? 0, featureLevel: (m.featureLevel ?? 0) >>> 0, atMs: m.atMs ?? 0 }
+  const d: Draft<SnapshotHead> = { format: (m.format ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), nodeId: String(m.nodeId ?? ''), index: m.index ?? 0, term: m.term ?? 0, featureLevel: (m.featureLevel ?? 0) >>> 0, atMs: m.atMs ?? 0, membership: m.membership == null ? null : completeMembership(m.membership) }
+  return copyUnknown(m, d)
+}
+
+function writeMembership(w: Writer, m: Init<Membership>): Writer {
+  if (m.members != null) for (const item of m.members) writeMember(w.uint32(10).fork(), item).ldelim()
+  if (m.autoLeave) w.uint32(16).bool(true)
+  return writeUnknown(w, m)
+}
+
+function readMembership(r: Reader, end: number, d: Draft<Membership> = { members: [], autoLeave: false }): Draft<Membership> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        (d.members as Member[]).push(readNested(r, readMember))
+        continue
+      case 16:
+        d.autoLeave = r.bool()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeMembership(m: Init<Membership>): Membership {
+  const d: Draft<Membership> = { members: m.members?.map(completeMember) ?? [], autoLeave: Boolean(m.autoLeave) }
+  return copyUnknown(m, d)
+}
+
+function writeMember(w: Writer, m: Init<Member>): Writer {
+  const raftId = (m.raftId ?? 0) >>> 0
+  if (raftId !== 0) w.uint32(8).uint32(raftId)
+  if (m.nodeId != null && m.nodeId !== '') w.uint32(18).string(String(m.nodeId))
+  if (m.address != null && m.address !== '') w.uint32(26).string(String(m.address))
+  if (m.voter) w.uint32(32).bool(true)
+  if (m.voterOutgoing) w.uint32(40).bool(true)
+  if (m.learner) w.uint32(48).bool(true)
+  if (m.learnerNext) w.uint32(56).bool(true)
+  return writeUnknown(w, m)
+}
+
+function readMember(r: Reader, end: number, d: Draft<Member> = { raftId: 0, nodeId: '', address: '', voter: false, voterOutgoing: false, learner: false, learnerNext: false }): Draft<Member> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 8:
+        d.raftId = r.uint32()
+        continue
+      case 18:
+        d.nodeId = r.stringVerify()
+        continue
+      case 26:
+        d.address = r.stringVerify()
+        continue
+      case 32:
+        d.voter = r.bool()
+        continue
+      case 40:
+        d.voterOutgoing = r.bool()
+        continue
+      case 48:
+        d.learner = r.bool()
+        continue
+      case 56:
+        d.learnerNext = r.bool()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeMember(m: Init<Member>): Member {
+  const d: Draft<Member> = { raftId: (m.raftId ?? 0) >>> 0, nodeId: String(m.nodeId ?? ''), address: String(m.address ?? ''), voter: Boolean(m.voter), voterOutgoing: Boolean(m.voterOutgoing), learner: Boolean(m.learner), learnerNext: Boolean(m.learnerNext) }
   return copyUnknown(m, d)
 }
 
@@ -3264,6 +3382,202 @@ function readAnswer(r: Reader, end: number, d: Draft<Answer> = { refused: false,
 
 function completeAnswer(m: Init<Answer>): Answer {
   const d: Draft<Answer> = { refused: Boolean(m.refused), code: String(m.code ?? ''), message: String(m.message ?? ''), version: m.version ?? 0 }
+  return copyUnknown(m, d)
+}
+
+function writePeerHello(w: Writer, m: Init<PeerHello>): Writer {
+  const protocolMin = (m.protocolMin ?? 0) >>> 0
+  if (protocolMin !== 0) w.uint32(8).uint32(protocolMin)
+  const protocolMax = (m.protocolMax ?? 0) >>> 0
+  if (protocolMax !== 0) w.uint32(16).uint32(protocolMax)
+  if (m.clusterId != null && m.clusterId !== '') w.uint32(26).string(String(m.clusterId))
+  const raftId = (m.raftId ?? 0) >>> 0
+  if (raftId !== 0) w.uint32(32).uint32(raftId)
+  if (m.incarnation != null && m.incarnation !== '') w.uint32(42).string(String(m.incarnation))
+  if (m.token != null && m.token !== '') w.uint32(50).string(String(m.token))
+  const toRaftId = (m.toRaftId ?? 0) >>> 0
+  if (toRaftId !== 0) w.uint32(56).uint32(toRaftId)
+  return writeUnknown(w, m)
+}
+
+function readPeerHello(r: Reader, end: number, d: Draft<PeerHello> = { protocolMin: 0, protocolMax: 0, clusterId: '', raftId: 0, incarnation: '', token: '', toRaftId: 0 }): Draft<PeerHello> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 8:
+        d.protocolMin = r.uint32()
+        continue
+      case 16:
+        d.protocolMax = r.uint32()
+        continue
+      case 26:
+        d.clusterId = r.stringVerify()
+        continue
+      case 32:
+        d.raftId = r.uint32()
+        continue
+      case 42:
+        d.incarnation = r.stringVerify()
+        continue
+      case 50:
+        d.token = r.stringVerify()
+        continue
+      case 56:
+        d.toRaftId = r.uint32()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completePeerHello(m: Init<PeerHello>): PeerHello {
+  const d: Draft<PeerHello> = { protocolMin: (m.protocolMin ?? 0) >>> 0, protocolMax: (m.protocolMax ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), raftId: (m.raftId ?? 0) >>> 0, incarnation: String(m.incarnation ?? ''), token: String(m.token ?? ''), toRaftId: (m.toRaftId ?? 0) >>> 0 }
+  return copyUnknown(m, d)
+}
+
+function writePeerGoodbye(w: Writer, m: Init<PeerGoodbye>): Writer {
+  if (m.reason != null && m.reason !== '') w.uint32(10).string(String(m.reason))
+  return writeUnknown(w, m)
+}
+
+function readPeerGoodbye(r: Reader, end: number, d: Draft<PeerGoodbye> = { reason: '' }): Draft<PeerGoodbye> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.reason = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completePeerGoodbye(m: Init<PeerGoodbye>): PeerGoodbye {
+  const d: Draft<PeerGoodbye> = { reason: String(m.reason ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writePeerMessage(w: Writer, m: Init<PeerMessage>): Writer {
+  const type = (m.type ?? 0) >>> 0
+  if (type !== 0) w.uint32(8).uint32(type)
+  const to = (m.to ?? 0) >>> 0
+  if (to !== 0) w.uint32(16).uint32(to)
+  const from = (m.from ?? 0) >>> 0
+  if (from !== 0) w.uint32(24).uint32(from)
+  if (m.term !== undefined && wide(m.term, 'PeerMessage.term') !== 0) w.uint32(32).int64(m.term)
+  if (m.logTerm !== undefined && wide(m.logTerm, 'PeerMessage.logTerm') !== 0) w.uint32(40).int64(m.logTerm)
+  if (m.index !== undefined && wide(m.index, 'PeerMessage.index') !== 0) w.uint32(48).int64(m.index)
+  if (m.commit !== undefined && wide(m.commit, 'PeerMessage.commit') !== 0) w.uint32(56).int64(m.commit)
+  const vote = (m.vote ?? 0) >>> 0
+  if (vote !== 0) w.uint32(64).uint32(vote)
+  if (m.reject) w.uint32(72).bool(true)
+  if (m.rejectHint !== undefined && wide(m.rejectHint, 'PeerMessage.rejectHint') !== 0) w.uint32(80).int64(m.rejectHint)
+  if (m.context != null && m.context !== '') w.uint32(90).string(String(m.context))
+  if (m.readRound !== undefined && wide(m.readRound, 'PeerMessage.readRound') !== 0) w.uint32(96).int64(m.readRound)
+  if (m.force) w.uint32(104).bool(true)
+  if (m.entries != null) for (const item of m.entries) writeLogEntry(w.uint32(114).fork(), item).ldelim()
+  if (m.snapshot != null) writePeerSnapshot(w.uint32(122).fork(), m.snapshot).ldelim()
+  return writeUnknown(w, m)
+}
+
+function readPeerMessage(r: Reader, end: number, d: Draft<PeerMessage> = { entries: [], type: 0, to: 0, from: 0, term: 0, logTerm: 0, index: 0, commit: 0, vote: 0, reject: false, rejectHint: 0, context: '', readRound: 0, force: false, snapshot: null }): Draft<PeerMessage> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 8:
+        d.type = r.uint32()
+        continue
+      case 16:
+        d.to = r.uint32()
+        continue
+      case 24:
+        d.from = r.uint32()
+        continue
+      case 32:
+        d.term = wide(r.int64(), 'PeerMessage.term')
+        continue
+      case 40:
+        d.logTerm = wide(r.int64(), 'PeerMessage.logTerm')
+        continue
+      case 48:
+        d.index = wide(r.int64(), 'PeerMessage.index')
+        continue
+      case 56:
+        d.commit = wide(r.int64(), 'PeerMessage.commit')
+        continue
+      case 64:
+        d.vote = r.uint32()
+        continue
+      case 72:
+        d.reject = r.bool()
+        continue
+      case 80:
+        d.rejectHint = wide(r.int64(), 'PeerMessage.rejectHint')
+        continue
+      case 90:
+        d.context = r.stringVerify()
+        continue
+      case 96:
+        d.readRound = wide(r.int64(), 'PeerMessage.readRound')
+        continue
+      case 104:
+        d.force = r.bool()
+        continue
+      case 114:
+        (d.entries as LogEntry[]).push(readNested(r, readLogEntry))
+        continue
+      case 122:
+        d.snapshot = readNested(r, readPeerSnapshot, d.snapshot)
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completePeerMessage(m: Init<PeerMessage>): PeerMessage {
+  const d: Draft<PeerMessage> = { entries: m.entries?.map(completeLogEntry) ?? [], type: (m.type ?? 0) >>> 0, to: (m.to ?? 0) >>> 0, from: (m.from ?? 0) >>> 0, term: m.term ?? 0, logTerm: m.logTerm ?? 0, index: m.index ?? 0, commit: m.commit ?? 0, vote: (m.vote ?? 0) >>> 0, reject: Boolean(m.reject), rejectHint: m.rejectHint ?? 0, context: String(m.context ?? ''), readRound: m.readRound ?? 0, force: Boolean(m.force), snapshot: m.snapshot == null ? null : completePeerSnapshot(m.snapshot) }
+  return copyUnknown(m, d)
+}
+
+function writePeerSnapshot(w: Writer, m: Init<PeerSnapshot>): Writer {
+  if (m.index !== undefined && wide(m.index, 'PeerSnapshot.index') !== 0) w.uint32(8).int64(m.index)
+  if (m.term !== undefined && wide(m.term, 'PeerSnapshot.term') !== 0) w.uint32(16).int64(m.term)
+  if (m.membership != null) writeMembership(w.uint32(26).fork(), m.membership).ldelim()
+  if (m.bytes !== undefined && wide(m.bytes, 'PeerSnapshot.bytes') !== 0) w.uint32(32).int64(m.bytes)
+  return writeUnknown(w, m)
+}
+
+function readPeerSnapshot(r: Reader, end: number, d: Draft<PeerSnapshot> = { index: 0, term: 0, membership: null, bytes: 0 }): Draft<PeerSnapshot> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 8:
+        d.index = wide(r.int64(), 'PeerSnapshot.index')
+        continue
+      case 16:
+        d.term = wide(r.int64(), 'PeerSnapshot.term')
+        continue
+      case 26:
+        d.membership = readNested(r, readMembership, d.membership)
+        continue
+      case 32:
+        d.bytes = wide(r.int64(), 'PeerSnapshot.bytes')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completePeerSnapshot(m: Init<PeerSnapshot>): PeerSnapshot {
+  const d: Draft<PeerSnapshot> = { index: m.index ?? 0, term: m.term ?? 0, membership: m.membership == null ? null : completeMembership(m.membership), bytes: m.bytes ?? 0 }
   return copyUnknown(m, d)
 }
 
@@ -3533,6 +3847,7 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   LogRecord: { write: writeLogRecord, read: readLogRecord, complete: completeLogRecord },
   HardState: { write: writeHardState, read: readHardState, complete: completeHardState },
   Truncate: { write: writeTruncate, read: readTruncate, complete: completeTruncate },
+  Reset: { write: writeReset, read: readReset, complete: completeReset },
   LogEntry: { write: writeLogEntry, read: readLogEntry, complete: completeLogEntry },
   Command: { write: writeCommand, read: readCommand, complete: completeCommand },
   InitCluster: { write: writeInitCluster, read: readInitCluster, complete: completeInitCluster },
@@ -3549,12 +3864,18 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   StoreWrite: { write: writeStoreWrite, read: readStoreWrite, complete: completeStoreWrite },
   StoreRow: { write: writeStoreRow, read: readStoreRow, complete: completeStoreRow },
   SnapshotHead: { write: writeSnapshotHead, read: readSnapshotHead, complete: completeSnapshotHead },
+  Membership: { write: writeMembership, read: readMembership, complete: completeMembership },
+  Member: { write: writeMember, read: readMember, complete: completeMember },
   AgentRow: { write: writeAgentRow, read: readAgentRow, complete: completeAgentRow },
   AssignmentRow: { write: writeAssignmentRow, read: readAssignmentRow, complete: completeAssignmentRow },
   SessionRow: { write: writeSessionRow, read: readSessionRow, complete: completeSessionRow },
   StoreSection: { write: writeStoreSection, read: readStoreSection, complete: completeStoreSection },
   SnapshotChunk: { write: writeSnapshotChunk, read: readSnapshotChunk, complete: completeSnapshotChunk },
   Answer: { write: writeAnswer, read: readAnswer, complete: completeAnswer },
+  PeerHello: { write: writePeerHello, read: readPeerHello, complete: completePeerHello },
+  PeerGoodbye: { write: writePeerGoodbye, read: readPeerGoodbye, complete: completePeerGoodbye },
+  PeerMessage: { write: writePeerMessage, read: readPeerMessage, complete: completePeerMessage },
+  PeerSnapshot: { write: writePeerSnapshot, read: readPeerSnapshot, complete: completePeerSnapshot },
   FrameworkDefinition: { write: writeFrameworkDefinition, read: readFrameworkDefinition, complete: completeFrameworkDefinition },
   Offer: { write: writeOffer, read: readOffer, complete: completeOffer },
   Acceptance: { write: writeAcceptance, read: readAcceptance, complete: completeAcceptance },

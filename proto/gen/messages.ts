@@ -479,22 +479,29 @@ export interface LogRecord {
   readonly truncate: Truncate | null
   readonly head: SegmentHead | null
   readonly acknowledgedIndex: number
+  readonly reset: Reset | null
 }
 
 export interface HardState {
   readonly term: number
   readonly votedFor: string
   readonly commit: number
+  readonly vote: number
 }
 
 export interface Truncate {
   readonly fromIndex: number
 }
 
+export interface Reset {
+  readonly afterIndex: number
+}
+
 export interface LogEntry {
   readonly term: number
   readonly index: number
   readonly data: Uint8Array
+  readonly type: number
 }
 
 export interface Command {
@@ -599,6 +606,22 @@ export interface SnapshotHead {
   readonly term: number
   readonly featureLevel: number
   readonly atMs: number
+  readonly membership: Membership | null
+}
+
+export interface Membership {
+  readonly members: readonly Member[]
+  readonly autoLeave: boolean
+}
+
+export interface Member {
+  readonly raftId: number
+  readonly nodeId: string
+  readonly address: string
+  readonly voter: boolean
+  readonly voterOutgoing: boolean
+  readonly learner: boolean
+  readonly learnerNext: boolean
 }
 
 export interface AgentRow {
@@ -640,6 +663,45 @@ export interface Answer {
   readonly code: string
   readonly message: string
   readonly version: number
+}
+
+export interface PeerHello {
+  readonly protocolMin: number
+  readonly protocolMax: number
+  readonly clusterId: string
+  readonly raftId: number
+  readonly incarnation: string
+  readonly token: string
+  readonly toRaftId: number
+}
+
+export interface PeerGoodbye {
+  readonly reason: string
+}
+
+export interface PeerMessage {
+  readonly type: number
+  readonly to: number
+  readonly from: number
+  readonly term: number
+  readonly logTerm: number
+  readonly index: number
+  readonly commit: number
+  readonly vote: number
+  readonly reject: boolean
+  readonly rejectHint: number
+  readonly context: string
+  readonly readRound: number
+  readonly force: boolean
+  readonly entries: readonly LogEntry[]
+  readonly snapshot: PeerSnapshot | null
+}
+
+export interface PeerSnapshot {
+  readonly index: number
+  readonly term: number
+  readonly membership: Membership | null
+  readonly bytes: number
 }
 
 export interface FrameworkDefinition {
@@ -743,6 +805,7 @@ export interface Messages {
   readonly LogRecord: LogRecord
   readonly HardState: HardState
   readonly Truncate: Truncate
+  readonly Reset: Reset
   readonly LogEntry: LogEntry
   readonly Command: Command
   readonly InitCluster: InitCluster
@@ -759,12 +822,18 @@ export interface Messages {
   readonly StoreWrite: StoreWrite
   readonly StoreRow: StoreRow
   readonly SnapshotHead: SnapshotHead
+  readonly Membership: Membership
+  readonly Member: Member
   readonly AgentRow: AgentRow
   readonly AssignmentRow: AssignmentRow
   readonly SessionRow: SessionRow
   readonly StoreSection: StoreSection
   readonly SnapshotChunk: SnapshotChunk
   readonly Answer: Answer
+  readonly PeerHello: PeerHello
+  readonly PeerGoodbye: PeerGoodbye
+  readonly PeerMessage: PeerMessage
+  readonly PeerSnapshot: PeerSnapshot
   readonly FrameworkDefinition: FrameworkDefinition
   readonly Offer: Offer
   readonly Acceptance: Acceptance

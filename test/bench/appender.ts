@@ -48,7 +48,7 @@ const row: Init<TaskRow> = {
 }
 
 const body = encodeMessage('LedgerRecord', { sequence: 1_000, task: row })
-const entryOf = (index: number): LogEntry => ({ term: 1, index, data: body })
+const entryOf = (index: number): LogEntry => ({ term: 1, index, data: body, type: 0 })
 
 const openers: Readonly<Record<AppenderKind, (directory: string) => Promise<Append>>> = {
   ledger: async (directory) => {

@@ -1,10 +1,11 @@
 // Counts up four keys for ever and says on stdout which counts are acknowledged. Run by a test, which kills it at any point.
 import { systemClock } from '../../base/clock.ts'
 import { silentLog } from '../../base/log.ts'
-import { openSingleReplica, type SingleReplicaConfig } from '../../master/single-replica.ts'
+import type { ConsensusConfig } from '../../master/consensus/compose.ts'
+import { openReplica } from '../../master/consensus/open-replica.ts'
 
-const config = JSON.parse(process.argv[2] ?? '{}') as SingleReplicaConfig
-const replica = await openSingleReplica({ log: silentLog, clock: systemClock }, config)
+const config = JSON.parse(process.argv[2] ?? '{}') as ConsensusConfig
+const replica = await openReplica({ log: silentLog, clock: systemClock }, config)
 replica.onFatal((failure) => {
   process.stderr.write(`${failure.message}: ${String(failure.cause)}\n`)
   process.exit(1)

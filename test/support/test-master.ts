@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { silentLog } from '../../base/log.ts'
 import { inOrder } from '../../base/service.ts'
+import type { RaftFacts } from '../../master/consensus/raft-facts.ts'
 import { type CoreConfig, coreDefaults } from '../../master/core.ts'
 import { composeMaster, taskDefaults } from '../../master/main.ts'
 import { newClusterId, newNodeId } from '../../proto/ids.ts'
@@ -30,6 +31,21 @@ export interface TestMaster {
 export const agentToken = 'agent-token-of-the-test'
 export const operatorToken = 'operator-token-of-the-test'
 
+/** A replica in memory has no log to tell of. */
+const aloneInMemory: RaftFacts = {
+  raftId: 1,
+  role: 'leader',
+  term: 1,
+  leader: 1,
+  lastIndex: 0,
+  committed: 0,
+  applied: 0,
+  snapshotIndex: 0,
+  segments: 0,
+  isDiskFull: false,
+  members: []
+}
+
 /** A whole master around a replica in memory, in a folder of its own. */
 export async function startTestMaster(
   core: Partial<CoreConfig> = {},
@@ -48,6 +64,7 @@ export async function startTestMaster(
       operatorToken,
       agentToken,
       socketGroup: undefined,
+      raft: () => aloneInMemory,
       core: { ...coreDefaults, ...core },
       tasks: { ...taskDefaults, ...tasks }
     }

@@ -38,6 +38,7 @@ export async function openWal(
 export const entry = (index: number, term = 1, bytes = 20): LogEntry => ({
   term,
   index,
+  type: 0,
   data: new Uint8Array(Buffer.alloc(bytes, `entry ${index} of term ${term}; `))
 })
 

@@ -283,7 +283,7 @@ t.test('compaction removes whole segments below an index and keeps the last hard
   const { wal: again, recovered } = await openWal(directory, { keepAfter: 99 })
   t.ok(recovered.firstIndex > 1 && recovered.firstIndex <= 100)
   t.same(told(recovered.entries), told(Array.from({ length: 51 }, (_, i) => entry(i + 100, 3))))
-  t.same(recovered.hardState, { term: 3, votedFor: 'me', commit: 0 })
+  t.same(recovered.hardState, { term: 3, votedFor: 'me', commit: 0, vote: 0 })
   await again.close()
 })
 

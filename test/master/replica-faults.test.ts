@@ -7,7 +7,8 @@ import t, { type Test } from 'tap'
 import { systemClock } from '../../base/clock.ts'
 import { isFault } from '../../base/fault.ts'
 import { silentLog } from '../../base/log.ts'
-import { openSingleReplica, type SingleReplica, type SingleReplicaConfig } from '../../master/single-replica.ts'
+import type { ConsensusConfig } from '../../master/consensus/compose.ts'
+import { type OpenReplica, openReplica } from '../../master/consensus/open-replica.ts'
 import { type Disk, systemDisk } from '../../master/store/disk.ts'
 import { listSnapshots, snapshotName } from '../../master/store/snapshots.ts'
 import { newClusterId, newNodeId } from '../../proto/ids.ts'
@@ -16,19 +17,19 @@ import { failingDisk } from '../support/failing-disk.ts'
 
 const segmentBytes = 4096
 
-async function newConfig(t: Test, more: Partial<SingleReplicaConfig> = {}): Promise<SingleReplicaConfig> {
+async function newConfig(t: Test, more: Partial<ConsensusConfig> = {}): Promise<ConsensusConfig> {
   const directory = await mkdtemp(join(tmpdir(), 'hearth-replica-'))
   t.teardown(() => rm(directory, { recursive: true, force: true }))
   return { directory, clusterId: newClusterId(), nodeId: newNodeId(), segmentBytes, ...more }
 }
 
-async function open(t: Test, config: SingleReplicaConfig, disk: Disk = systemDisk): Promise<SingleReplica> {
-  const replica = await openSingleReplica({ log: silentLog, clock: systemClock, disk }, config)
+async function open(t: Test, config: ConsensusConfig, disk: Disk = systemDisk): Promise<OpenReplica> {
+  const replica = await openReplica({ log: silentLog, clock: systemClock, disk }, config)
   t.teardown(() => replica.close())
   return replica
 }
 
-async function fill(replica: SingleReplica, from: number, to: number): Promise<void> {
+async function fill(replica: OpenReplica, from: number, to: number): Promise<void> {
   for (let i = from; i <= to; i += 1) await decide(replica, '', 0, put('f', `k${i % 10}`, i % 256))
 }
 
@@ -203,7 +204,7 @@ t.test(
 )
 
 /** The highest count that was acknowledged for each key. */
-async function killedMaster(t: Test, config: SingleReplicaConfig, lines: number): Promise<Map<string, number>> {
+async function killedMaster(t: Test, config: ConsensusConfig, lines: number): Promise<Map<string, number>> {
   const loader = process.execArgv.filter((argument) => argument.startsWith('--import'))
   const script = new URL('../support/replica-child.ts', import.meta.url).pathname
   const child = spawn(process.execPath, [...loader, script, JSON.stringify(config)], { stdio: ['ignore', 'pipe', 'inherit'] })
