@@ -1,16 +1,22 @@
-/** One deliberate mistake in the core, made in the bundled text alone: the sources never hold it. */
+import { bugsOfTheDriver } from './bugs-of-the-driver.ts'
+
+/** One deliberate mistake, made in the bundled text alone: the sources never hold it. */
 export interface PlantedBug {
   readonly name: string
-  /** Below master/raft. */
+  /** Below master. */
   readonly file: string
   readonly find: string
   readonly replace: string
 }
 
-const bug = (name: string, file: string, find: string, replace: string): PlantedBug => ({ name, file, find, replace })
+const bug = (name: string, file: string, find: string, replace: string): PlantedBug => ({
+  name,
+  file: `raft/${file}`,
+  find,
+  replace
+})
 
-/** Each must be found by the simulation. A text that is not in its file is a mistake of this list, and said so. */
-export const plantedBugs: readonly PlantedBug[] = [
+const ofCore: readonly PlantedBug[] = [
   bug('votes twice in a term', 'election.ts', 'const isRepeat = raft.vote === m.from', 'const isRepeat = true'),
   bug('votes for a shorter log', 'log.ts', '(term === last && index >= lastIndexOf(log))', 'term === last'),
   bug('votes for an older term', 'log.ts', 'return term > last || ', 'return index >= lastIndexOf(log) || '),
@@ -195,3 +201,6 @@ export const plantedBugs: readonly PlantedBug[] = [
   ),
   bug('a lost pipeline is never noticed', 'leader-responses.ts', 'progress.flowPaused = false\n', '')
 ]
+
+/** Each must be found by the simulation. A text that is not in its file is a mistake of this list, and said so. */
+export const plantedBugs: readonly PlantedBug[] = [...ofCore, ...bugsOfTheDriver]

@@ -1,9 +1,11 @@
 import type { Random } from '../../base/random.ts'
+import type { ReplicaCommand } from '../../master/replica.ts'
+import type { Answer } from '../../proto/gen/messages.ts'
 import type { Operation, RegisterAction } from '../linearizability/history.ts'
-import type { Request } from './machine.ts'
 import type { Network } from './network.ts'
-import type { SimNode } from './node.ts'
+import { framework, type SimNode } from './node.ts'
 import type { Schedule } from './schedule.ts'
+import { promise } from './violation.ts'
 
 export interface ClientWorld {
   readonly schedule: Schedule
@@ -14,9 +16,22 @@ export interface ClientWorld {
   members(): readonly SimNode[]
 }
 
+/** A repeat goes under the same session and seq, so that it can be told from a new request. */
+interface Request {
+  readonly session: string
+  readonly seq: number
+  readonly kind: 'write' | 'swap'
+  readonly value: number
+  /** What a swap replaces: the value that was seen last, told by its version. */
+  readonly expected: number
+  readonly version: number
+}
+
 type Asked =
   | { readonly kind: 'read'; readonly key: string }
   | { readonly kind: 'write' | 'swap'; readonly key: string; readonly request: Request }
+  /** The first thing that anybody asks for. */
+  | { readonly kind: 'register'; readonly key: '' }
 
 const patienceMs = 250
 const maxAttempts = 6
@@ -27,9 +42,11 @@ export class Client {
   answered = 0
   isStopping = false
   #isIdle = true
-  #number = 0
+  /** The first command of the session registers the framework. */
+  #seq = 1
   #values = 0
-  #lastSeen = 0
+  /** By key. */
+  readonly #lastSeen = new Map<string, { readonly value: number; readonly version: number }>()
   readonly #world: ClientWorld
 
   constructor(id: number, world: ClientWorld) {
@@ -42,7 +59,7 @@ export class Client {
   }
 
   start(): void {
-    this.#world.schedule.after(this.#world.random.between(0, 50), () => this.#next())
+    this.#world.schedule.after(this.#world.random.between(0, 50), () => this.#ask({ kind: 'register', key: '' }, 0, 1))
   }
 
   /** Reads every key once more, after all that was acknowledged. */
@@ -63,10 +80,11 @@ export class Client {
     const what = random.between(0, 9)
     if (what < 4) return { kind: 'read', key }
     const kind = what < 8 ? 'write' : 'swap'
-    this.#number++
+    this.#seq++
     // No value is written twice, so that a read tells whose write it saw.
     const value = this.id * 1_000_000 + ++this.#values
-    return { kind, key, request: { client: this.id, number: this.#number, key, kind, expected: this.#lastSeen, value } }
+    const { value: expected, version } = this.#lastSeen.get(key) ?? { value: 0, version: 0 }
+    return { kind, key, request: { session: `s${this.id}`, seq: this.#seq, kind, value, expected, version } }
   }
 
   #ask(asked: Asked, call: number, attempt: number): void {
@@ -77,16 +95,29 @@ export class Client {
     const among = leaders.length > 0 && random.between(0, 9) > 0 ? leaders : members
     const node = among[random.between(0, among.length - 1)]
     if (node === undefined) return
-    const answer = (action: RegisterAction): void => {
+    const answer = (tell: () => void): void => {
       network.send(node.id, 0, () => {
         if (isOver) return
         isOver = true
-        this.#done(asked.key, action, call, schedule.events)
+        tell()
       })
     }
+    const done = (action: RegisterAction): void => this.#done(asked.key, action, call, schedule.events)
     network.send(0, node.id, () => {
-      if (asked.kind === 'read') node.read(asked.key, (saw) => answer({ kind: 'read', saw }))
-      else node.write(asked.request, (swapped) => answer(actionOf(asked.request, swapped)))
+      if (asked.kind === 'register') node.write(`s${this.id}`, 1, registration, () => answer(() => this.#next()))
+      else if (asked.kind === 'read') {
+        node.read(asked.key, (saw, version) =>
+          answer(() => {
+            this.#lastSeen.set(asked.key, { value: saw, version })
+            done({ kind: 'read', saw })
+          })
+        )
+      } else {
+        const { session, seq } = asked.request
+        node.write(session, seq, commandOf(asked.key, asked.request), (said) =>
+          answer(() => done(actionOf(asked.request, this.#swapped(said))))
+        )
+      }
     })
     schedule.after(patienceMs, () => {
       if (isOver) return
@@ -95,19 +126,24 @@ export class Client {
     })
   }
 
+  #swapped({ refused, code }: Answer): boolean {
+    promise(!refused || code === 'conflict', `a request that is in order is refused with ${code}`)
+    return !refused
+  }
+
   #unanswered(asked: Asked, call: number, attempt: number): void {
-    if (attempt < maxAttempts || this.isStopping) {
+    if (attempt < maxAttempts || this.isStopping || asked.kind === 'register') {
       this.#ask(asked, call, attempt + 1)
       return
     }
     // It may take effect at any later time, so it is never over.
-    if (asked.kind !== 'read') this.#record(asked.key, actionOf(asked.request, undefined), call, Number.POSITIVE_INFINITY)
+    if (asked.kind === 'write' || asked.kind === 'swap')
+      this.#record(asked.key, actionOf(asked.request, undefined), call, Number.POSITIVE_INFINITY)
     this.#next()
   }
 
   #done(key: string, action: RegisterAction, call: number, end: number): void {
     this.answered++
-    if (action.kind === 'read') this.#lastSeen = action.saw
     this.#record(key, action, call, end)
     this.#world.schedule.after(this.#world.random.between(0, 20), () => this.#next())
   }
@@ -115,6 +151,15 @@ export class Client {
   #record(key: string, action: RegisterAction, call: number, end: number): void {
     this.#world.history.push({ key, action, call, return: end })
   }
+}
+
+const registration: ReplicaCommand = {
+  registerFramework: { framework: { frameworkId: framework, name: framework, roles: ['*'] } }
+}
+
+function commandOf(key: string, { kind, value, version }: Request): ReplicaCommand {
+  const writes = [{ key, value: Buffer.from(String(value)) }]
+  return { storeTransaction: { frameworkId: framework, writes, conditions: kind === 'swap' ? [{ key, version }] : [] } }
 }
 
 function actionOf({ kind, expected, value }: Request, swapped: boolean | undefined): RegisterAction {

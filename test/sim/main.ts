@@ -7,7 +7,8 @@ import { renderScenarios, rewriteScenarios, runScenarios } from './scenarios.ts'
 import { runSeeds } from './seeds.ts'
 
 const usage = `npm run sim -- --seeds N [--seed S] [--json FILE]   simulate N clusters, from seed S on
-npm run sim -- bugs [--seeds N]                     plant each known mistake and count the seeds until one finds it
+npm run sim -- bugs [--seeds N] [--bug TEXT]        plant each known mistake, or those with TEXT in their name, and count the
+                                                    seeds until one finds it
 npm run sim -- scenarios [DIR] [--json FILE]        run the scenario files (*.txt) below DIR, else HEARTH_RAFT_SCENARIOS
 npm run sim -- scenarios DIR --rewrite              put what the core prints into them
 `
@@ -16,6 +17,7 @@ const options = {
   seeds: { type: 'string' },
   seed: { type: 'string' },
   json: { type: 'string' },
+  bug: { type: 'string' },
   rewrite: { type: 'boolean' },
   help: { type: 'boolean' }
 } as const
@@ -26,6 +28,7 @@ interface Asked {
   readonly seeds: string | undefined
   readonly seed: string | undefined
   readonly json: string | undefined
+  readonly bug: string | undefined
   readonly rewrite: boolean
 }
 
@@ -37,9 +40,9 @@ export async function main(argv: readonly string[], root: string): Promise<numbe
       process.stdout.write(usage)
       return 0
     }
-    const { seeds, seed, json, rewrite = false } = values
+    const { seeds, seed, json, bug, rewrite = false } = values
     const command = positionals[0] ?? (seeds === undefined && seed === undefined ? '' : 'seeds')
-    return await carryOut({ command, folder: positionals[1], seeds, seed, json, rewrite }, root)
+    return await carryOut({ command, folder: positionals[1], seeds, seed, json, bug, rewrite }, root)
   } catch (error) {
     const isOption = error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS')
     if (!isOption && !isFault(error)) throw error
@@ -68,15 +71,15 @@ function scenarios({ folder: given, rewrite, json }: Asked, root: string): numbe
   return report.passed === report.run ? 0 : 1
 }
 
-function seeds({ seeds: count, seed, json }: Asked, root: string): number {
-  const report = runSeeds(numberOf('--seed', seed ?? '1'), numberOf('--seeds', count ?? '1'), root, tell)
+async function seeds({ seeds: count, seed, json }: Asked, root: string): Promise<number> {
+  const report = await runSeeds(numberOf('--seed', seed ?? '1'), numberOf('--seeds', count ?? '1'), root, tell)
   process.stdout.write(renderReport(report))
   write(json, report)
   return report.violations.length === 0 ? 0 : 1
 }
 
-async function bugs({ seeds: count, json }: Asked, root: string): Promise<number> {
-  const found = await findBugs(root, numberOf('--seeds', count ?? '200'), tell)
+async function bugs({ seeds: count, json, bug = '' }: Asked, root: string): Promise<number> {
+  const found = await findBugs(root, numberOf('--seeds', count ?? '200'), bug, tell)
   const missed = found.filter((one) => one.seeds === undefined).length
   tell(`${found.length - missed} of ${found.length} planted bugs found`)
   write(json, { name: 'planted bugs', found })

@@ -1,10 +1,9 @@
 import { type Random, seededRandom } from '../../base/random.ts'
+import { encodeNewcomers } from '../../master/consensus/membership.ts'
 import type { ConfChangeSingle } from '../../master/raft/conf-change.ts'
-import { encodeConfChange } from '../../master/raft/conf-change-codec.ts'
-import { noData } from '../../master/raft/entry.ts'
 import { message } from '../../master/raft/message.ts'
 import type { Network } from './network.ts'
-import type { SimNode } from './node.ts'
+import { memberOf, type SimNode } from './node.ts'
 import type { Schedule } from './schedule.ts'
 import type { Swarm } from './swarm.ts'
 
@@ -17,13 +16,24 @@ export interface NemesisWorld {
   addNode(): SimNode
 }
 
-export type Fault = 'crash' | 'pause' | 'partition' | 'transfer' | 'membership' | 'stall'
+export type Fault = 'crash' | 'pause' | 'partition' | 'transfer' | 'membership' | 'stall' | 'full' | 'eio' | 'rot' | 'power'
 
 const maxNodes = 10
 
 /** Does what the world does to masters, as often as the seed's swarm says, until it is told to stop. */
 export class Nemesis {
-  readonly faults: Record<Fault, number> = { crash: 0, pause: 0, partition: 0, transfer: 0, membership: 0, stall: 0 }
+  readonly faults: Record<Fault, number> = {
+    crash: 0,
+    pause: 0,
+    partition: 0,
+    transfer: 0,
+    membership: 0,
+    stall: 0,
+    full: 0,
+    eio: 0,
+    rot: 0,
+    power: 0
+  }
   readonly #world: NemesisWorld
   #isOver = false
 
@@ -39,6 +49,9 @@ export class Nemesis {
     this.#often('transfer', swarm.transferEveryMs, () => this.#transfer())
     this.#often('membership', swarm.membershipEveryMs, () => this.#changeMembers())
     this.#often('stall', swarm.stallEveryMs, () => this.#stall())
+    this.#often('full', swarm.fullEveryMs, () => this.#fillDisk())
+    this.#often('eio', swarm.eioEveryMs, () => this.#failSync())
+    if (swarm.hasRot) this.#often('rot', 1_500, () => this.#rot())
   }
 
   /** Nothing is broken any more: everybody lives, hears everybody, and nothing gets lost. */
@@ -48,7 +61,8 @@ export class Nemesis {
     network.heal()
     network.isCalm = true
     for (const node of nodes.values()) {
-      if (node.raft === undefined) node.start()
+      Object.assign(node.trouble, { stallMs: 0, isFull: false, failsSync: false })
+      if (!node.isRunning) node.start()
       else if (node.isPaused) node.resume()
     }
   }
@@ -82,10 +96,12 @@ export class Nemesis {
     const victims = random.between(0, 9) === 0 ? all : [random.between(0, 1) === 0 ? this.#leader : this.#some(all)]
     for (const victim of victims) {
       if (victim === undefined) continue
-      victim.crash()
+      const power = victims.length > 1 || random.between(0, 1) === 0
+      if (power) this.faults.power++
+      victim.crash(power)
       if (swarm.noticesClose) this.#noticeClose(victim.id)
       schedule.after(random.between(1, 400), () => {
-        if (victim.raft === undefined) victim.start()
+        victim.start()
       })
     }
     return true
@@ -141,8 +157,38 @@ export class Nemesis {
 
   #stall(): boolean {
     const victim = this.#some(this.#alive)
-    if (victim !== undefined) victim.disk.stallMs = this.#world.random.between(50, 600)
+    if (victim !== undefined) victim.trouble.stallMs = this.#world.random.between(50, 600)
     return victim !== undefined
+  }
+
+  #fillDisk(): boolean {
+    const victim = this.#some(this.#alive)
+    if (victim === undefined) return false
+    victim.trouble.isFull = true
+    this.#world.schedule.after(this.#world.random.between(100, 1_500), () => {
+      victim.trouble.isFull = false
+    })
+    return true
+  }
+
+  #failSync(): boolean {
+    const victim = this.#some(this.#alive)
+    if (victim !== undefined) victim.trouble.failsSync = true
+    return victim !== undefined
+  }
+
+  /** Always the same master, so that no more than one disk is ever in doubt; and nothing so new that no later record vouches for it. */
+  #rot(): boolean {
+    const { nodes, random, schedule } = this.#world
+    const victim = nodes.get(1)
+    if (victim === undefined || !victim.isRunning) return false
+    victim.crash(true)
+    victim.hasRot = true
+    const files = [...victim.platters.names].filter(([path]) => path.endsWith('.wal') || path.endsWith('.snapshot'))
+    const [path, platter] = files[random.between(0, files.length - 1)] ?? []
+    if (path !== undefined && platter !== undefined) platter.flipBit(random.between(0, victim.durable.vouchedBytes(platter)))
+    schedule.after(random.between(1, 400), () => victim.start())
+    return true
   }
 
   #changeMembers(): boolean {
@@ -166,11 +212,9 @@ export class Nemesis {
       if (kind === 5) changes.push({ type: 'remove', nodeId: pick(incoming) })
     }
     const transition = random.between(0, 2) === 0 ? 'explicit' : 'auto'
-    const m = message('propose', 0)
     const leaves = outgoing.length > 0
-    const proposal = encodeConfChange({ transition: leaves ? 'auto' : transition, changes, context: noData })
-    m.entries = [{ term: 0, index: 0, ...proposal }]
-    leader.tell(m)
+    const context = encodeNewcomers(changes.map((change) => memberOf(change.nodeId)))
+    leader.changeMembers({ transition: leaves ? 'auto' : transition, changes, context })
     return true
   }
 }

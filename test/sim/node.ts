@@ -1,92 +1,117 @@
+import { errnoOf, isFault } from '../../base/fault.ts'
+import { silentLog } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
-import { decodeConfChange } from '../../master/raft/conf-change-codec.ts'
-import type { Entry } from '../../master/raft/entry.ts'
-import { applyConfChange } from '../../master/raft/membership.ts'
-import { appendThread, applyThread, isThread, type Message, message } from '../../master/raft/message.ts'
-import { newRaft } from '../../master/raft/node.ts'
-import type { Raft, RaftOptions } from '../../master/raft/raft.ts'
-import { hasReady, takeReady } from '../../master/raft/ready.ts'
-import type { ConfState, ReadState, Snapshot } from '../../master/raft/state.ts'
-import { act, step, tick } from '../../master/raft/step.ts'
-import { Disk } from './disk.ts'
-import { encodeRequest, Machine, type Request } from './machine.ts'
+import { composeConsensus } from '../../master/consensus/compose.ts'
+import type { RaftHost } from '../../master/consensus/host.ts'
+import type { Member } from '../../master/consensus/membership.ts'
+import type { RaftReplica } from '../../master/consensus/raft-replica.ts'
+import type { ConfChange } from '../../master/raft/conf-change.ts'
+import { encodeConfChange } from '../../master/raft/conf-change-codec.ts'
+import type { Message } from '../../master/raft/message.ts'
+import type { Raft } from '../../master/raft/raft.ts'
+import type { ReplicaCommand } from '../../master/replica.ts'
+import type { Answer } from '../../proto/gen/messages.ts'
+import { DurableLog } from './durable-log.ts'
 import type { Observer } from './observer.ts'
+import { Platters } from './platters.ts'
 import type { Schedule } from './schedule.ts'
+import { type DiskTrouble, SimDisk } from './sim-disk.ts'
 import type { Swarm } from './swarm.ts'
+import { Violation } from './violation.ts'
 
 export interface NodeWorld {
   readonly schedule: Schedule
   readonly random: Random
   readonly swarm: Swarm
   readonly observer: Observer
+  readonly founders: readonly Member[]
   send(from: number, m: Message): void
+  sendSnapshot(m: Message, bytes: Uint8Array): Promise<void>
+  /** A node has done something: look at it when everything has come to rest. */
+  touched(node: SimNode): void
+  broken(error: unknown): void
 }
 
-type WriteAnswer = (swapped: boolean) => void
-type ReadAnswer = (value: number) => void
+interface Life {
+  readonly disk: SimDisk
+  host: RaftHost | undefined
+  replica: RaftReplica | undefined
+}
 
 export const tickMs = 10
 export const electionTicks = 10
-const keptEntries = 3
+export const framework = 'f'
+const maxInbox = 1_000
 
-/** One master as a process: the real core, a disk, a state machine, and what it has promised to whom. */
+export const memberOf = (raftId: number): Member => ({ raftId, nodeId: `n${raftId}`, address: '' })
+
+/** One master as a process: all of the real code between its disk and its peers, in one life after the other. */
 export class SimNode {
   readonly id: number
-  readonly disk: Disk
-  raft: Raft | undefined
-  machine = new Machine()
-  appliedIndex = 0
-  confState: ConfState
+  readonly platters = new Platters()
+  readonly durable = new DurableLog()
+  readonly trouble: DiskTrouble = { stallMs: 0, isFull: false, failsSync: false }
   isPaused = false
+  /** Its disk is damaged, it knows, and it never takes part again. */
+  isLost = false
+  /** Its disk was tampered with. */
+  hasRot = false
   readonly #world: NodeWorld
-  #life = 0
-  #reads = 0
+  #life: Life | undefined
   #inbox: (() => void)[] = []
-  #applying: Message[] = []
-  #writeAnswers = new Map<string, WriteAnswer>()
-  #readAnswers = new Map<string, { readonly key: string; readonly answer: ReadAnswer }>()
-  #due: ReadState[] = []
 
-  constructor(id: number, snapshot: Snapshot, world: NodeWorld) {
+  constructor(id: number, world: NodeWorld) {
     this.id = id
     this.#world = world
-    this.confState = snapshot.confState
-    this.disk = new Disk(world.schedule, world.random, world.swarm.diskMs, snapshot, (to) => this.#snapshotFor(to))
-    if (snapshot.index > 0) {
-      this.disk.storage.install(snapshot)
-      this.disk.storage.hardState = { term: snapshot.term, vote: 0, commit: snapshot.index }
-    }
+  }
+
+  get isRunning(): boolean {
+    return this.#life !== undefined
+  }
+
+  get raft(): Raft | undefined {
+    return this.#life?.host?.raft
+  }
+
+  get replica(): RaftReplica | undefined {
+    return this.#life?.replica
   }
 
   start(): void {
-    const { storage, snapshot } = this.disk
-    storage.remember(snapshot.confState)
-    const hard = storage.hardState
-    // A snapshot is of what was committed, even where the note of that commit was lost with the crash.
-    if (hard !== undefined) storage.hardState = { ...hard, commit: Math.max(hard.commit, snapshot.index) }
-    this.machine = Machine.restore(snapshot.data)
-    this.appliedIndex = snapshot.index
-    this.confState = snapshot.confState
-    this.raft = newRaft(optionsFor(this.id, this.#world), storage, snapshot.index)
-    this.#life++
-    this.#scheduleTick(this.#life)
-    this.#world.observer.started(this.id, this.raft, this.machine, this.appliedIndex)
-    this.#pump()
+    if (this.isRunning || this.isLost) return
+    const { schedule, random, swarm } = this.#world
+    const disk = new SimDisk({
+      schedule,
+      random,
+      platters: this.platters,
+      trouble: this.trouble,
+      latencyMs: swarm.diskMs,
+      gate: (work) => this.#gate(work),
+      onDurable: (path, platter) => path.includes('/wal/') && this.durable.read(platter)
+    })
+    const life: Life = { disk, host: undefined, replica: undefined }
+    this.#life = life
+    schedule.stir()
+    this.#open(life).catch((error: unknown) => {
+      if (life !== this.#life) return
+      this.#couldNotOpen(error)
+    })
+    this.#scheduleTick(life)
   }
 
-  crash(): void {
-    this.raft = undefined
+  /** The process ends; with `power` so does the page cache. */
+  crash(power: boolean): void {
+    if (this.#life !== undefined) this.#life.disk.isDead = true
+    this.#life = undefined
     this.#inbox = []
-    this.#applying = []
-    this.#writeAnswers.clear()
-    this.#readAnswers.clear()
-    this.#due = []
     this.isPaused = false
-    this.disk.crash()
+    if (!power) return
+    this.platters.losePower(this.#world.random)
+    for (const [path, platter] of this.platters.names) if (path.includes('/wal/')) this.durable.read(platter)
   }
 
   pause(): void {
-    this.isPaused = this.raft !== undefined
+    this.isPaused = this.isRunning
   }
 
   /** Everything that came meanwhile comes now, all at once. */
@@ -94,190 +119,192 @@ export class SimNode {
     this.isPaused = false
     const inbox = this.#inbox
     this.#inbox = []
-    for (const work of inbox) this.#run(work)
+    for (const work of inbox) this.#gate(work)
   }
 
   receive(m: Message): void {
-    this.#run(() => this.raft !== undefined && step(this.raft, m))
+    this.#input((host) => host.receive(m))
   }
 
-  /** What the host itself has to say: transfer-leader, forget-leader, campaign. */
   tell(m: Message): void {
-    this.#run(() => this.raft !== undefined && act(this.raft, m))
+    this.#input((host) => host.tell(m))
   }
 
-  write(request: Request, answer: WriteAnswer): void {
-    this.#run(() => {
-      if (this.raft === undefined) return
-      const m = message('propose', 0)
-      m.entries = [{ term: 0, index: 0, type: 'normal', data: encodeRequest(request) }]
-      if (act(this.raft, m) === 'ok') this.#writeAnswers.set(`${request.client}/${request.number}`, answer)
-    })
+  changeMembers(change: ConfChange): void {
+    this.#input((host) => host.propose([encodeConfChange(change)], () => undefined))
   }
 
-  read(key: string, answer: ReadAnswer): void {
-    this.#run(() => {
-      if (this.raft === undefined) return
-      const m = message('read-index', 0)
-      m.context = `${this.id}/${this.#life}/${++this.#reads}`
-      if (act(this.raft, m) === 'ok') this.#readAnswers.set(m.context, { key, answer })
-    })
-  }
-
-  #run(work: () => unknown): void {
-    if (this.raft === undefined) return
-    if (this.isPaused) {
-      if (this.#inbox.length < 1000) this.#inbox.push(work)
-      return
-    }
-    work()
-    this.#pump()
-  }
-
-  #scheduleTick(life: number): void {
-    const { schedule, random, swarm } = this.#world
-    const drift = random.between(-swarm.driftPercent, swarm.driftPercent) / 100
-    const every = Math.max(1, Math.round(tickMs * (1 + drift)))
-    const beat = (): void => {
-      if (life !== this.#life || this.raft === undefined) return
-      schedule.after(every, beat)
-      // A stopped process misses its ticks.
-      if (!this.isPaused) this.#run(() => this.raft !== undefined && tick(this.raft))
-    }
-    schedule.after(random.between(1, every), beat)
-  }
-
-  #pump(): void {
-    const { raft } = this
-    if (raft === undefined) return
-    while (hasReady(raft)) {
-      const ready = takeReady(raft)
-      this.#due.push(...ready.readStates)
-      for (const m of ready.messages) this.#dispatch(m)
-    }
-    this.#answerReads()
-    this.#world.observer.looked(this.id, raft, this.disk.storage)
-  }
-
-  #dispatch(m: Message): void {
-    if (m.to === appendThread) {
-      this.#world.observer.handedOut(this.id, m)
-      this.disk.write(m, (done) => this.#written(done))
-    } else if (m.to === applyThread) this.#startApply(m)
-    else this.#respond(m)
-  }
-
-  #written(m: Message): void {
-    const { snapshot } = m
-    this.#run(() => {
-      if (snapshot !== undefined && snapshot.index > this.appliedIndex) {
-        this.machine = Machine.restore(snapshot.data)
-        this.appliedIndex = snapshot.index
-        this.confState = snapshot.confState
-        this.#world.observer.applied(this.id, snapshot.index, snapshot.term, this.machine, snapshot.confState)
-      }
-      for (const response of m.responses) this.#respond(response)
-    })
-  }
-
-  #respond(m: Message): void {
-    this.#world.observer.promised(this.id, m, this.disk.storage)
-    if (m.to === this.id && this.raft !== undefined) step(this.raft, m)
-    else if (!isThread(m.to)) this.#world.send(this.id, m)
-  }
-
-  #startApply(m: Message): void {
-    this.#applying.push(m)
-    const life = this.#life
-    this.#world.schedule.after(this.#world.random.between(0, 3), () => {
-      if (life !== this.#life || this.raft === undefined) return
-      this.#run(() => {
-        const work = this.#applying.shift()
-        if (work === undefined) return
-        for (const entry of work.entries) this.#apply(entry)
-        for (const response of work.responses) this.#respond(response)
-        this.#maybeSnapshot()
+  write(session: string, seq: number, command: ReplicaCommand, answer: (answer: Answer) => void): void {
+    this.#input((_, replica) => {
+      void replica.propose(session, seq, command, never()).then((outcome) => {
+        if (outcome.kind === 'applied') answer(outcome.answer)
       })
     })
   }
 
-  #apply(entry: Entry): void {
-    const { raft } = this
-    // A snapshot has overtaken it.
-    if (raft === undefined || entry.index <= this.appliedIndex) return
-    const change = decodeConfChange(entry.type, entry.data)
-    const applied = entry.type === 'normal' ? this.machine.apply(entry.data) : undefined
-    if (change !== undefined) this.confState = applyConfChange(raft, change).confState ?? this.confState
-    this.appliedIndex = entry.index
-    this.#world.observer.applied(
-      this.id,
-      entry.index,
-      entry.term,
-      this.machine,
-      raft.log.unstable.snapshot === undefined ? this.confState : undefined
+  read(key: string, answer: (value: number, version: number) => void): void {
+    this.#input((_, replica) => {
+      replica.read(never()).then(
+        () => {
+          const row = replica.state.storeOf(framework).get(key)
+          answer(row === undefined ? 0 : Number(Buffer.from(row.value).toString()), row?.version ?? 0)
+        },
+        // This master cannot tell: the client asks another one.
+        () => undefined
+      )
+    })
+  }
+
+  #input(work: (host: RaftHost, replica: RaftReplica) => void): void {
+    if (this.isPaused && this.#inbox.length >= maxInbox) return
+    this.#gate(() => {
+      const { host, replica } = this.#life ?? {}
+      if (host?.raft === undefined || replica === undefined) return
+      this.#touch()
+      work(host, replica)
+    })
+  }
+
+  #gate(work: () => void): void {
+    if (this.isPaused) this.#inbox.push(work)
+    else work()
+  }
+
+  #touch(): void {
+    this.#world.schedule.stir()
+    this.#world.touched(this)
+  }
+
+  async #open(life: Life): Promise<void> {
+    const { schedule, random, observer, broken } = this.#world
+    let isStarted = false
+    const ifAlive = (work: () => void): void => {
+      if (life !== this.#life) return
+      this.#touch()
+      work()
+    }
+    const { host, replica } = await composeConsensus(
+      {
+        log: silentLog,
+        clock: { monotonicMs: () => schedule.nowMs, wallMs: () => schedule.nowMs, sleep: () => new Promise(() => undefined) },
+        disk: life.disk,
+        chance: random,
+        turn: (work) => schedule.after(0, () => this.#gate(() => ifAlive(work))),
+        onBroken: broken,
+        transport: {
+          membersAre: () => {
+            if (isStarted || life.host?.raft === undefined || life.replica === undefined) return
+            isStarted = true
+            observer.started(this.id, life.host.raft, life.replica.state, this.durable)
+          },
+          send: (messages) => {
+            for (const m of messages) this.#send(life, m)
+          },
+          sendSnapshot: (m, bytes) => this.#world.sendSnapshot(m, bytes)
+        }
+      },
+      this.#config()
     )
-    if (applied === undefined) return
-    const name = `${applied.request.client}/${applied.request.number}`
-    if (!applied.isRepeat) this.#world.observer.tookEffect(name, entry.index)
-    this.#writeAnswers.get(name)?.(applied.swapped)
-    this.#writeAnswers.delete(name)
+    if (life !== this.#life) return
+    this.#watch(life, host, replica)
+    await host.open()
   }
 
-  #answerReads(): void {
-    if (this.#due.length === 0) return
-    const ready = this.#due.filter((read) => read.index <= this.appliedIndex)
-    this.#due = this.#due.filter((read) => read.index > this.appliedIndex)
-    for (const { context } of ready) {
-      const read = this.#readAnswers.get(context)
-      this.#readAnswers.delete(context)
-      read?.answer(this.machine.values.get(read.key) ?? 0)
+  #send(life: Life, m: Message): void {
+    if (life !== this.#life) return
+    this.#world.observer.promised(this.id, m, this.durable)
+    this.#world.send(this.id, m)
+  }
+
+  #watch(life: Life, host: RaftHost, replica: RaftReplica): void {
+    const { observer, schedule, random } = this.#world
+    life.host = host
+    life.replica = replica
+    const { store } = host
+    const { write, snapshotTaken } = store
+    store.write = (m, membership) => {
+      observer.handedOut(this.id, m)
+      // Whatever is newly committed comes by here before it is applied, and under the members who committed it.
+      if (host.raft !== undefined) observer.looked(this.id, host.raft, this.durable)
+      this.#touch()
+      return write.call(store, m, membership)
+    }
+    store.snapshotTaken = (facts) => {
+      observer.tookSnapshot(this.id, facts.index, replica.state)
+      return snapshotTaken.call(store, facts)
+    }
+    const { apply, restore } = replica.events
+    Object.assign(replica.events, {
+      apply: (...[entries, done]: Parameters<typeof apply>) => {
+        for (const { entry } of entries) observer.applies(this.id, entry, this.durable)
+        apply(entries, done)
+        observer.applied(this.id, replica.state, replica.machine.membership)
+      },
+      restore: (snapshot: Parameters<typeof restore>[0]) => {
+        restore(snapshot)
+        observer.applied(this.id, replica.state, replica.machine.membership)
+      }
+    })
+    replica.onFatal(() => {
+      // The process ends at once, and its supervisor starts it again.
+      schedule.after(0, () => {
+        if (life !== this.#life) return
+        this.crash(false)
+        schedule.after(random.between(20, 200), () => this.start())
+      })
+    })
+  }
+
+  #couldNotOpen(error: unknown): void {
+    const { observer, schedule, broken } = this.#world
+    this.crash(false)
+    const isOfDisk = errnoOf(error) !== undefined || isFault(error, 'unavailable')
+    if (!isOfDisk && !isFault(error, 'corrupt')) broken(error)
+    else if (isFault(error, 'corrupt')) {
+      if (!this.hasRot) broken(new Violation(`${this.id} finds its disk damaged, and it is not: ${(error as Error).message}`))
+      this.isLost = true
+      observer.lost(this.id, error.message)
+    } else schedule.after(100, () => this.start())
+  }
+
+  #config(): Parameters<typeof composeConsensus>[1] {
+    const { swarm, founders } = this.#world
+    return {
+      directory: '/m',
+      clusterId: 'c',
+      nodeId: memberOf(this.id).nodeId,
+      raftId: this.id,
+      founders,
+      segmentBytes: swarm.segmentBytes,
+      snapshotEveryBytes: swarm.snapshotBytes,
+      trailingEntries: swarm.trailingEntries,
+      tailBytes: swarm.tailBytes,
+      core: {
+        electionTicks,
+        heartbeatTicks: 2,
+        preVote: swarm.preVote,
+        maxMessageBytes: swarm.maxMessageBytes,
+        maxInflightMessages: swarm.inflight,
+        maxInflightBytes: 10_000,
+        maxUncommittedBytes: 5_000,
+        maxApplyingBytes: 2_000,
+        maxWaitingReads: 100
+      }
     }
   }
 
-  /** A newcomer needs one that knows it. */
-  #snapshotFor(to: number): Snapshot | undefined {
-    const knows = (): boolean => {
-      const { voters, votersOutgoing, learners } = this.disk.snapshot.confState
-      return [...voters, ...votersOutgoing, ...learners].includes(to)
+  #scheduleTick(life: Life): void {
+    const { schedule, random, swarm } = this.#world
+    const drift = random.between(-swarm.driftPercent, swarm.driftPercent) / 100
+    const every = Math.max(1, Math.round(tickMs * (1 + drift)))
+    const beat = (): void => {
+      if (life !== this.#life) return
+      schedule.after(every, beat)
+      // A stopped process misses its ticks.
+      if (!this.isPaused) this.#input((host) => host.tick())
     }
-    if (!knows()) this.#takeSnapshot()
-    return knows() ? this.disk.snapshot : undefined
-  }
-
-  #maybeSnapshot(): void {
-    if (this.appliedIndex - this.disk.snapshot.index < this.#world.swarm.snapshotEntries) return
-    this.#takeSnapshot()
-    this.disk.storage.compact(Math.max(1, this.disk.snapshot.index - keptEntries))
-  }
-
-  #takeSnapshot(): void {
-    const { raft, disk, confState } = this
-    // The members at this index are not known while a snapshot overtakes it.
-    if (raft === undefined || raft.log.unstable.snapshot !== undefined) return
-    const term = disk.storage.term(this.appliedIndex)
-    if (term === undefined) return
-    disk.snapshot = { index: this.appliedIndex, term, confState, data: this.machine.save() }
+    schedule.after(random.between(1, every), beat)
   }
 }
 
-function optionsFor(id: number, { random, swarm }: NodeWorld): RaftOptions {
-  return {
-    id,
-    chance: random,
-    electionTicks,
-    heartbeatTicks: 2,
-    preVote: swarm.preVote,
-    checkQuorum: true,
-    reads: 'quorum',
-    maxMessageBytes: swarm.maxMessageBytes,
-    maxInflightMessages: swarm.inflight,
-    maxInflightBytes: 10_000,
-    maxUncommittedBytes: 5_000,
-    maxApplyingBytes: 2_000,
-    maxWaitingReads: 100,
-    forwardProposals: false,
-    stepDownOnRemoval: true,
-    validateConfChanges: true,
-    asyncStorageWrites: true
-  }
-}
+const never = (): AbortSignal => new AbortController().signal

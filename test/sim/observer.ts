@@ -1,9 +1,12 @@
+import type { Membership } from '../../master/consensus/membership.ts'
+import type { Entry } from '../../master/raft/entry.ts'
 import type { Message } from '../../master/raft/message.ts'
 import { jointCommittedIndex, jointVoters } from '../../master/raft/quorum.ts'
 import type { Raft } from '../../master/raft/raft.ts'
-import type { ConfState } from '../../master/raft/state.ts'
-import type { MemoryStorage } from '../scenario/memory-storage.ts'
-import { type Machine, mix, mixBytes } from './machine.ts'
+import type { ClusterState } from '../../master/state/cluster.ts'
+import { encodeSnapshot, freezeState } from '../../master/state/snapshot.ts'
+import { mix, mixBytes } from './digest.ts'
+import type { DurableLog } from './durable-log.ts'
 import { promise } from './violation.ts'
 
 interface Position {
@@ -22,7 +25,13 @@ interface Seen {
   lastAsLeader: number
   /** The highest term in which it promised anything to anybody, across its lives. */
   promisedTerm: number
+  /** The end of what it said it holds, across its lives. */
+  promisedIndex: number
+  promisedHash: number
 }
+
+/** The whole state is compared at every so many indexes: to encode it is the dearest of all checks. */
+const digestEvery = 8
 
 const caps = { unstableEntries: 5_000, messages: 10_000, uncommittedBytes: 6_000, reads: 100 }
 
@@ -37,12 +46,14 @@ export class Observer {
   readonly #committed = new Map<number, Position>()
   /** The highest index that was first seen committed in each term. */
   readonly #committedIn = new Map<number, number>()
-  readonly #applied = new Map<number, { readonly term: number; readonly hash: number; readonly confState: string }>()
+  /** By index; also of indexes at which some node took a snapshot. */
+  readonly #states = new Map<number, number>()
+  readonly #members = new Map<number, string>()
+  readonly #lost = new Set<number>()
   readonly #votes = new Map<string, number>()
-  readonly #effects = new Map<string, number>()
-  readonly #disks: (id: number) => MemoryStorage | undefined
+  readonly #disks: (id: number) => DurableLog | undefined
 
-  constructor(disks: (id: number) => MemoryStorage | undefined) {
+  constructor(disks: (id: number) => DurableLog | undefined) {
     this.#disks = disks
   }
 
@@ -53,8 +64,8 @@ export class Observer {
     for (const fact of facts) this.trace = mix(this.trace, fact)
   }
 
-  /** A node lives again: what it remembers is what is on its disk. */
-  started(id: number, raft: Raft, machine: Machine, applied: number): void {
+  /** A node lives again: what it remembers is what is on its disk, and that is no less than it has promised. */
+  started(id: number, raft: Raft, state: ClusterState, durable: DurableLog): void {
     const { storage } = raft.log
     const before = this.#nodes.get(id)
     const first = storage.firstIndex()
@@ -66,16 +77,33 @@ export class Observer {
       log,
       last: first - 1,
       term: raft.term,
-      committed: applied,
+      committed: state.index,
       leaderTerm: 0,
       lastAsLeader: 0,
-      promisedTerm: before?.promisedTerm ?? 0
+      promisedTerm: before?.promisedTerm ?? 0,
+      promisedIndex: before?.promisedIndex ?? 0,
+      promisedHash: before?.promisedHash ?? 0
     }
     this.#nodes.set(id, seen)
     promise(raft.term >= seen.promisedTerm, `${id} promised in term ${seen.promisedTerm} and came back in term ${raft.term}`)
-    const entries = storage.entries(first, storage.lastIndex() + 1, Number.MAX_SAFE_INTEGER) ?? []
-    for (const entry of entries) this.#append(id, seen, entry.index, entry.term, entry.data)
-    this.#sameState(id, applied, storage.term(applied) ?? 0, machine, undefined)
+    const last = storage.lastIndex()
+    promise(last >= durable.lastIndex(), `${id} has ${durable.lastIndex()} on its disk and recovers ${last}`)
+    for (let index = first; index <= last; ) {
+      const page = storage.entries(index, last + 1, Number.MAX_SAFE_INTEGER) ?? []
+      for (const entry of page) this.#append(id, seen, entry.index, entry.term, entry.data)
+      promise(page.length > 0, `${id} has no entry ${index} of ${last}`)
+      index += page.length
+    }
+    const { promisedIndex } = seen
+    const kept = promisedIndex < first || log.get(promisedIndex)?.hash === seen.promisedHash
+    promise(kept, `${id} said that it holds ${promisedIndex}, and comes back without it`)
+    this.#sameState(id, state)
+  }
+
+  /** A damaged disk was noticed. Nothing more is expected of this node. */
+  lost(id: number, why: string): void {
+    this.note(id, why.length)
+    this.#lost.add(id)
   }
 
   /** Log matching: an entry with the same index and term has the same past everywhere. */
@@ -88,20 +116,26 @@ export class Observer {
       seen.log.set(m.snapshot.index, position)
       seen.last = m.snapshot.index
     }
+    const [conflict] = m.entries
     for (const entry of m.entries) this.#append(id, seen, entry.index, entry.term, entry.data)
+    // What a leader of a later term replaces was never committed: the promise went with that leader.
+    if (conflict === undefined || conflict.index > seen.promisedIndex) return
+    seen.promisedIndex = conflict.index - 1
+    seen.promisedHash = seen.log.get(conflict.index - 1)?.hash ?? 0
   }
 
   /** Votes and acknowledgements must be on disk when they are sent, and nobody votes twice in a term. */
-  promised(id: number, m: Message, storage: MemoryStorage): void {
+  promised(id: number, m: Message, storage: DurableLog): void {
     if (m.type !== 'append-response' && m.type !== 'vote-response') return
     this.checks++
     const seen = this.#of(id)
     seen.promisedTerm = Math.max(seen.promisedTerm, m.term)
-    const hard = storage.hardState ?? { term: 0, vote: 0, commit: 0 }
+    const hard = storage.hardState
     promise(hard.term >= m.term, `${id} promises in term ${m.term} and has ${hard.term} on disk`)
     if (m.reject || hard.term > m.term) return
     if (m.type === 'append-response') {
       promise(storage.lastIndex() >= m.index, `${id} acknowledges ${m.index} and has ${storage.lastIndex()} on disk`)
+      this.#promises(seen, m.index)
       return
     }
     promise(hard.vote === m.to, `${id} votes for ${m.to} and has ${hard.vote} on disk`)
@@ -112,7 +146,7 @@ export class Observer {
   }
 
   /** After every event of a node. */
-  looked(id: number, raft: Raft, storage: MemoryStorage): void {
+  looked(id: number, raft: Raft, storage: DurableLog): void {
     const seen = this.#of(id)
     this.checks++
     promise(raft.term >= seen.term, `the term of ${id} fell from ${seen.term} to ${raft.term}`)
@@ -124,23 +158,29 @@ export class Observer {
     promise(unstable.entries.length <= caps.unstableEntries, `${id} holds ${unstable.entries.length} unstable entries`)
     promise(raft.uncommittedBytes <= caps.uncommittedBytes, `${id} holds ${raft.uncommittedBytes} uncommitted bytes`)
     promise(raft.reads.waiting.length + raft.reads.early.length <= caps.reads, `${id} holds too many reads`)
-    this.note(id, raft.term, raft.log.committed, storage.lastIndex())
+    this.note(id, raft.term, raft.log.committed, storage.lastIndex(), raft.electionElapsed)
   }
 
-  /** The same index has the same entry, the same state and the same members on every node. */
-  applied(id: number, index: number, term: number, machine: Machine, confState: ConfState | undefined): void {
+  /** What the state machine gets is committed and on the own disk. */
+  applies(id: number, { index, term }: Entry, durable: DurableLog): void {
     const position = this.#committed.get(index)
-    const onDisk = this.#disks(id)?.lastIndex() ?? 0
+    const onDisk = durable.lastIndex()
     promise(onDisk >= index, `${id} applies ${index} and has ${onDisk} on disk`)
     promise(position?.term === term, `${id} applies ${term}/${index}; committed is ${position?.term}/${index}`)
-    this.#sameState(id, index, term, machine, confState)
   }
 
-  /** Exactly once: a request takes effect at one index, on every node at the same. */
-  tookEffect(name: string, index: number): void {
-    const other = this.#effects.get(name)
-    promise(other === undefined || other === index, `request ${name} takes effect at ${index} and at ${other}`)
-    this.#effects.set(name, index)
+  /** The same index has the same state and the same members on every node. */
+  applied(id: number, state: ClusterState, membership: Membership): void {
+    const { voters, votersOutgoing, learners, learnersNext, autoLeave, members } = membership
+    const text = JSON.stringify([voters, votersOutgoing, learners, learnersNext, autoLeave, members.map((one) => one.nodeId)])
+    const other = this.#members.get(state.index)
+    promise(other === undefined || other === text, `the members of ${id} at ${state.index} are ${text}, elsewhere ${other}`)
+    this.#members.set(state.index, text)
+    if (state.index % digestEvery === 0 || this.#states.has(state.index)) this.#sameState(id, state)
+  }
+
+  tookSnapshot(id: number, index: number, state: ClusterState): void {
+    if (state.index === index) this.#sameState(id, state)
   }
 
   #of(id: number): Seen {
@@ -220,18 +260,19 @@ export class Observer {
     promise(durable >= index, `${id} commits ${index}, which is not on the disks of a quorum`)
   }
 
-  #sameState(id: number, index: number, term: number, machine: Machine, confState: ConfState | undefined): void {
+  #promises(seen: Seen, index: number): void {
+    const hash = seen.log.get(index)?.hash
+    if (hash === undefined || index < seen.promisedIndex) return
+    seen.promisedIndex = index
+    seen.promisedHash = hash
+  }
+
+  #sameState(id: number, state: ClusterState): void {
     this.checks++
-    const other = this.#applied.get(index)
-    const text = confState === undefined ? undefined : JSON.stringify(confState)
-    if (other === undefined) {
-      if (text !== undefined) this.#applied.set(index, { term, hash: machine.hash, confState: text })
-      return
-    }
-    promise(other.hash === machine.hash, `the state of ${id} at ${index} is another than somebody else's`)
-    promise(
-      text === undefined || other.confState === text,
-      `the members of ${id} at ${index} are ${text}, elsewhere ${other.confState}`
-    )
+    const [, ...chunks] = encodeSnapshot(freezeState(state, { nodeId: '', term: 0 }))
+    const hash = chunks.reduce(mixBytes, state.index)
+    const other = this.#states.get(state.index)
+    promise(other === undefined || other === hash, `the state of ${id} at ${state.index} is another than somebody else's`)
+    this.#states.set(state.index, hash)
   }
 }

@@ -15,10 +15,15 @@ interface Found {
 /** What is not found by then counts as not found. */
 const patienceMs = 600_000
 
-/** Runs each planted bug until a seed finds it, at most `maxSeeds`. */
-export async function findBugs(root: string, maxSeeds: number, tell: (line: string) => void): Promise<readonly Found[]> {
+/** Runs each planted bug whose name holds `text` until a seed finds it, at most `maxSeeds`. */
+export async function findBugs(
+  root: string,
+  maxSeeds: number,
+  text: string,
+  tell: (line: string) => void
+): Promise<readonly Found[]> {
   const found: Found[] = []
-  for (const bug of plantedBugs) {
+  for (const bug of plantedBugs.filter(({ name }) => name.includes(text))) {
     const result = await findBug(root, bug, maxSeeds)
     found.push(result)
     tell(
@@ -41,7 +46,7 @@ async function findBug(root: string, bug: PlantedBug, maxSeeds: number): Promise
 }
 
 async function bundleWith(root: string, bug: PlantedBug, outfile: string): Promise<void> {
-  const path = join(root, 'master/raft', bug.file)
+  const path = join(root, 'master', bug.file)
   const text = readFileSync(path, 'utf8')
   const parts = text.split(bug.find)
   if (parts.length !== 2) throw new Fault('invalid', `the text of "${bug.name}" stands ${parts.length - 1} times in ${bug.file}`)
@@ -51,7 +56,7 @@ async function bundleWith(root: string, bug: PlantedBug, outfile: string): Promi
       {
         name: 'planted-bug',
         setup: ({ onLoad }) => {
-          onLoad({ filter: /master\/raft\/[a-z-]+\.ts$/ }, ({ path: loaded }) =>
+          onLoad({ filter: /master\/[a-z/-]+\.ts$/ }, ({ path: loaded }) =>
             loaded === path ? { contents: parts.join(bug.replace), loader: 'ts' } : undefined
           )
         }
@@ -71,7 +76,7 @@ async function bundleWith(root: string, bug: PlantedBug, outfile: string): Promi
 /** Prints how many seeds it took and what was broken. */
 const seedLoop = `import { runSeed } from './test/sim/run.ts'
 for (let seed = 1; seed <= Number(process.argv[2]); seed++) {
-  const { violation } = runSeed(seed)
+  const { violation } = await runSeed(seed)
   if (violation === undefined) continue
   process.stdout.write(seed + '\\t' + violation)
   break

@@ -1,12 +1,11 @@
-import { message } from '../../master/raft/message.ts'
-import type { Snapshot } from '../../master/raft/state.ts'
+import type { Message } from '../../master/raft/message.ts'
+import { hasReady } from '../../master/raft/ready.ts'
 import { checkHistory } from '../linearizability/checker.ts'
 import { type Operation, type RegisterAction, register } from '../linearizability/history.ts'
 import { Client } from './client.ts'
-import { Machine } from './machine.ts'
 import { type Fault, Nemesis, streamOf } from './nemesis.ts'
 import { Network } from './network.ts'
-import { electionTicks, SimNode, tickMs } from './node.ts'
+import { electionTicks, memberOf, SimNode, tickMs } from './node.ts'
 import { Observer } from './observer.ts'
 import { Schedule } from './schedule.ts'
 import { drawSwarm, type Swarm } from './swarm.ts'
@@ -31,11 +30,11 @@ const snapshotPatienceMs = 300
 const budgetPerKey = 200_000
 
 /** One cluster, from its first event to the check of its history. The same seed is the same run, event for event. */
-export function runSeed(seed: number): SeedResult {
+export async function runSeed(seed: number): Promise<SeedResult> {
   const world = new World(seed)
   let violation: string | undefined
   try {
-    world.run()
+    await world.run()
   } catch (error) {
     // An invariant of the core that breaks is a violation too, and so is anything it throws.
     violation = error instanceof Violation ? error.message : String(error instanceof Error ? error.stack : error)
@@ -49,10 +48,12 @@ class World {
   readonly #swarm: Swarm
   readonly #network: Network
   readonly #nodes = new Map<number, SimNode>()
-  readonly #observer = new Observer((id) => this.#nodes.get(id)?.disk.storage)
+  readonly #observer = new Observer((id) => this.#nodes.get(id)?.durable)
   readonly #history: Operation<RegisterAction>[] = []
   readonly #clients: readonly Client[]
   readonly #nemesis: Nemesis
+  readonly #touched = new Set<SimNode>()
+  #broken: { readonly error: unknown } | undefined
 
   constructor(seed: number) {
     this.#seed = seed
@@ -64,7 +65,7 @@ class World {
       network: this.#network,
       swarm: this.#swarm,
       nodes: this.#nodes,
-      addNode: () => this.#addNode(emptySnapshot)
+      addNode: () => this.#addNode()
     })
     const clientWorld = {
       schedule: this.#schedule,
@@ -77,19 +78,18 @@ class World {
     this.#clients = Array.from({ length: this.#swarm.clients }, (_, i) => new Client(i + 1, clientWorld))
   }
 
-  run(): void {
-    const voters = Array.from({ length: this.#swarm.voters }, (_, i) => i + 1)
-    for (const _ of voters)
-      this.#addNode({ ...emptySnapshot, index: 1, term: 1, confState: { ...emptySnapshot.confState, voters } })
+  async run(): Promise<void> {
+    for (const _ of this.#founders) this.#addNode()
     for (const client of this.#clients) client.start()
     this.#nemesis.start()
-    this.#until(stormMs)
+    await this.#until(stormMs)
     this.#nemesis.stop()
     for (const client of this.#clients) client.isStopping = true
-    this.#until(stormMs + calmMs)
-    this.#isAlive()
+    await this.#until(stormMs + calmMs)
+    const term = this.#isAlive()
     for (const key of this.#keys) this.#clients[0]?.readKey(key)
-    this.#until(stormMs + 2 * calmMs)
+    await this.#until(stormMs + 2 * calmMs)
+    promise(this.#isAlive() === term, 'an election disturbed a cluster in which everything was well')
     promise(
       this.#clients.every((client) => client.isIdle),
       'a request had no answer long after everything was well again'
@@ -116,53 +116,80 @@ class World {
     return [...new Set(this.#history.map((operation) => operation.key))]
   }
 
-  #until(endMs: number): void {
-    while (this.#schedule.next(endMs));
+  /** Each event comes to rest before the next: what it set off in promises runs in an order that is always the same. */
+  async #until(endMs: number): Promise<void> {
+    const schedule = this.#schedule
+    while (schedule.next(endMs)) {
+      if (!schedule.isStirred) continue
+      schedule.isStirred = false
+      await new Promise((resolve) => setImmediate(resolve))
+      if (this.#broken !== undefined) throw this.#broken.error
+      for (const node of this.#touched) {
+        if (node.raft !== undefined && !hasReady(node.raft)) this.#observer.looked(node.id, node.raft, node.durable)
+      }
+      this.#touched.clear()
+    }
   }
 
-  #addNode(snapshot: Snapshot): SimNode {
+  get #founders() {
+    return Array.from({ length: this.#swarm.voters }, (_, i) => memberOf(i + 1))
+  }
+
+  #addNode(): SimNode {
     const id = this.#nodes.size + 1
-    const node = new SimNode(id, snapshot, {
+    const node = new SimNode(id, {
       schedule: this.#schedule,
       random: streamOf(this.#seed, 100 + id),
       swarm: this.#swarm,
       observer: this.#observer,
+      founders: this.#founders,
+      touched: (one) => this.#touched.add(one),
+      broken: (error) => {
+        this.#broken ??= { error }
+      },
       send: (from, m) => {
         this.#observer.note(from, m.to, m.term, m.index)
-        let isDelivered = false
-        this.#network.send(from, m.to, () => {
-          isDelivered = true
-          this.#nodes.get(m.to)?.receive(m)
-        })
-        if (m.type === 'snapshot') this.#schedule.after(snapshotPatienceMs, () => this.#reportSnapshot(from, m.to, isDelivered))
-      }
+        this.#network.send(from, m.to, () => this.#nodes.get(m.to)?.receive(m))
+      },
+      sendSnapshot: (m, bytes) => this.#sendSnapshot(m, bytes)
     })
     this.#nodes.set(id, node)
     node.start()
     return node
   }
 
-  /** A snapshot has a stream of its own, whose end the host sees: the core waits for that. */
-  #reportSnapshot(from: number, to: number, isDelivered: boolean): void {
-    const report = message('snapshot-status', 0)
-    report.from = to
-    report.reject = !isDelivered
-    this.#nodes.get(from)?.tell(report)
+  /** A snapshot has a stream of its own, whose end the sender sees. */
+  #sendSnapshot(m: Message, bytes: Uint8Array): Promise<void> {
+    const { snapshot } = m
+    return new Promise((resolve, reject) => {
+      if (snapshot === undefined) return
+      this.#network.send(m.from, m.to, () => {
+        this.#nodes.get(m.to)?.receive({ ...m, snapshot: { ...snapshot, data: bytes } })
+        this.#schedule.stir()
+        resolve()
+      })
+      this.#schedule.after(snapshotPatienceMs, () => {
+        this.#schedule.stir()
+        reject(new Error('the peer did not take it in time'))
+      })
+    })
   }
 
   /** One leader, whom all of a quorum follow and who has committed everything, within ten election timeouts of calm. */
-  #isAlive(): void {
+  #isAlive(): number {
     const alive = [...this.#nodes.values()]
     const term = Math.max(...alive.map((node) => (node.raft?.role === 'leader' ? node.raft.term : 0)))
     const leader = alive.find((node) => node.raft?.role === 'leader' && node.raft.term === term)
     promise(leader?.raft !== undefined, 'nobody leads after ten election timeouts without a fault')
     promise(leader.raft.log.committed >= this.#observer.highestCommit, 'the leader has not committed what was committed before')
+    const { committed } = leader.raft.log
+    for (const node of alive) {
+      const isMember = node.isRunning && leader.raft.tracker.progress.has(node.id)
+      promise(
+        !isMember || (node.replica?.state.index ?? 0) >= committed,
+        `${node.id} has not applied ${committed}, though all is well`
+      )
+    }
+    return term
   }
-}
-
-const emptySnapshot: Snapshot = {
-  index: 0,
-  term: 0,
-  confState: { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false },
-  data: new Machine().save()
 }

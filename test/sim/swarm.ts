@@ -18,7 +18,14 @@ export interface Swarm {
   readonly transferEveryMs: number
   readonly membershipEveryMs: number
   readonly stallEveryMs: number
-  readonly snapshotEntries: number
+  readonly fullEveryMs: number
+  readonly eioEveryMs: number
+  /** One master's disk turns a bit over in its sleep. */
+  readonly hasRot: boolean
+  readonly snapshotBytes: number
+  readonly segmentBytes: number
+  readonly trailingEntries: number
+  readonly tailBytes: number
   readonly preVote: boolean
   /** Peers notice the end of a process by the end of its connection. */
   readonly noticesClose: boolean
@@ -30,6 +37,7 @@ export interface Swarm {
 export function drawSwarm(random: Random): Swarm {
   const some = (values: readonly number[]): number => values[random.between(0, values.length - 1)] ?? 0
   const minDelayMs = some([0, 0, 1, 5])
+  const membershipEveryMs = some([0, 0, 300, 1000])
   return {
     voters: some([3, 3, 3, 5, 5, 7]),
     clients: random.between(1, 6),
@@ -37,15 +45,22 @@ export function drawSwarm(random: Random): Swarm {
     loss: some([0, 0, 10, 50, 200]),
     duplication: some([0, 0, 10, 100, 300]),
     minDelayMs,
-    maxDelayMs: minDelayMs + some([1, 5, 30, 100]),
+    maxDelayMs: minDelayMs + some([1, 5, 20, 60]),
     diskMs: some([0, 1, 5, 20]),
     crashEveryMs: some([0, 300, 800, 2000]),
     pauseEveryMs: some([0, 0, 500, 2000]),
     partitionEveryMs: some([0, 400, 1000, 3000]),
     transferEveryMs: some([0, 0, 500]),
-    membershipEveryMs: some([0, 0, 300, 1000]),
+    membershipEveryMs,
     stallEveryMs: some([0, 0, 1000]),
-    snapshotEntries: some([5, 20, 100]),
+    fullEveryMs: some([0, 0, 0, 1500]),
+    eioEveryMs: some([0, 0, 1500]),
+    // Whose disk is lost counts as dead for ever: only where nobody else leaves the quorum.
+    hasRot: membershipEveryMs === 0 && random.between(0, 3) === 0,
+    snapshotBytes: some([600, 3_000, 12_000]),
+    segmentBytes: some([1_024, 4_096, 16_384]),
+    trailingEntries: some([0, 3, 20]),
+    tailBytes: some([100, 1_000, 10_000]),
     preVote: random.between(0, 3) > 0,
     noticesClose: random.between(0, 1) === 0,
     driftPercent: some([0, 5, 20]),
