@@ -1,0 +1,59 @@
+import type { Clock } from '../../base/clock.ts'
+import type { Log } from '../../base/log.ts'
+import { randomId, systemRandom } from '../../base/random.ts'
+import type { ConsensusConfig } from '../consensus/compose.ts'
+import { type OpenReplica, openReplica } from '../consensus/open-replica.ts'
+import { standIfLed } from './leader-gone.ts'
+import { PeerServer } from './peer-server.ts'
+import { TcpPeers } from './tcp-peers.ts'
+
+interface PeersConfig extends ConsensusConfig {
+  readonly raftId: number
+  /** Where the other masters reach this one; only loopback, until there are certificates. */
+  readonly peerListen: { readonly host: string; readonly port: number }
+  /** The secret of the masters of this cluster. */
+  readonly peerToken: string
+}
+
+interface PeersParts {
+  readonly log: Log
+  readonly clock: Clock
+}
+
+/** One of several masters: its replica, and the connections to the others. */
+export async function openWithPeers(parts: PeersParts, config: PeersConfig): Promise<OpenReplica> {
+  const { clusterId, raftId, peerToken: token, peerListen } = config
+  const identity = { clusterId, raftId, token, incarnation: randomId() }
+  const closing = new AbortController()
+  let replica: OpenReplica | undefined
+  const onGone = (gone: number): void => {
+    if (replica !== undefined) void standIfLed(replica.host, gone, { ...parts, random: systemRandom }, closing.signal)
+  }
+  const peers = new TcpPeers({ ...parts, onGone }, identity)
+  const server = new PeerServer({
+    log: parts.log,
+    identity,
+    receive: (m) => replica?.host.receive(m),
+    onGoodbye: (peer) => peers.goodbyeOf(peer)
+  })
+  await server.listen(peerListen.host, peerListen.port)
+  const leave = async (): Promise<void> => {
+    closing.abort()
+    await peers.close('this master stops')
+    await server.close()
+  }
+  try {
+    const opened = await openReplica({ ...parts, transport: peers }, config)
+    replica = opened
+    return {
+      ...opened,
+      close: async () => {
+        await opened.close()
+        await leave()
+      }
+    }
+  } catch (e) {
+    await leave()
+    throw e
+  }
+}

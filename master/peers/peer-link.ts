@@ -1,0 +1,124 @@
+import { connect, type Socket } from 'node:net'
+import { Fault } from '../../base/fault.ts'
+import { encodeMessage } from '../../proto/codec.ts'
+import { encodeFrame, FrameDecoder } from '../../proto/frame.ts'
+import { checkHello, encodeHello, frameTypes, maxPeerFrameBytes, type PeerIdentity } from './peer-handshake.ts'
+
+export interface PeerAddress {
+  readonly raftId: number
+  readonly host: string
+  readonly port: number
+}
+
+/** Beyond this much that the kernel has not taken, messages are dropped: the core repeats what matters. */
+const maxBufferedBytes = 32 * 1024 * 1024
+const handshakeMs = 2_000
+
+/** One connection to another master, on which this one alone speaks. */
+export class PeerLink {
+  readonly #socket: Socket
+  /** Of the process at the other end. */
+  readonly incarnation: string
+  readonly ended: Promise<void>
+
+  private constructor(socket: Socket, incarnation: string) {
+    this.#socket = socket
+    this.incarnation = incarnation
+    this.ended = new Promise((resolve) => socket.once('close', () => resolve()))
+  }
+
+  /** Resolves when the handshake is done. Rejects with the errno of the socket, or a `Fault`. */
+  static async open(own: PeerIdentity, peer: PeerAddress, signal: AbortSignal): Promise<PeerLink> {
+    signal.throwIfAborted()
+    const socket = connect({ host: peer.host, port: peer.port })
+    const stop = (): void => void socket.destroy()
+    signal.addEventListener('abort', stop, { once: true })
+    socket.once('close', () => signal.removeEventListener('abort', stop))
+    socket.setNoDelay(true)
+    socket.setTimeout(handshakeMs, () => socket.destroy(new Fault('timeout', `master ${peer.raftId} does not greet`)))
+    try {
+      const incarnation = await greet(socket, own, peer)
+      socket.setTimeout(0)
+      return new PeerLink(socket, incarnation)
+    } catch (e) {
+      socket.destroy()
+      throw e
+    }
+  }
+
+  /** False where it was dropped. */
+  send(body: Uint8Array): boolean {
+    if (this.#socket.destroyed || this.#socket.writableLength > maxBufferedBytes) return false
+    this.#socket.write(encodeFrame(frameTypes.message, body, maxPeerFrameBytes))
+    return true
+  }
+
+  /** Resolves when the other side says that it has all of it. */
+  sendSnapshot(head: Uint8Array, bytes: Uint8Array): Promise<void> {
+    const socket = this.#socket
+    return new Promise((resolve, reject) => {
+      const decoder = new FrameDecoder(maxPeerFrameBytes)
+      socket.on('data', (chunk) => {
+        if (decoder.push(chunk).some((frame) => frame.type === frameTypes.snapshotTaken)) resolve()
+      })
+      socket.once('close', () => reject(new Fault('unavailable', 'the connection ended before the snapshot was taken')))
+      socket.write(encodeFrame(frameTypes.message, head))
+      void writeParts(socket, bytes)
+    })
+  }
+
+  goodbye(reason: string): void {
+    if (!this.#socket.destroyed) this.#socket.end(encodeFrame(frameTypes.goodbye, encodeMessage('PeerGoodbye', { reason })))
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+}
+
+const partBytes = 256 * 1024
+
+/** No more of it in memory than the kernel takes. */
+async function writeParts(socket: Socket, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at === 0 || at < bytes.length; at += partBytes) {
+    if (socket.destroyed) return
+    const isTaken = socket.write(encodeFrame(frameTypes.snapshotPart, bytes.subarray(at, at + partBytes)))
+    if (!isTaken) await new Promise<void>((resolve) => whicheverFirst(socket, resolve))
+  }
+}
+
+function whicheverFirst(socket: Socket, resolve: () => void): void {
+  const go = (): void => {
+    socket.off('drain', go)
+    socket.off('close', go)
+    resolve()
+  }
+  socket.on('drain', go)
+  socket.on('close', go)
+}
+
+function greet(socket: Socket, own: PeerIdentity, peer: PeerAddress): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const decoder = new FrameDecoder(maxPeerFrameBytes)
+    const closed = (): void => reject(new Fault('unavailable', `master ${peer.raftId} closed the connection at once`))
+    socket.once('error', reject)
+    socket.once('close', closed)
+    const onData = (chunk: Uint8Array): void => {
+      try {
+        const [frame] = decoder.push(chunk)
+        if (frame === undefined) return
+        const { incarnation } = checkHello(frame.type === frameTypes.hello ? frame.body : new Uint8Array(), own, peer.raftId)
+        socket.off('data', onData)
+        socket.off('close', closed)
+        socket.off('error', reject)
+        socket.on('error', () => undefined) // 'close' comes too and is enough.
+        socket.resume()
+        resolve(incarnation)
+      } catch (e) {
+        reject(e as Error)
+      }
+    }
+    socket.on('data', onData)
+    socket.write(encodeFrame(frameTypes.hello, encodeHello(own, peer.raftId)))
+  })
+}

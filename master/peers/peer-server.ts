@@ -1,0 +1,126 @@
+import { createServer, type Server, type Socket } from 'node:net'
+import { isFault } from '../../base/fault.ts'
+import type { Log } from '../../base/log.ts'
+import { encodeFrame, type Frame, FrameDecoder } from '../../proto/frame.ts'
+import type { Message } from '../raft/message.ts'
+import { decodePeerMessage } from './peer-codec.ts'
+import { checkHello, encodeHello, frameTypes, maxPeerFrameBytes, type PeerIdentity } from './peer-handshake.ts'
+
+interface ServerParts {
+  readonly log: Log
+  readonly identity: PeerIdentity
+  readonly receive: (m: Message) => void
+  readonly onGoodbye: (raftId: number) => void
+}
+
+const handshakeMs = 2_000
+const maxConnections = 64
+/** A state larger than this does not fit the memory of a master either. */
+const maxSnapshotBytes = 2 ** 31
+
+/** Where other masters deliver their messages. What does not belong is refused with a reason, and never reaches the core. */
+export class PeerServer {
+  readonly #parts: ServerParts
+  readonly #sockets = new Set<Socket>()
+  #server: Server | undefined
+
+  constructor(parts: ServerParts) {
+    this.#parts = parts
+  }
+
+  /** Resolves with the port. */
+  listen(host: string, port: number): Promise<number> {
+    const server = createServer((socket) => this.#accept(socket))
+    this.#server = server
+    return new Promise((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ host, port }, () => {
+        const address = server.address()
+        resolve(typeof address === 'object' && address !== null ? address.port : port)
+      })
+    })
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy()
+    await new Promise<void>((resolve) => {
+      if (this.#server === undefined) resolve()
+      else this.#server.close(() => resolve())
+    })
+  }
+
+  #accept(socket: Socket): void {
+    socket.on('error', () => undefined) // 'close' comes too and is enough.
+    if (this.#sockets.size >= maxConnections) {
+      socket.destroy()
+      return
+    }
+    this.#sockets.add(socket)
+    socket.setNoDelay(true)
+    socket.setTimeout(handshakeMs, () => socket.destroy())
+    const inbound = new Inbound(socket, this.#parts)
+    socket.on('data', (chunk) => inbound.take(chunk))
+    socket.on('close', () => this.#sockets.delete(socket))
+  }
+}
+
+/** One connection of another master, from its handshake to its end. */
+class Inbound {
+  readonly #socket: Socket
+  readonly #parts: ServerParts
+  readonly #decoder = new FrameDecoder(maxPeerFrameBytes)
+  /** 0 before the handshake. */
+  #peer = 0
+  #snapshot: { readonly message: Message; readonly parts: Uint8Array[]; missing: number } | undefined
+
+  constructor(socket: Socket, parts: ServerParts) {
+    this.#socket = socket
+    this.#parts = parts
+  }
+
+  take(chunk: Uint8Array): void {
+    try {
+      for (const frame of this.#decoder.push(chunk)) this.#frame(frame)
+    } catch (error) {
+      if (!isFault(error)) throw error
+      this.#parts.log.warn({ peer: this.#peer, from: this.#socket.remoteAddress, reason: error.message }, 'peer.refused')
+      this.#socket.destroy()
+    }
+  }
+
+  #frame({ type, body }: Frame): void {
+    if (this.#peer === 0) this.#greet(type, body)
+    else if (type === frameTypes.message) this.#message(body)
+    else if (type === frameTypes.snapshotPart) this.#part(body)
+    else if (type === frameTypes.goodbye) this.#parts.onGoodbye(this.#peer)
+  }
+
+  #greet(type: number, body: Uint8Array): void {
+    const { identity } = this.#parts
+    const hello = checkHello(type === frameTypes.hello ? body : new Uint8Array(), identity, 0)
+    this.#peer = hello.raftId
+    this.#socket.setTimeout(0)
+    this.#socket.write(encodeFrame(frameTypes.hello, encodeHello(identity, hello.raftId)))
+  }
+
+  #message(body: Uint8Array): void {
+    const { message, snapshotBytes } = decodePeerMessage(body)
+    // A peer speaks for itself alone; what it relays carries its own id as well.
+    if (message.to !== this.#parts.identity.raftId) return
+    if (message.snapshot === undefined) this.#parts.receive(message)
+    else if (snapshotBytes <= maxSnapshotBytes) this.#snapshot = { message, parts: [], missing: snapshotBytes }
+    else this.#socket.destroy()
+  }
+
+  #part(body: Uint8Array): void {
+    const snapshot = this.#snapshot
+    if (snapshot?.message.snapshot === undefined) return
+    snapshot.parts.push(new Uint8Array(body))
+    snapshot.missing -= body.length
+    if (snapshot.missing > 0) return
+    this.#snapshot = undefined
+    const data = Buffer.concat(snapshot.parts)
+    this.#parts.receive({ ...snapshot.message, snapshot: { ...snapshot.message.snapshot, data } })
+    this.#socket.write(encodeFrame(frameTypes.snapshotTaken, new Uint8Array()))
+  }
+}

@@ -1,0 +1,153 @@
+import type { Clock } from '../../base/clock.ts'
+import { errnoOf, isFault } from '../../base/fault.ts'
+import type { Log } from '../../base/log.ts'
+import type { Member } from '../consensus/membership.ts'
+import type { PeerTransport } from '../consensus/port.ts'
+import type { Message } from '../raft/message.ts'
+import { encodePeerMessage } from './peer-codec.ts'
+import type { PeerIdentity } from './peer-handshake.ts'
+import { type PeerAddress, PeerLink } from './peer-link.ts'
+
+interface PeersParts {
+  readonly log: Log
+  readonly clock: Clock
+  /** The process of a peer has ended without a goodbye: its port refuses, or another process is behind it. */
+  readonly onGone: (raftId: number) => void
+}
+
+interface Peer {
+  readonly address: PeerAddress
+  readonly closing: AbortController
+  readonly kept: Promise<void>
+  link: PeerLink | undefined
+  /** Of the process that was there last; empty where none is known. */
+  incarnation: string
+  saidGoodbye: boolean
+}
+
+const firstPauseMs = 10
+const longestPauseMs = 1_000
+
+/** The way to the other masters over TCP: a connection to each on which this one speaks, and one more for each snapshot. */
+export class TcpPeers implements PeerTransport {
+  readonly #parts: PeersParts
+  readonly #own: PeerIdentity
+  readonly #peers = new Map<number, Peer>()
+
+  constructor(parts: PeersParts, own: PeerIdentity) {
+    this.#parts = parts
+    this.#own = own
+  }
+
+  membersAre(members: readonly Member[]): void {
+    const wanted = new Map(
+      members.flatMap((member) => {
+        const address = addressOf(member)
+        return address === undefined || member.raftId === this.#own.raftId ? [] : [[member.raftId, address] as const]
+      })
+    )
+    for (const [raftId, peer] of this.#peers) {
+      const now = wanted.get(raftId)
+      if (now?.host !== peer.address.host || now.port !== peer.address.port) this.#drop(raftId, peer)
+    }
+    for (const [raftId, address] of wanted) if (!this.#peers.has(raftId)) this.#add(address)
+  }
+
+  send(messages: readonly Message[]): void {
+    for (const m of messages) this.#peers.get(m.to)?.link?.send(encodePeerMessage(m))
+  }
+
+  async sendSnapshot(m: Message, bytes: Uint8Array): Promise<void> {
+    const peer = this.#peers.get(m.to)
+    if (peer === undefined) throw new Error(`master ${m.to} has no address`)
+    const link = await PeerLink.open(this.#own, peer.address, peer.closing.signal)
+    try {
+      await link.sendSnapshot(encodePeerMessage(m, bytes.length), bytes)
+    } finally {
+      link.destroy()
+    }
+  }
+
+  /** A peer told us that it ends its connections on purpose. */
+  goodbyeOf(raftId: number): void {
+    const peer = this.#peers.get(raftId)
+    if (peer !== undefined) peer.saidGoodbye = true
+  }
+
+  /** Tells everybody that what ends now ends on purpose. */
+  async close(reason: string): Promise<void> {
+    const all = [...this.#peers.entries()]
+    for (const [, peer] of all) peer.link?.goodbye(reason)
+    for (const [raftId, peer] of all) this.#drop(raftId, peer)
+    await Promise.all(all.map(([, peer]) => peer.kept))
+  }
+
+  #add(address: PeerAddress): void {
+    const closing = new AbortController()
+    const peer: Peer = {
+      address,
+      closing,
+      link: undefined,
+      incarnation: '',
+      saidGoodbye: false,
+      kept: this.#keep(() => peer, closing.signal)
+    }
+    this.#peers.set(address.raftId, peer)
+  }
+
+  #drop(raftId: number, peer: Peer): void {
+    this.#peers.delete(raftId)
+    peer.closing.abort()
+    peer.link?.goodbye('it is no member any more')
+  }
+
+  /** Dials until it is told to stop; at once after a connection has ended, then with growing pauses. */
+  async #keep(peerOf: () => Peer, signal: AbortSignal): Promise<void> {
+    await Promise.resolve()
+    const peer = peerOf()
+    for (let pauseMs = 0; !signal.aborted; ) {
+      const wasThere = await this.#meet(peer, signal)
+      pauseMs = wasThere ? 0 : Math.min(longestPauseMs, Math.max(firstPauseMs, pauseMs * 2))
+      // Only the stop ends it early.
+      if (!wasThere) await this.#parts.clock.sleep(pauseMs, signal).catch(() => undefined)
+    }
+  }
+
+  /** One connection from its beginning to its end; false where there was none. */
+  async #meet(peer: Peer, signal: AbortSignal): Promise<boolean> {
+    try {
+      const link = await PeerLink.open(this.#own, peer.address, signal)
+      // Whoever has started anew has forgotten that it led.
+      if (peer.incarnation !== '' && peer.incarnation !== link.incarnation) this.#gone(peer)
+      peer.incarnation = link.incarnation
+      peer.saidGoodbye = false
+      peer.link = link
+      await link.ended
+      peer.link = undefined
+      return true
+    } catch (error) {
+      if (!signal.aborted) this.#missed(peer, error)
+      return false
+    }
+  }
+
+  #missed(peer: Peer, error: unknown): void {
+    if (errnoOf(error) === 'ECONNREFUSED') {
+      if (peer.incarnation !== '' && !peer.saidGoodbye) this.#gone(peer)
+      peer.incarnation = ''
+    } else if (isFault(error)) {
+      this.#parts.log.warn({ peer: peer.address.raftId, reason: error.message }, 'peer.not_reached')
+    }
+  }
+
+  #gone({ address }: Peer): void {
+    this.#parts.log.info({ peer: address.raftId }, 'peer.gone')
+    this.#parts.onGone(address.raftId)
+  }
+}
+
+/** `tcp:HOST:PORT`; until certificates only on loopback. */
+export function addressOf({ raftId, address }: Member): PeerAddress | undefined {
+  const [, host, port] = /^tcp:(127\.0\.0\.1|localhost|\[::1\]):(\d{1,5})$/.exec(address) ?? []
+  return host === undefined ? undefined : { raftId, host: host.replace(/[[\]]/g, ''), port: Number(port) }
+}

@@ -1,0 +1,110 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import t, { type Test } from 'tap'
+import type { Member } from '../../../master/consensus/membership.ts'
+import { newClusterId, newNodeId } from '../../../proto/ids.ts'
+import { until } from '../../support/until.ts'
+
+interface Master {
+  readonly raftId: number
+  readonly child: ChildProcess
+  readonly ended: Promise<unknown>
+  isLeading: boolean
+  /** Acknowledged by this process alone. */
+  acknowledged: number
+}
+
+/** A port that nobody has now; whoever takes it before the child does makes that child end, and the test with it. */
+function freePort(): Promise<number> {
+  const server = createServer()
+  return new Promise((resolve) => {
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0))
+    })
+  })
+}
+
+class Masters {
+  readonly highest = new Map<string, number>()
+  readonly #running = new Map<number, Master>()
+  readonly #clusterId = newClusterId()
+  readonly #founders: readonly Member[]
+  readonly #root: string
+  readonly #t: Test
+
+  constructor(t: Test, root: string, ports: readonly number[]) {
+    this.#t = t
+    this.#root = root
+    this.#founders = ports.map((port, i) => ({ raftId: i + 1, nodeId: newNodeId(), address: `tcp:127.0.0.1:${port}` }))
+  }
+
+  get leader(): Master | undefined {
+    return [...this.#running.values()].find((master) => master.isLeading)
+  }
+
+  start(raftId: number): void {
+    const founder = this.#founders[raftId - 1]
+    const port = Number(founder?.address.split(':').at(-1))
+    const config = {
+      directory: join(this.#root, String(raftId)),
+      clusterId: this.#clusterId,
+      nodeId: founder?.nodeId,
+      raftId,
+      founders: this.#founders,
+      segmentBytes: 64 * 1024,
+      snapshotEveryBytes: 20_000,
+      trailingEntries: 50,
+      peerListen: { host: '127.0.0.1', port },
+      peerToken: 'the secret of the masters'
+    }
+    const loader = process.execArgv.filter((argument) => argument.startsWith('--import'))
+    const script = new URL('../../support/peer-child.ts', import.meta.url).pathname
+    const child = spawn(process.execPath, [...loader, script, JSON.stringify(config)], { stdio: ['ignore', 'pipe', 'inherit'] })
+    this.#t.teardown(() => child.kill('SIGKILL'))
+    const ended = new Promise((resolve) => child.once('close', resolve))
+    const master: Master = { raftId, child, ended, isLeading: false, acknowledged: 0 }
+    this.#running.set(raftId, master)
+    createInterface({ input: child.stdout }).on('line', (line) => this.#hear(master, line))
+  }
+
+  async kill(master: Master, signal: NodeJS.Signals): Promise<void> {
+    master.child.kill(signal)
+    await master.ended
+    master.isLeading = false
+    this.#running.delete(master.raftId)
+  }
+
+  #hear(master: Master, line: string): void {
+    const [word = '', count] = line.split(' ')
+    if (word === 'gained' || word === 'lost') {
+      master.isLeading = word === 'gained'
+      return
+    }
+    master.acknowledged += 1
+    const before = this.highest.get(word) ?? 0
+    if (Number(count) <= before) this.#t.fail(`${word} was ${before} and is ${count}: an acknowledged write is lost`)
+    this.highest.set(word, Number(count))
+  }
+}
+
+t.test('three masters as processes go on after kill -9 and after a planned stop of their leader, and lose nothing', async (t) => {
+  const root = await mkdtemp(join(tmpdir(), 'hearth-masters-'))
+  t.teardown(() => rm(root, { recursive: true, force: true }))
+  const masters = new Masters(t, root, await Promise.all([1, 2, 3].map(freePort)))
+  for (const id of [1, 2, 3]) masters.start(id)
+  for (const signal of ['SIGKILL', 'SIGTERM', 'SIGKILL'] as const) {
+    await until(() => (masters.leader?.acknowledged ?? 0) > 200)
+    const leader = masters.leader
+    if (leader === undefined) throw new Error('nobody leads')
+    await masters.kill(leader, signal)
+    await until(() => (masters.leader?.acknowledged ?? 0) > 200)
+    t.not(masters.leader?.raftId, leader.raftId, `another leads after ${signal}`)
+    masters.start(leader.raftId)
+  }
+  t.equal(masters.highest.size, 4)
+})
