@@ -32,7 +32,7 @@ export class DiskWatch {
   /** True while a write has been under way for longer than followers wait before they elect another. */
   tick(raft: Raft): boolean {
     this.#ticks += 1
-    if (this.#store.wal.isFull) this.#store.wal.relieve()
+    if (this.#store.wal.isFull && this.#ticks % this.#patienceTicks === 0) this.#store.wal.relieve()
     const isStuck = raft.role === 'leader' && this.#writing > 0 && this.#ticks - this.#since > this.#patienceTicks
     const isUnfit = isStuck || (raft.role === 'leader' && this.#store.wal.isFull)
     if (isUnfit && this.#ticks - this.#handedOverAt > this.#patienceTicks) {
