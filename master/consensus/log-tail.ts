@@ -27,7 +27,8 @@ export class LogTail {
   }
 
   term(index: number): number | undefined {
-    return index === this.#baseIndex ? this.#baseTerm : this.#entries[this.#at(index)]?.term
+    if (index <= this.#baseIndex) return index === this.#baseIndex ? this.#baseTerm : undefined
+    return this.#entries[this.#at(index)]?.term
   }
 
   /** Entries of [low, high) within `maxBytes`, at least one; undefined where `low` is gone. */
