@@ -64,6 +64,6 @@ async function verify(stateDir: string, directory: string, json: boolean, write:
   }
   const torn = tornBytes === 0 ? '' : `, ${tornBytes} bytes of an unfinished write at its end`
   const taken = indexes.length === 0 ? 'no snapshot' : `snapshots of ${indexes.join(', ')}`
-  const text = `sound: entries ${firstIndex} to ${lastIndex} in ${segments.length} segments${torn}; ${taken}; term ${hardState.term}\n`
+  const text = `sound: entries ${firstIndex} to ${lastIndex} in ${segments.length} segment${segments.length === 1 ? '' : 's'}${torn}; ${taken}; term ${hardState.term}\n`
   write(json ? `${JSON.stringify(report, null, 2)}\n` : text)
 }

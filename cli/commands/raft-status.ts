@@ -13,7 +13,10 @@ export async function raftStatus(context: Context, options: CommonOptions): Prom
   const facts = renderFacts([
     ['this master', `${raftId}, ${role} in term ${term}`],
     ['leader', leader === 0 ? 'nobody' : String(leader)],
-    ['log', `${lastIndex} entries, ${committed} committed, ${applied} applied, in ${segments} segments`],
+    [
+      'log',
+      `${lastIndex} entries, ${committed} committed, ${applied} applied, in ${segments} segment${segments === 1 ? '' : 's'}`
+    ],
     ['snapshot', snapshotIndex === 0 ? 'none yet' : `of entry ${snapshotIndex}`],
     ['disk', isDiskFull ? 'FULL: no more commands are taken until there is room' : 'has room']
   ])
