@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import { raftFacts } from '../../../master/consensus/raft-facts.ts'
+import { message } from '../../../master/raft/message.ts'
 import { content, decide, framework, put, type ReplicaUnderTest, replicaContract } from '../../contract/replica.ts'
 import type { LinkFaults } from '../../support/memory-peers.ts'
 import { ReplicaGroup } from '../../support/replica-group.ts'
@@ -11,6 +12,8 @@ const flawed: LinkFaults = { loss: 3, duplication: 10, maxDelayMs: 3 }
 async function openAll(group: ReplicaGroup): Promise<void> {
   const founders = ids.map((id) => group.member(id))
   for (const id of ids) await group.open(id, founders)
+  // Rather than wait for the first election timeout, in every test.
+  group.replicas[0]?.host.tell(message('campaign', 0))
 }
 
 async function underTest(group: ReplicaGroup): Promise<ReplicaUnderTest> {
