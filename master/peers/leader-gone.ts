@@ -4,10 +4,11 @@ import type { RaftHost } from '../consensus/host.ts'
 import { message } from '../raft/message.ts'
 import { nobody } from '../raft/state.ts'
 
-const staggerMs = 8
+/** Longer than an election takes on machines that are well, so that who comes first has won before the next one stands. */
+const staggerMs = 25
 const jitterMs = 4
-const retryMs = 25
-const attempts = 4
+const retryMs = 50
+const attempts = 3
 
 /**
  * The process that led has ended: there is no need to wait for an election timeout. The voters stand one after the other, by rank,
@@ -26,7 +27,8 @@ export async function standIfLed(
   const rank = Math.max(0, others.indexOf(raft.options.id))
   await pause(clock, rank * staggerMs + random.between(0, jitterMs), signal)
   for (let i = 0; i < attempts && !signal.aborted && host.raft?.leader === nobody; i += 1) {
-    host.tell(message('campaign', 0))
+    // Whoever has stood already is not helped by beginning again.
+    if (host.raft.role === 'follower' || i === attempts - 1) host.tell(message('campaign', 0))
     await pause(clock, retryMs + random.between(0, jitterMs), signal)
   }
 }
