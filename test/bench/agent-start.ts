@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Fault } from '../../base/fault.ts'
 import type { Bench, Outcome } from './bench.ts'
@@ -7,6 +7,7 @@ import { processCpuMs } from './machine.ts'
 import { findNode24 } from './node24.ts'
 import { end } from './programs.ts'
 import { type Goal, judged, type Row, ratio, withRatios } from './report.ts'
+import { renderStart } from './start-trace.ts'
 import { median, percentile, rounded } from './statistics.ts'
 
 const patienceMs = 60_000
@@ -41,6 +42,7 @@ export async function agentStart(bench: Bench): Promise<Outcome> {
     const measured = await emptyStarts(bench, node, name)
     rows.push(...measured.rows)
     notes.push(measured.trace)
+    if (bench.trace) notes.push('', `${name}: ${await traced(bench, node)}`)
     goals.push(judged(wish, ratio(measured.rows[1]?.p50Ms, measured.rows[0]?.p50Ms)))
   }
   return { rows, goals, notes }
@@ -65,6 +67,25 @@ async function emptyStarts(
   }
   const [reference, own] = [rowOf(`node -e 0, ${name}`, bare), rowOf(`agent, ${name}`, agent)]
   return { rows: withRatios([reference, own], reference), trace: traceOf(`agent, ${name}`, agent) }
+}
+
+const tracedStarts = 10
+
+/** Some starts more, with a module before the agent that notes where the time goes. */
+async function traced(bench: Bench, node: string): Promise<string> {
+  const output = join(bench.directory, 'start-trace')
+  rmSync(output, { force: true })
+  for (let n = 1; n <= tracedStarts; n += 1) {
+    bench.signal.throwIfAborted()
+    bench.progress(`traced start ${n} of ${tracedStarts}`)
+    const stateDir = freshState(bench, `traced-${n}`)
+    const hook = ['-r', join(import.meta.dirname, 'start-hook.cjs')]
+    const args = [...hook, ...argumentsOf(join(bench.root, 'dist/start-agent.cjs'), stateDir)]
+    const stages = (await timed(node, args, 'agent.started', { BENCH_TRACE: output })).stages ?? {}
+    appendFileSync(output, `${JSON.stringify({ stages })}\n`)
+    rmSync(stateDir, { recursive: true, force: true })
+  }
+  return renderStart(output)
 }
 
 /** The first start of a version on a runtime leaves its machine code behind, some seconds later. */
@@ -110,9 +131,9 @@ const argumentsOf = (program: string, stateDir: string): readonly string[] => [
 const environment = (): NodeJS.ProcessEnv => ({ PATH: process.env['PATH'], UV_THREADPOOL_SIZE: '8' })
 
 /** Until the program has said `mark`, which ends it, or has ended by itself. */
-function timed(node: string, args: readonly string[], mark: string | undefined): Promise<Start> {
+function timed(node: string, args: readonly string[], mark: string | undefined, more: NodeJS.ProcessEnv = {}): Promise<Start> {
   const sinceMs = performance.now()
-  const child = spawn(node, args, { stdio: ['ignore', 'pipe', 'inherit'], env: environment() })
+  const child = spawn(node, args, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...environment(), ...more } })
   return startOf(child, mark, sinceMs)
 }
 

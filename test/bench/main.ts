@@ -34,6 +34,7 @@ const benches: Readonly<Record<string, Kind>> = {
   reattach: { measure: reattach, n: 500 }
 }
 
+const traced = new Set(['launch', 'agent-start'])
 const usage = `npm run bench -- ${Object.keys(benches).join('|')} [--json FILE] [--n N] [--trace]`
 
 /** Runs one bench. 0: measured, whatever the goals say; 64: asked wrongly; 69: could not be measured. */
@@ -67,6 +68,7 @@ function readArguments(argv: readonly string[]): Wish {
   const kind = benches[name]
   if (kind === undefined || more.length > 0) throw new Fault('invalid', usage)
   const trace = words.has('trace')
-  if (trace && name !== 'launch') throw new Fault('invalid', '--trace shows the steps of a launch: use it with launch')
+  if (trace && !traced.has(name))
+    throw new Fault('invalid', `--trace shows the steps of ${[...traced].join(' or ')}: use it with one`)
   return { name, kind, n: words.number('n', 1), json: words.text('json'), trace }
 }

@@ -6,6 +6,7 @@ import protobuf from 'protobufjs'
 import t from 'tap'
 import { isFault } from '../../base/fault.ts'
 import { decodeKeeping, decodeMessage, encodeKeeping, encodeMessage, type MessageName } from '../../proto/codec.ts'
+import { fuzzRuns } from '../support/fuzz-runs.ts'
 
 // protobufjs' own reflection over the same .proto files is what the generated codecs must agree with, byte for byte.
 const folder = join(import.meta.dirname, '../../proto')
@@ -127,7 +128,7 @@ for (const type of types) {
           outcome(() => Buffer.from(encodeMessage(name, decodeKeeping(name, foreign))))
         )
       }),
-      { numRuns: 60 }
+      { numRuns: fuzzRuns(60) }
     )
   })
 }
