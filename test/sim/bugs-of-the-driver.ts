@@ -69,18 +69,6 @@ export const bugsOfTheDriver: readonly PlantedBug[] = [
     replace: ''
   },
   {
-    name: 'answers for what took its place in the log',
-    file: 'consensus/pending-proposals.ts',
-    find: 'waiting.term === term ?',
-    replace: 'waiting.term > 0 ?'
-  },
-  {
-    name: 'does not forget its proposals with its leadership',
-    file: 'consensus/raft-replica.ts',
-    find: '      this.#board.lose()\n      this.#proposals.forgetAll()',
-    replace: '      this.#board.lose()'
-  },
-  {
     name: 'answers a read before it is applied',
     file: 'consensus/pending-reads.ts',
     find: 'const ready = this.#due.filter((due) => due.index <= index)',

@@ -178,6 +178,7 @@ export class SimNode {
   async #open(life: Life): Promise<void> {
     const { schedule, random, observer, broken } = this.#world
     let isStarted = false
+    let looks = 0
     const ifAlive = (work: () => void): void => {
       if (life !== this.#life) return
       this.#touch()
@@ -186,7 +187,12 @@ export class SimNode {
     const { host, replica } = await composeConsensus(
       {
         log: silentLog,
-        clock: { monotonicMs: () => schedule.nowMs, wallMs: () => schedule.nowMs, sleep: () => new Promise(() => undefined) },
+        // Each look at it takes time, so that long applies are cut into slices, and what comes meanwhile comes between them.
+        clock: {
+          monotonicMs: () => (looks += random.between(0, 3)),
+          wallMs: () => schedule.nowMs,
+          sleep: () => new Promise(() => undefined)
+        },
         disk: life.disk,
         chance: random,
         turn: (work) => schedule.after(0, () => this.#gate(() => ifAlive(work))),
@@ -237,8 +243,10 @@ export class SimNode {
     Object.assign(replica.events, {
       apply: (...[entries, done]: Parameters<typeof apply>) => {
         for (const { entry } of entries) observer.applies(this.id, entry, this.durable)
-        apply(entries, done)
-        observer.applied(this.id, replica.state, replica.machine.membership)
+        apply(entries, () => {
+          observer.applied(this.id, replica.state, replica.machine.membership)
+          done()
+        })
       },
       restore: (snapshot: Parameters<typeof restore>[0]) => {
         restore(snapshot)
