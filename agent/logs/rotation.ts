@@ -95,15 +95,17 @@ export class LogRotation implements Service {
       last: undefined
     }
     this.#guards.set(path, guard)
+    if (this.#stop.signal.aborted) return
     this.#searchOlder(guard)
     guard.loop = this.#keep(guard, rotated)
     this.#diskLoop ??= this.#watchDisk()
   }
 
-  /** To be called once the container has ended. */
+  /** To be called once the container has ended, also after `stop`: a launch on its way may bring one that ends at once. */
   async unwatch(path: string): Promise<void> {
     const guard = this.#guards.get(path)
     if (guard === undefined) return
+    this.#guards.delete(path)
     await this.#end(guard)
     await this.#finish(guard)
     const { last } = guard
@@ -135,7 +137,6 @@ export class LogRotation implements Service {
   }
 
   async #end(guard: Guard): Promise<void> {
-    this.#guards.delete(guard.path)
     guard.stop.abort()
     await guard.loop
   }
