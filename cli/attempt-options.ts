@@ -12,6 +12,10 @@ export interface AttemptOptions {
   readonly readyCmd?: string
   readonly readyHttp?: string
   readonly readyTcp?: string
+  readonly startCmd?: string
+  readonly startHttp?: string
+  readonly startTcp?: string
+  readonly startRetries?: string
   readonly healthInterval?: string
   readonly healthTimeout?: string
   readonly healthRetries?: string
@@ -43,20 +47,29 @@ export function parseRestart(options: AttemptOptions): TaskRequest['restart'] {
 export function parseProbes(options: AttemptOptions): TaskRequest['probes'] {
   const liveness = checkOf('--health', [options.healthCmd, options.healthHttp, options.healthTcp])
   const readiness = checkOf('--ready', [options.readyCmd, options.readyHttp, options.readyTcp])
-  const { healthInterval, healthTimeout, healthRetries, healthStartPeriod } = options
-  if (liveness === undefined && readiness === undefined) {
+  const startup = checkOf('--start', [options.startCmd, options.startHttp, options.startTcp])
+  const { healthInterval, healthTimeout, healthRetries, healthStartPeriod, startRetries } = options
+  if (startRetries !== undefined && startup === undefined) {
+    throw new Fault('invalid', 'there is no check that --start-retries is about; add --start-cmd, --start-http or --start-tcp')
+  }
+  if (liveness === undefined && readiness === undefined && startup === undefined) {
     if ([healthInterval, healthTimeout, healthRetries, healthStartPeriod].every((o) => o === undefined)) return undefined
-    throw new Fault('invalid', 'there is no check that this is about; add --health-cmd, --health-http, --health-tcp or --ready-…')
+    throw new Fault(
+      'invalid',
+      'there is no check that this is about; add --health-cmd, --health-http, --health-tcp, --ready-… or --start-…'
+    )
   }
   const times = {
     ...(healthInterval === undefined ? {} : { intervalMs: positive('--health-interval', healthInterval) }),
     ...(healthTimeout === undefined ? {} : { timeoutMs: positive('--health-timeout', healthTimeout) }),
-    ...(healthRetries === undefined ? {} : { failures: parseCount('--health-retries', healthRetries) }),
     ...(healthStartPeriod === undefined ? {} : { graceMs: parseDuration('--health-start-period', healthStartPeriod) })
   }
+  const steady = { ...times, ...(healthRetries === undefined ? {} : { failures: parseCount('--health-retries', healthRetries) }) }
+  const starting = { ...times, ...(startRetries === undefined ? {} : { failures: parseCount('--start-retries', startRetries) }) }
   return {
-    ...(liveness === undefined ? {} : { liveness: { ...liveness, ...times } }),
-    ...(readiness === undefined ? {} : { readiness: { ...readiness, ...times } })
+    ...(startup === undefined ? {} : { startup: { ...startup, ...starting } }),
+    ...(liveness === undefined ? {} : { liveness: { ...liveness, ...steady } }),
+    ...(readiness === undefined ? {} : { readiness: { ...readiness, ...steady } })
   }
 }
 

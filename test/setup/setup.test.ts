@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
@@ -57,6 +57,14 @@ t.test('missing tools are named with both commands', async (t) => {
   t.ok(bootstrap.missingTools('test', bin).some((tool) => tool.program === 'mmdebstrap'))
   const sentence = bootstrap.describeMissing(bootstrap.missingTools('start', bin))
   t.match(sentence, /missing: runc, .*apt-get install -y runc .*nftables.*dnf install -y runc/)
+})
+
+t.test('the watchdog of leases finds its interpreter where the set-up looks for it', async (t) => {
+  const [, path] = /const perl = '([^']+)'/.exec(readFileSync('agent/lease/leases.ts', 'utf8')) ?? []
+  const { tools } = JSON.parse(readFileSync('cli/host-tools.json', 'utf8')) as {
+    readonly tools: readonly { readonly program: string }[]
+  }
+  t.ok(path !== undefined && tools.some(({ program }) => program === path), `${path}`)
 })
 
 t.test('files that need root are told by their folder', async (t) => {
