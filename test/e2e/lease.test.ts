@@ -7,11 +7,12 @@ import { scalar } from '../../proto/resources.ts'
 import { frameworkId } from '../campaign/master.ts'
 import { World } from '../campaign/world.ts'
 import { noContainers as skip } from '../support/bundle.ts'
+import { runProgram } from '../support/cluster.ts'
 import { until } from '../support/until.ts'
 
 const root = join(import.meta.dirname, '../..')
-// Both wait for a lease to run out.
-t.jobs = 2
+// They wait for a lease to be renewed, and to run out.
+t.jobs = 4
 
 interface Leased {
   readonly world: World
@@ -22,15 +23,15 @@ interface Leased {
   processes(): readonly string[]
 }
 
-/** A real agent process that runs one task under a lease of 3 s, which nobody renews a second time. */
-async function leasedTask(t: Test): Promise<Leased> {
+/** A real agent process that runs one task under a lease of 3 s, which nobody renews a second time unless `renewed` says so. */
+async function leasedTask(t: Test, renewed = false): Promise<Leased> {
   const directory = mkdtempSync(join(tmpdir(), 'hl-'))
-  const world = await World.open({ directory, program: join(root, 'dist/agent.cjs') })
+  const world = await World.open({ directory, program: join(root, 'dist/agent.cjs'), mayEnd: renewed })
   t.teardown(() => world.close())
   let grants = 0
   world.master.grant = ({ lengthMs }) => {
     grants += 1
-    return grants > 2 ? undefined : { granted: true, lengthMs }
+    return grants > 2 && !renewed ? undefined : { granted: true, lengthMs }
   }
   const { signal } = new AbortController()
   await world.startAndRegister(signal)
@@ -116,3 +117,22 @@ t.test('an agent that is stopped in its tracks is not waited for', { skip }, asy
   t.same(readdirSync(join(world.places.stateDir, 'run/c')), [], 'nothing was started again')
   await world.end('SIGTERM')
 })
+
+for (const [command, isKilled] of [
+  [['node', 'stop', '--workloads'], false],
+  [['down'], true]
+] as const) {
+  t.test(`hearth ${command.join(' ')} leaves nothing of a lease${isKilled ? ', its agent dead' : ''}`, { skip }, async (t) => {
+    const { world, containerId, processes } = await leasedTask(t, true)
+    if (isKilled) await world.end('SIGKILL')
+    t.equal(watchdogs(world), 1)
+    const { stateDir, cgroupParent } = world.places
+    const env = { HEARTH_STATE_DIR: stateDir, HEARTH_CGROUP_PARENT: cgroupParent, HEARTH_HEALTH_DNS: 'no' }
+    const ran = await runProgram(process.execPath, [join(root, 'dist/hearth.cjs'), ...command], { env })
+    t.equal(ran.code, 0, ran.stderr)
+    t.same(processes(), [])
+    t.equal(watchdogs(world), 0, 'the watchdog has ended when the command answers')
+    const { leases, cgroups, bootDirectories } = world.observe([containerId])
+    t.same({ leases, cgroups, bootDirectories }, { leases: [], cgroups: [], bootDirectories: [] })
+  })
+}

@@ -19,7 +19,7 @@ import { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
 import { makeBusyboxLayer } from './busybox-layer.ts'
 
 /** The watchdog of leases, as it lies in the tree. */
-const leaseProgram = fileURLToPath(new URL('../../agent/lease/watchdog.pl', import.meta.url))
+export const leaseProgram = fileURLToPath(new URL('../../agent/lease/watchdog.pl', import.meta.url))
 
 /** What agents that follow one another on a host share: a directory, a cgroup parent and a small image. */
 export interface AgentPlace {
