@@ -1,12 +1,15 @@
 // npm test: every test that needs no virtual machine. Files below test/host and test/e2e need root and say so where it lacks.
-// Arguments name files or folders to run instead of all. The summary counts assertions.
+// Arguments name files or folders to run instead of all; `--node 24` runs them, and the programs that they start, on that Node.
+// The summary counts assertions.
 import { spawn } from 'node:child_process'
 import { existsSync, readdirSync, statSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
 import { bootstrap, describeMissing, giveUp, installTools, root } from './bootstrap.mjs'
 import { closeLane } from './lane.mjs'
+import { findNodeRuntime, runtimeVersion } from './node-runtime.mjs'
 
 const budgetMinutes = 8
 const rootFolders = ['test/host/', 'test/e2e/']
@@ -106,20 +109,44 @@ export function runTap(files, { jobs = 2, env = {}, timeoutSeconds, steps = fals
   })
 }
 
+/** The words of the command line; ends the program with one sentence where they make no sense. */
+export function readArguments(words) {
+  try {
+    const { values, positionals } = parseArgs({ args: words, options: { node: { type: 'string' } }, allowPositionals: true })
+    return { named: positionals, node: values.node }
+  } catch (e) {
+    return giveUp(`${e.message.split(/[.\n]/)[0]}; npm test -- [--node ${majorOf(runtimeVersion)}] [FILE or FOLDER...]`, 64)
+  }
+}
+
+const majorOf = (version) => version.replace(/^v/, '').split('.')[0]
+
+/** What has tap and all that it starts run on the Node of that version: the one at hand, or the one the Debian package carries. */
+function environmentOf(node) {
+  if (node === undefined || node === majorOf(process.version)) return {}
+  if (node !== majorOf(runtimeVersion)) {
+    giveUp(`tests run on Node ${majorOf(process.version)}, which is at hand, or ${majorOf(runtimeVersion)}, not on ${node}`, 64)
+  }
+  const { program, failure } = findNodeRuntime()
+  if (program === undefined) giveUp(failure)
+  return { PATH: `${dirname(program)}:${process.env.PATH}` }
+}
+
 async function main() {
   const started = performance.now()
+  const { named, node } = readArguments(process.argv.slice(2))
   bootstrap()
   const missing = installTools('test')
   const isRoot = process.getuid?.() === 0
   if (missing.length > 0 && isRoot) giveUp(describeMissing(missing))
+  const env = environmentOf(node)
   const { build } = await import('./build.mjs')
   await build()
-  const named = process.argv.slice(2)
   const all = testFiles(named.length > 0 ? named : ['test']).filter((f) => named.includes(f) || !needsMachine(f))
   const files = isRoot ? all : all.filter((f) => !needsRoot(f))
   const left = all.length - files.length
   for (const file of all.filter((f) => !files.includes(f))) console.log(`not run: needs root: ${file}`)
-  const { line, ok } = files.length === 0 ? { line: '0 passed, 1 failed', ok: false } : await runTap(files)
+  const { line, ok } = files.length === 0 ? { line: '0 passed, 1 failed', ok: false } : await runTap(files, { env })
   const inTime = closeLane('test', started, budgetMinutes)
   console.log(line)
   if (left > 0) console.log(`not run: needs root: ${left} of ${all.length} test files`)

@@ -17,6 +17,7 @@ interface TapSummary {
 interface TestLane {
   readonly TapSummary: new (print: (line: string) => void, options?: { readonly steps: boolean }) => TapSummary
   needsRoot(file: string): boolean
+  readArguments(words: readonly string[]): { readonly named: readonly string[]; readonly node: string | undefined }
   testFiles(places: readonly string[]): readonly string[]
 }
 const load = (name: string): Promise<unknown> => import(pathToFileURL(join(process.cwd(), 'setup', name)).href)
@@ -118,4 +119,12 @@ t.test('a run that died, or ran nothing, never looks like one that passed', asyn
     'a file failed'
   )
   t.match(summaryOf('TAP version 14\n1..0', 0).line, /0 passed, 1 failed/, 'no file at all')
+})
+
+t.test('the words of npm test are files, folders and a Node', async (t) => {
+  t.same(lane.readArguments([]), { named: [], node: undefined })
+  t.same(lane.readArguments(['--node', '24', 'test/proto', 'test/a.test.ts']), {
+    named: ['test/proto', 'test/a.test.ts'],
+    node: '24'
+  })
 })
