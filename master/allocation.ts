@@ -4,13 +4,19 @@ import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
 import type { Offer } from '../proto/gen/messages.ts'
 import { addResources, containsResources, type Resources, subtractResources } from '../proto/resources.ts'
-import type { Agents } from './agents.ts'
 import { allocate, type Claimant, type Refusal } from './allocator/allocate.ts'
 import type { Frameworks } from './frameworks.ts'
+import type { LiveTasks } from './live-tasks.ts'
+import type { NodeChanges } from './node-changes.ts'
+import type { Nodes } from './nodes.ts'
 import type { Offers } from './offers.ts'
+import type { Seats } from './seats.ts'
 
 interface AllocationParts {
-  readonly agents: Agents
+  readonly changes: Pick<NodeChanges, 'watch'>
+  readonly seats: Pick<Seats, 'connected' | 'takesWork' | 'registration'>
+  readonly nodes: Pick<Nodes, 'freeOn'>
+  readonly liveTasks: Pick<LiveTasks, 'tasksOf'>
   readonly frameworks: Frameworks
   readonly offers: Offers
   readonly clock: Clock
@@ -38,15 +44,15 @@ export class Allocation implements Service {
   }
 
   async start(): Promise<void> {
-    const { agents, frameworks, offers } = this.#parts
+    const { changes, seats, frameworks, offers } = this.#parts
     frameworks.onWant(() => this.request())
     frameworks.onGone((frameworkId) => {
       offers.rescindFramework(frameworkId)
       for (const [key, r] of this.#refusals) if (r.frameworkId === frameworkId) this.#refusals.delete(key)
       this.request()
     })
-    agents.onChange((agentId) => {
-      if (!agents.takesWork(agentId)) this.rescind(agentId)
+    changes.watch((agentId) => {
+      if (!seats.takesWork(agentId)) this.rescind(agentId)
       this.request()
     })
     this.#loop = this.#tick()
@@ -114,15 +120,15 @@ export class Allocation implements Service {
   }
 
   #run(): void {
-    const { agents, frameworks, offers, clock } = this.#parts
+    const { seats, frameworks, offers, clock } = this.#parts
     const wanting = frameworks.claimants()
     if (wanting.length === 0) return
-    const connected = agents.connected()
+    const connected = seats.connected()
     const nowMs = clock.monotonicMs()
     const held = this.#heldBy(new Set(wanting.map((c) => c.frameworkId)))
     const grants = allocate({
-      total: connected.reduce<Resources>((sum, id) => addResources(sum, agents.registration(id)?.resources ?? []), []),
-      candidates: this.#shuffled(connected.filter((id) => agents.takesWork(id))).map((agentId) => ({
+      total: connected.reduce<Resources>((sum, id) => addResources(sum, seats.registration(id)?.resources ?? []), []),
+      candidates: this.#shuffled(connected.filter((id) => seats.takesWork(id))).map((agentId) => ({
         agentId,
         free: this.#unoffered(agentId)
       })),
@@ -133,7 +139,7 @@ export class Allocation implements Service {
     })
     const made = new Map<string, Offer[]>()
     for (const grant of grants) {
-      const about = agents.registration(grant.agentId)
+      const about = seats.registration(grant.agentId)
       if (about === undefined) continue
       const { hostname, attributes, capabilities } = about
       const offer = offers.make({ ...grant, hostname, attributes, capabilities }, nowMs)
@@ -146,7 +152,7 @@ export class Allocation implements Service {
   }
 
   #unoffered(agentId: string): Resources {
-    const free = this.#parts.agents.freeOn(agentId)
+    const free = this.#parts.nodes.freeOn(agentId)
     const offered = this.#parts.offers.offeredOn(agentId)
     return containsResources(free, offered) ? subtractResources(free, offered) : []
   }
@@ -155,7 +161,7 @@ export class Allocation implements Service {
   #heldBy(frameworkIds: ReadonlySet<string>): ReadonlyMap<string, Resources> {
     const held = new Map<string, Resources>()
     for (const frameworkId of frameworkIds) {
-      for (const task of this.#parts.agents.tasksOf(frameworkId)) {
+      for (const task of this.#parts.liveTasks.tasksOf(frameworkId)) {
         if (!task.released) held.set(claimKey(task), addResources(held.get(claimKey(task)) ?? [], task.resources))
       }
     }

@@ -2,20 +2,27 @@ import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
-import { Agents } from './agents.ts'
+import { AgentOrders } from './agent-orders.ts'
 import { Allocation } from './allocation.ts'
 import type { AgentDesk } from './api/agent-session.ts'
+import { Assignments } from './assignments.ts'
 import { Background } from './background.ts'
+import { Deliveries } from './deliveries.ts'
 import { Endings } from './endings.ts'
 import { Feed } from './feed.ts'
 import { Frameworks, inProcessLink } from './frameworks.ts'
 import { Launches } from './launches.ts'
+import { LiveTasks } from './live-tasks.ts'
+import { NodeChanges } from './node-changes.ts'
+import { Nodes } from './nodes.ts'
 import { Offers } from './offers.ts'
 import { Proposer } from './proposer.ts'
 import { Registration } from './registration.ts'
 import type { Replica } from './replica.ts'
+import { Seats } from './seats.ts'
 import type { ClusterState } from './state/cluster.ts'
 import { Statuses } from './statuses.ts'
+import { Whereabouts } from './whereabouts.ts'
 
 interface CoreParts {
   readonly replica: Replica & { readonly state: ClusterState }
@@ -54,29 +61,42 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
   const { state, leadership } = replica
   const background = new Background(log)
   const proposer = new Proposer({ replica, clock }, { sessions: 64, waiting: 4_096, repeatMs: 50 })
-  const agents = new Agents(state)
+  const changes = new NodeChanges()
+  const seats = new Seats(state, changes)
+  const liveTasks = new LiveTasks(changes)
+  const nodes = new Nodes({ state, seats, tasks: liveTasks })
   const offers = new Offers({ timeoutMs: config.offerTimeoutMs })
-  const frameworks = new Frameworks({ state, agents, proposer, leadership, log })
-  const allocation = new Allocation({ agents, frameworks, offers, clock, random, log }, { batchMs: config.allocationBatchMs })
-  const endings = new Endings({ state, agents, frameworks, proposer, log })
-  const launches = new Launches(
-    { state, agents, offers, allocation, frameworks, endings, proposer, leadership, background, clock, log },
-    { deliveryMs: config.deliveryMs, startMs: config.startMs, restarting: new Set(config.restarting) }
+  const frameworks = new Frameworks({ state, liveTasks, proposer, leadership, log })
+  const allocation = new Allocation(
+    { changes, seats, nodes, liveTasks, frameworks, offers, clock, random, log },
+    { batchMs: config.allocationBatchMs }
   )
-  const statuses = new Statuses({ state, agents, frameworks, endings, leadership, background, log })
-  statuses.onApplied((task) => launches.delivered(task))
+  const endings = new Endings({ state, liveTasks, frameworks, proposer, log })
+  const orders = new AgentOrders({ state, liveTasks, seats, leadership, log })
+  const whereabouts = new Whereabouts({ state, liveTasks })
+  const deliveries = new Deliveries({ orders, liveTasks, endings, background, clock }, config)
+  deliveries.onDelivered((task) => whereabouts.known(task.frameworkId, task.taskId))
+  endings.onEnded((status) => whereabouts.known(status.frameworkId, status.taskId))
+  const assignments = new Assignments({ state, liveTasks, proposer, deliveries, orders, frameworks, clock, log })
+  const restarting = new Set(config.restarting)
+  const launches = new Launches({ offers, allocation, assignments, frameworks, clock }, { restarting })
+  const statuses = new Statuses({ state, liveTasks, frameworks, endings, leadership, background, log })
+  statuses.onApplied((task) => deliveries.delivered(task))
   const registration = new Registration(
-    { state, agents, frameworks, launches, statuses, endings, proposer, leadership, background, clock, log },
+    {
+      ...{ state, changes, seats, liveTasks, nodes, frameworks, deliveries, statuses, endings },
+      ...{ proposer, leadership, background, clock, log }
+    },
     { silenceMs: config.heartbeatMs * config.missedBeats, returnMs: config.returnMs }
   )
   const desk: AgentDesk = {
     register: (link, register, signal) => registration.register(link, register, signal),
     left: (link, why) => registration.left(link, why),
-    answered: (link, answer) => launches.answered(link, answer),
-    healed: (link, health) => agents.heal(link, health),
+    answered: (link, answer) => deliveries.answered(link, answer),
+    healed: (link, health) => seats.heal(link, health),
     status: (link, status) => statuses.received(link, status)
   }
-  const link = inProcessLink({ frameworks, allocation, state, proposer, launches }, background.signal)
-  const services: readonly Service[] = [allocation, registration, new Feed({ replica, frameworks, agents })]
-  return { agents, launches, desk, link, services, offers }
+  const link = inProcessLink({ frameworks, allocation, state, proposer, launches, orders, assignments }, background.signal)
+  const services: readonly Service[] = [allocation, registration, new Feed({ replica, frameworks, changes })]
+  return { changes, nodes, whereabouts, desk, link, services, offers }
 }

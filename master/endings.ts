@@ -1,15 +1,15 @@
 import { isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { TaskStatus } from '../proto/gen/messages.ts'
-import type { Agents } from './agents.ts'
 import { assignedContainer } from './attempts.ts'
 import type { Frameworks } from './frameworks.ts'
+import type { LiveTasks } from './live-tasks.ts'
 import type { Proposer } from './proposer.ts'
 import type { ClusterState } from './state/cluster.ts'
 
 interface EndingsParts {
   readonly state: ClusterState
-  readonly agents: Agents
+  readonly liveTasks: Pick<LiveTasks, 'container' | 'release'>
   readonly frameworks: Frameworks
   readonly proposer: Proposer
   readonly log: Log
@@ -32,11 +32,7 @@ export class Endings {
   /** Resolves once an ending of this attempt is committed, this one or one before it. `released`: the host holds nothing of it. */
   commit(status: TaskStatus, released: boolean, signal: AbortSignal): Promise<void> {
     const assigned = assignedContainer(status)
-    const live = this.#parts.agents.container(assigned)
-    if (live !== undefined && released && !live.released) {
-      live.released = true
-      this.#parts.agents.touched(live.agentId)
-    }
+    if (released) this.#parts.liveTasks.release(assigned)
     const row = this.#parts.state.assignmentOf(status.frameworkId, status.taskId)
     if (row === undefined || row.assignment.containerId !== assigned || row.ending !== null) return Promise.resolve()
     const before = this.#underWay.get(assigned)
@@ -56,7 +52,7 @@ export class Endings {
       this.#parts.log.info({ frameworkId, taskId, attempt, err: e.message }, 'task.ending_superseded')
       return
     }
-    const live = this.#parts.agents.container(assignedContainer(status))
+    const live = this.#parts.liveTasks.container(assignedContainer(status))
     if (live !== undefined) live.status = status
     this.#parts.log.info(
       { frameworkId, taskId, attempt: status.attempt, state: status.state, reason: status.reason, exitCode: status.exitCode },

@@ -1,13 +1,13 @@
 import type { Service } from '../base/service.ts'
-import type { Agents } from './agents.ts'
 import type { Frameworks } from './frameworks.ts'
+import type { NodeChanges } from './node-changes.ts'
 import type { AppliedChange, Replica } from './replica.ts'
 import type { ClusterState } from './state/cluster.ts'
 
 interface FeedParts {
   readonly replica: Pick<Replica, 'changes'> & { readonly state: ClusterState }
   readonly frameworks: Frameworks
-  readonly agents: Agents
+  readonly changes: Pick<NodeChanges, 'touched'>
 }
 
 /** Carries what was committed from the replica to the rooms that live off it, in order. */
@@ -40,10 +40,10 @@ export class Feed implements Service {
   }
 
   #pass(change: AppliedChange): void {
-    const { frameworks, agents } = this.#parts
+    const { frameworks, changes } = this.#parts
     frameworks.applied(change)
     const { registerAgent, setAgentCondition } = change.command
     const agentId = registerAgent?.agentId ?? setAgentCondition?.agentId
-    if (agentId !== undefined && !change.answer.refused) agents.touched(agentId)
+    if (agentId !== undefined && !change.answer.refused) changes.touched(agentId)
   }
 }

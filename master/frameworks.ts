@@ -14,8 +14,8 @@ import type {
   StoreWrite,
   TaskStatus
 } from '../proto/gen/messages.ts'
-import type { Agents } from './agents.ts'
 import type { Claimant } from './allocator/allocate.ts'
+import type { LiveTasks } from './live-tasks.ts'
 import type { Proposer } from './proposer.ts'
 import type { AppliedChange, Leadership } from './replica.ts'
 import type { ClusterState } from './state/cluster.ts'
@@ -40,7 +40,7 @@ interface Subscription {
 
 interface FrameworksParts {
   readonly state: ClusterState
-  readonly agents: Agents
+  readonly liveTasks: Pick<LiveTasks, 'container'>
   readonly proposer: Proposer
   readonly leadership: Pick<Leadership, 'term'>
   readonly log: Log
@@ -133,10 +133,6 @@ export class Frameworks {
     for (const role of roles) this.#subscriptions.get(frameworkId)?.wants.delete(role)
   }
 
-  isSubscribed(frameworkId: string): boolean {
-    return this.#subscriptions.has(frameworkId)
-  }
-
   /** Who wants offers now, a row for each role. What a framework holds is filled in by the caller. */
   claimants(): readonly Omit<Claimant, 'held'>[] {
     return [...this.#subscriptions].flatMap(([frameworkId, { wants }]) => [...wants].map((role) => ({ frameworkId, role })))
@@ -154,7 +150,7 @@ export class Frameworks {
     for (const row of this.#parts.state.assignments.values()) {
       const { assignment } = row
       if (assignment.frameworkId !== frameworkId) continue
-      const live = this.#parts.agents.container(assignment.containerId)
+      const live = this.#parts.liveTasks.container(assignment.containerId)
       statuses.push(
         row.ending ??
           live?.status ??
@@ -177,9 +173,9 @@ interface LinkParts {
   readonly launches: {
     accept(acceptance: Acceptance, signal: AbortSignal): Promise<void>
     decline(decline: Decline): void
-    kill(frameworkId: string, taskId: string, policy: KillPolicy): void
-    forget(frameworkId: string, taskId: string, signal: AbortSignal): Promise<void>
   }
+  readonly orders: { kill(frameworkId: string, taskId: string, policy: KillPolicy): void }
+  readonly assignments: { forget(frameworkId: string, taskId: string, signal: AbortSignal): Promise<void> }
 }
 
 /**
@@ -190,11 +186,11 @@ export const inProcessLink = (parts: LinkParts, closing: AbortSignal) => ({
   subscribe: (framework: FrameworkDefinition, signal: AbortSignal) => parts.frameworks.subscribe(framework, signal),
   accept: (acceptance: Acceptance) => parts.launches.accept(acceptance, closing),
   decline: async (decline: Decline) => parts.launches.decline(decline),
-  kill: async (frameworkId: string, taskId: string, policy: KillPolicy) => parts.launches.kill(frameworkId, taskId, policy),
+  kill: async (frameworkId: string, taskId: string, policy: KillPolicy) => parts.orders.kill(frameworkId, taskId, policy),
   acknowledge: async (_frameworkId: string, _status: TaskStatus) => undefined,
   revive: async (frameworkId: string, roles: readonly string[]) => parts.allocation.revive(frameworkId, roles),
   suppress: async (frameworkId: string, roles: readonly string[]) => parts.frameworks.suppress(frameworkId, roles),
-  forget: (frameworkId: string, taskId: string) => parts.launches.forget(frameworkId, taskId, closing),
+  forget: (frameworkId: string, taskId: string) => parts.assignments.forget(frameworkId, taskId, closing),
   store: {
     async transact(frameworkId: string, conditions: readonly StoreCondition[], writes: readonly StoreWrite[]) {
       const applied = await parts.proposer.propose({ storeTransaction: { frameworkId, conditions, writes } }, closing)

@@ -115,7 +115,7 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
   wishes.onWished((taskId, wish, version) => scheduler.wished(taskId, wish, version))
   const tasks = new TaskService({ scheduler, wishes, book, clock })
   const events = new Events(epoch, { window: 10_000 })
-  feedEvents({ events, agents: core.agents, tasks }, closing.signal)
+  feedEvents({ events, changes: core.changes, nodes: core.nodes, tasks }, closing.signal)
   const agentLink = new AgentLinkServer(
     { desk: core.desk, clock, log, facts: () => ({ clusterId, nodeId, epoch: leadership.term }) },
     {
@@ -131,10 +131,10 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
   const http = new HttpServer(
     {
       tasks,
-      nodes: core.agents,
-      whereabouts: core.launches,
+      nodes: core.nodes,
+      whereabouts: core.whereabouts,
       events,
-      snapshot: (wanted) => snapshotOf({ agents: core.agents, tasks }, wanted),
+      snapshot: (wanted) => snapshotOf({ nodes: core.nodes, tasks }, wanted),
       facts: () => ({ clusterId, nodeId, term: epoch, index: state.index, featureLevel: state.featureLevel, epoch }),
       raft: facts.raft,
       log,

@@ -6,24 +6,31 @@ import type { Reason, Register, RegisterAgent, TaskReport, TaskState, TaskStatus
 import { nodeId } from '../proto/ids.ts'
 import { checkResource } from '../proto/resources.ts'
 import { canMove, isTerminal } from '../proto/task-state.ts'
-import type { AgentLink, Agents, LiveTask } from './agents.ts'
 import { taskStatusOf } from './attempts.ts'
 import type { Background } from './background.ts'
+import type { Deliveries } from './deliveries.ts'
 import type { Endings } from './endings.ts'
 import { type Frameworks, masterStatus } from './frameworks.ts'
-import type { Launches } from './launches.ts'
+import type { AgentLink } from './link.ts'
+import type { LiveTask, LiveTasks } from './live-tasks.ts'
+import type { NodeChanges } from './node-changes.ts'
+import type { Nodes } from './nodes.ts'
 import type { Proposer } from './proposer.ts'
 import { reconcile, type Step } from './reconciliation.ts'
 import type { Leadership } from './replica.ts'
 import { askSeat } from './seat-check.ts'
+import type { Seats } from './seats.ts'
 import type { ClusterState } from './state/cluster.ts'
 import type { Statuses } from './statuses.ts'
 
 interface RegistrationParts {
   readonly state: ClusterState
-  readonly agents: Agents
+  readonly changes: Pick<NodeChanges, 'touched'>
+  readonly seats: Seats
+  readonly liveTasks: LiveTasks
+  readonly nodes: Pick<Nodes, 'isOverCommitted'>
   readonly frameworks: Frameworks
-  readonly launches: Launches
+  readonly deliveries: Pick<Deliveries, 'holds' | 'send' | 'delivered'>
   readonly statuses: Statuses
   readonly endings: Endings
   readonly proposer: Proposer
@@ -56,11 +63,11 @@ export class Registration implements Service {
   }
 
   async start(): Promise<void> {
-    const { state, agents, clock } = this.#parts
+    const { state, liveTasks, clock } = this.#parts
     for (const { assignment, ending } of state.assignments.values()) {
       if (ending !== null) continue
       const status = masterStatus(assignment, 'staging', 'reconciliation', 'waits for its node to report', clock.wallMs())
-      agents.put({ ...assignment, status, lastNumber: 0, delivered: false, released: false })
+      liveTasks.put({ ...assignment, status, lastNumber: 0, delivered: false, released: false })
     }
     for (const agentId of state.agents.keys()) this.#expect(agentId, this.#config.returnMs)
   }
@@ -71,7 +78,7 @@ export class Registration implements Service {
 
   /** Throws `Fault('conflict')` while another live agent has the same id, `invalid` for one that makes no sense. */
   async register(link: AgentLink, register: Register, signal: AbortSignal): Promise<void> {
-    const { agents, log, leadership } = this.#parts
+    const { seats, nodes, liveTasks, log, leadership } = this.#parts
     const { agentId } = link
     const row = checkRegister(agentId, register)
     if (this.#registering.has(agentId)) throw duplicate(row, undefined)
@@ -86,21 +93,21 @@ export class Registration implements Service {
     signal.throwIfAborted()
     const steps = this.#compare(agentId, register.tasks)
     for (const step of steps) this.#count(agentId, step)
-    agents.attach(link, row, register.health)
+    seats.attach(link, row, register.health)
     this.#incarnations.set(link, register.incarnation)
     link.send('Registered', { agentId, epoch: leadership.term })
     for (const step of steps) this.#take(link, step)
     log.info({ agentId, hostname: row.hostname, tasks: register.tasks.length }, 'agent.registered')
-    if (agents.isOverCommitted(agentId)) {
+    if (nodes.isOverCommitted(agentId)) {
       // Its tasks go on, and nothing new is offered until they fit (docs/decisions/0010).
-      log.warn({ agentId, resources: row.resources, used: agents.usedOn(agentId) }, 'agent.over_committed')
+      log.warn({ agentId, resources: row.resources, used: liveTasks.usedOn(agentId) }, 'agent.over_committed')
     }
   }
 
   /** Throws `Fault('conflict')` where another living agent sits there. */
   async #freeSeat(row: RegisterAgent, incarnation: string, signal: AbortSignal): Promise<void> {
-    const { agents, clock } = this.#parts
-    const seated = agents.link(row.agentId)
+    const { seats, clock } = this.#parts
+    const seated = seats.link(row.agentId)
     if (seated === undefined) return
     if (incarnation !== '' && this.#incarnations.get(seated) === incarnation) {
       seated.close('the agent came back by another connection')
@@ -113,7 +120,7 @@ export class Registration implements Service {
     silence.catch(() => undefined) // decided sooner
     try {
       const verdict = await askSeat({ seated, left, silence }, signal)
-      if (verdict === 'taken') throw duplicate(row, agents.registration(row.agentId))
+      if (verdict === 'taken') throw duplicate(row, seats.registration(row.agentId))
     } finally {
       over.abort()
       this.#leaving.delete(seated)
@@ -130,7 +137,7 @@ export class Registration implements Service {
   }
 
   left(link: AgentLink, why: string): void {
-    if (!this.#parts.agents.detach(link)) return
+    if (!this.#parts.seats.detach(link)) return
     this.#leaving.get(link)?.()
     this.#parts.log.warn({ agentId: link.agentId, why }, 'agent.disconnected')
     this.#expect(link.agentId, this.#config.silenceMs)
@@ -148,14 +155,14 @@ export class Registration implements Service {
   }
 
   #compare(agentId: string, reports: readonly TaskReport[]): readonly Step[] {
-    const { state, agents, launches } = this.#parts
+    const { state, liveTasks, deliveries } = this.#parts
     const expected = [...state.assignments.values()]
       .filter((row) => row.assignment.agentId === agentId)
       .map(({ assignment, ending }) => ({
         ...assignment,
         ended: ending !== null,
-        delivered: agents.container(assignment.containerId)?.delivered ?? false,
-        held: launches.holdsBody(assignment.containerId)
+        delivered: liveTasks.container(assignment.containerId)?.delivered ?? false,
+        held: deliveries.holds(assignment.containerId)
       }))
     return reconcile(expected, reports, (f, t) => state.assignmentOf(f, t) !== undefined)
   }
@@ -163,16 +170,16 @@ export class Registration implements Service {
   /** Before anything of this agent is offered: what runs there is not free. */
   #count(agentId: string, step: Step): void {
     if (step.kind !== 'adopt' && step.kind !== 'kill') return
-    const { agents } = this.#parts
+    const { liveTasks } = this.#parts
     const { report } = step
-    if (agents.container(report.containerId) !== undefined) return
+    if (liveTasks.container(report.containerId) !== undefined) return
     const task = { ...report, agentId }
     const status = masterStatus(task, report.state, 'reconciliation', '', this.#parts.clock.wallMs())
-    agents.put({ ...task, status, lastNumber: 0, delivered: true, released: false })
+    liveTasks.put({ ...task, status, lastNumber: 0, delivered: true, released: false })
   }
 
   #take(link: AgentLink, step: Step): void {
-    const { agents, launches, leadership } = this.#parts
+    const { liveTasks, deliveries, leadership } = this.#parts
     const epoch = leadership.term
     switch (step.kind) {
       case 'keep':
@@ -189,10 +196,8 @@ export class Registration implements Service {
         link.send('Forget', { epoch, frameworkId: step.report.frameworkId, taskId: step.report.taskId })
         return
       case 'resend': {
-        const task = agents.container(step.containerId)
-        if (task === undefined) return
-        launches.send(task)
-        launches.watch(task)
+        const task = liveTasks.container(step.containerId)
+        if (task !== undefined) deliveries.send(task)
         return
       }
       case 'drop':
@@ -205,8 +210,8 @@ export class Registration implements Service {
   }
 
   #adopt(link: AgentLink, report: TaskReport): void {
-    const { agents, frameworks, launches, statuses, background, clock } = this.#parts
-    const task = agents.container(report.containerId)
+    const { liveTasks, frameworks, deliveries, statuses, background, clock } = this.#parts
+    const task = liveTasks.container(report.containerId)
     if (task === undefined || report.state === 'unspecified_state') return
     const status = report.latest
       ? taskStatusOf(report.latest)
@@ -220,28 +225,28 @@ export class Registration implements Service {
     const { state: from } = task.status
     if (from === report.state || from === 'unspecified_state' || canMove(from, report.state)) task.status = known
     frameworks.deliver(task.frameworkId, { kind: 'status', status: task.status })
-    launches.delivered(task)
+    deliveries.delivered(task)
   }
 
   #end(containerId: string, state: TaskState, reason: Reason, message: string): void {
-    const { agents, endings, background, clock } = this.#parts
-    const task = agents.container(containerId)
+    const { liveTasks, endings, background, clock } = this.#parts
+    const task = liveTasks.container(containerId)
     if (task === undefined) return
     const status = masterStatus(task, state, reason, message, clock.wallMs())
     background.run('task.ending_not_committed', (signal) => endings.commit(status, true, signal))
   }
 
   #expect(agentId: string, withinMs: number): void {
-    const { agents, clock, background, proposer, state, log } = this.#parts
+    const { seats, liveTasks, changes, clock, background, proposer, state, log } = this.#parts
     background.run('agent.condition_not_committed', async (signal) => {
       await clock.sleep(withinMs, signal)
-      if (agents.link(agentId) !== undefined) return
+      if (seats.link(agentId) !== undefined) return
       if (state.agents.get(agentId)?.condition === 'active') {
         await proposer.propose({ setAgentCondition: { agentId, condition: 'agent_unreachable' } }, signal)
         log.warn({ agentId, silentMs: withinMs }, 'agent.unreachable')
       }
-      if (agents.link(agentId) === undefined) for (const task of agents.tasksOn(agentId)) this.#unreachable(task)
-      agents.touched(agentId)
+      if (seats.link(agentId) === undefined) for (const task of liveTasks.tasksOn(agentId)) this.#unreachable(task)
+      changes.touched(agentId)
     })
   }
 

@@ -1,5 +1,5 @@
 import { isFault } from '../base/fault.ts'
-import type { AgentLink } from './agents.ts'
+import type { AgentLink } from './link.ts'
 
 /** What becomes of an agent that registers under an id whose seat is taken. */
 export type SeatVerdict =

@@ -2,17 +2,18 @@ import type { Log } from '../base/log.ts'
 import type { TaskStatus } from '../proto/gen/messages.ts'
 import { canMove, isTerminal } from '../proto/task-state.ts'
 import { Acknowledgements } from './acknowledgements.ts'
-import type { AgentLink, Agents, LiveTask } from './agents.ts'
 import { assignedContainer, taskStatusOf } from './attempts.ts'
 import type { Background } from './background.ts'
 import type { Endings } from './endings.ts'
 import type { Frameworks } from './frameworks.ts'
+import type { AgentLink } from './link.ts'
+import type { LiveTask, LiveTasks } from './live-tasks.ts'
 import type { Leadership } from './replica.ts'
 import type { ClusterState } from './state/cluster.ts'
 
 interface StatusesParts {
   readonly state: ClusterState
-  readonly agents: Agents
+  readonly liveTasks: Pick<LiveTasks, 'container' | 'drop'>
   readonly frameworks: Frameworks
   readonly endings: Endings
   readonly leadership: Pick<Leadership, 'term'>
@@ -53,7 +54,7 @@ export class Statuses {
 
   /** An agent's word that a task has ended, from a status or from its registration. */
   async ended(status: TaskStatus, signal: AbortSignal): Promise<void> {
-    const task = this.#parts.agents.container(assignedContainer(status))
+    const task = this.#parts.liveTasks.container(assignedContainer(status))
     if (task !== undefined) {
       task.delivered = true
       task.lastNumber = Math.max(task.lastNumber, status.number)
@@ -63,7 +64,7 @@ export class Statuses {
   }
 
   #moved(status: TaskStatus): void {
-    const task = this.#parts.agents.container(assignedContainer(status))
+    const task = this.#parts.liveTasks.container(assignedContainer(status))
     if (task === undefined || task.agentId !== status.agentId || status.number <= task.lastNumber) return
     task.lastNumber = status.number
     task.delivered = true
@@ -81,7 +82,7 @@ export class Statuses {
   #letGo(link: AgentLink, status: TaskStatus): void {
     const { frameworkId, taskId } = status
     if (this.#parts.state.assignmentOf(frameworkId, taskId) !== undefined) return
-    this.#parts.agents.drop(assignedContainer(status))
+    this.#parts.liveTasks.drop(assignedContainer(status))
     link.send('Forget', { epoch: this.#parts.leadership.term, frameworkId, taskId })
   }
 

@@ -8,7 +8,7 @@ import { FrameDecoder } from '../../proto/frame.ts'
 import type { Hello, LaunchAnswer, Messages, NodeHealthReport, Register, TaskStatus } from '../../proto/gen/messages.ts'
 import { nodeId } from '../../proto/ids.ts'
 import { agreeProtocol, decodeWire, encodeWire, type WireMessage, type WireName } from '../../proto/wire.ts'
-import type { AgentLink, RelayRequest, RelayResponse } from '../agents.ts'
+import type { AgentLink, RelayRequest, RelayResponse } from '../link.ts'
 import { StreamRelay } from './stream-relay.ts'
 
 /** What stands behind the door that agents come through. */

@@ -1,6 +1,6 @@
 import { within } from '../../base/clock.ts'
 import { Fault, isFault } from '../../base/fault.ts'
-import type { AgentLink } from '../agents.ts'
+import type { AgentLink } from '../link.ts'
 import type { NodeDirectory } from './ports.ts'
 
 /** Which node keeps the log of a task that was removed: nobody else knows of such a task, so the nodes are asked. */

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Fault } from '../../base/fault.ts'
-import type { NodeView } from '../agents.ts'
+import type { NodeView } from '../nodes.ts'
 import type { NodeDirectory } from './ports.ts'
 import { clientSignal, linkTo, relay } from './relay.ts'
 import { idParams } from './schemas.ts'

@@ -1,7 +1,8 @@
 import type { Init } from '../../proto/codec.ts'
 import type { KillPolicy, TaskDefinition, TaskStatus } from '../../proto/gen/messages.ts'
 import type { TaskState } from '../../proto/task-state.ts'
-import type { AgentLink, NodeView } from '../agents.ts'
+import type { AgentLink } from '../link.ts'
+import type { NodeView } from '../nodes.ts'
 
 /** What the operator API needs of the rooms behind it. */
 

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Fault, isFault } from '../../base/fault.ts'
 import { channels, encodeStreamJson, streamContentType } from '../../proto/stream-frame.ts'
-import type { AgentLink, RelayResponse } from '../agents.ts'
+import type { AgentLink, RelayResponse } from '../link.ts'
 import type { NodeDirectory } from './ports.ts'
 
 /** Aborts when the client has gone. */

@@ -1,7 +1,7 @@
 import { Fault } from '../../base/fault.ts'
 import type { Init } from '../../proto/codec.ts'
 import type { Messages, StreamCredit, StreamData, StreamEnd, StreamHead } from '../../proto/gen/messages.ts'
-import type { RelayRequest, RelayResponse } from '../agents.ts'
+import type { RelayRequest, RelayResponse } from '../link.ts'
 
 /** Bytes that either side may have under way on one stream before the other gives credit. */
 export const streamWindow = 256 * 1024

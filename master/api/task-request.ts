@@ -4,7 +4,7 @@ import type { KillPolicy, Resource } from '../../proto/gen/messages.ts'
 import { anyRole, role } from '../../proto/ids.ts'
 import { describeResources, type Resources, scalar, scalarOf } from '../../proto/resources.ts'
 import { signalName } from '../../proto/signal.ts'
-import type { NodeView } from '../agents.ts'
+import type { NodeView } from '../nodes.ts'
 import type { TaskOrder } from './ports.ts'
 import { type ProbesRequest, probesOf, type RestartRequest, restartOf } from './restart-request.ts'
 
