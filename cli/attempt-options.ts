@@ -96,8 +96,11 @@ function parsePort(option: string, text: string): number {
   throw new Fault('invalid', `${option} must be a port of the host such as ${example}, not ${JSON.stringify(text)}`)
 }
 
+const longestMs = 24 * 3_600_000
+
 function positive(option: string, text: string): number {
   const ms = parseDuration(option, text)
+  if (ms > longestMs) throw new Fault('invalid', `${option} may be at most 1d, not ${JSON.stringify(text)}`)
   if (ms > 0) return ms
   throw new Fault('invalid', `${option} must be longer than nothing`)
 }

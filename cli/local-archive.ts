@@ -1,10 +1,11 @@
 import { createReadStream, createWriteStream, lstatSync, type Stats } from 'node:fs'
-import { mkdir, opendir, readlink, rm, symlink } from 'node:fs/promises'
+import { opendir, readlink, rm, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { pack as createPack, extract, type Header, type Pack } from 'tar-stream'
 import { errnoOf, Fault } from '../base/fault.ts'
+import { makeFolder } from './make-folder.ts'
 
 /** A tar of what lies in a folder, each name below `prefix`. */
 export function packFolder(path: string, prefix: string): AsyncIterable<Uint8Array> {
@@ -63,7 +64,7 @@ export async function unpackTo(tar: AsyncIterable<Uint8Array>, place: (name: str
     const { name, type, linkname, mode } = entry.header
     const path = place(checkedName(name))
     refuseLinks(path, name)
-    if (type === 'directory') await mkdir(path, { recursive: true })
+    if (type === 'directory') makeFolder(path)
     else if (type === 'symlink') await makeLink(path, linkname ?? '')
     else if (type === 'file') await writeFile(path, mode ?? 0o644, entry as unknown as AsyncIterable<Uint8Array>)
     entry.resume()

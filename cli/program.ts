@@ -49,7 +49,13 @@ function settle(command: Command, context: Context): void {
     writeErr: (text) => context.streams.stderr.write(text),
     getOutHelpWidth: () => context.streams.stdout.columns ?? 80,
     getErrHelpWidth: () => context.streams.stderr.columns ?? 80,
-    outputError: (text, write) => write(`${text.replace(/^error: /, 'hearth: ').trimEnd()} (see: ${pathOf(command)} --help)\n`)
+    outputError: (text, write) =>
+      write(
+        `${text
+          .replace(/^error: /, 'hearth: ')
+          .trimEnd()
+          .replaceAll('\n', ' ')} (see: ${pathOf(command)} --help)\n`
+      )
   })
 }
 

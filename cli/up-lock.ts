@@ -1,11 +1,12 @@
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { errnoOf, Fault } from '../base/fault.ts'
+import { makeFolder } from './make-folder.ts'
 import { identityOf, isAlive, type ProcessIdentity } from './process-identity.ts'
 import type { StateLayout } from './state-layout.ts'
 
 /** One `up` or `down` at a time for a state directory. A lock whose holder is dead is taken over. Returns the release. */
 export function takeUpLock(layout: StateLayout): () => void {
-  mkdirSync(layout.run, { recursive: true, mode: 0o711 })
+  makeFolder(layout.run, 0o711)
   for (let attempt = 0; attempt < 2; attempt += 1) {
     if (tryCreate(layout.upLock)) return () => rmSync(layout.upLock, { force: true })
     const holder = holderOf(layout.upLock)

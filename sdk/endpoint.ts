@@ -52,6 +52,16 @@ function readToken(settings: EndpointSettings): string {
   }
 }
 
+/** unix(7): `sun_path` with its zero byte has 108. Node 20 cuts what is longer, Node 24 fails with EINVAL. */
+const longestSocketPath = 107
+
+function whatWasSeen(endpoint: Endpoint, errno: string): string {
+  const bytes = endpoint.kind === 'socket' ? Buffer.byteLength(endpoint.path) : 0
+  if (bytes > longestSocketPath) return `has ${bytes} bytes, and the path of a unix socket at most ${longestSocketPath}`
+  if (errno === 'ENOENT') return 'is not there'
+  return errno === 'ECONNREFUSED' ? 'refuses the connection' : `failed (${errno})`
+}
+
 /** What a person should do when nobody answers there, by the error that was seen. */
 export function connectFault(endpoint: Endpoint, cause: unknown): Fault {
   const where = endpoint.kind === 'socket' ? endpoint.path : `http://${endpoint.host}:${endpoint.port}`
@@ -68,7 +78,7 @@ export function connectFault(endpoint: Endpoint, cause: unknown): Fault {
       cause
     )
   }
-  const seen = errno === 'ENOENT' ? 'is not there' : errno === 'ECONNREFUSED' ? 'refuses the connection' : `failed (${errno})`
+  const seen = whatWasSeen(endpoint, errno)
   const next = 'start it with `sudo hearth up` or `npm start`, or name another with --state-dir or HEARTH_ADDR'
   return new Fault('unavailable', `no master: ${where} ${seen}; ${next}`, { where }, cause)
 }

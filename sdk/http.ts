@@ -16,9 +16,11 @@ export interface HttpRequest {
 
 /**
  * Resolves with the response once its head is there; the body may still be coming and the request's body still going. Rejects
- * with the Fault that the other side sent, `unavailable` where nobody answers, or the signal's reason.
+ * with the Fault that the other side sent, `unavailable` where nobody answers, the signal's reason, or what the body failed with; a
+ * body that fails later fails the reading of the response.
  */
 export async function sendRequest(endpoint: Endpoint, what: HttpRequest, signal: AbortSignal): Promise<IncomingMessage> {
+  const upload = new AbortController()
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
     const outgoing = request({
       ...target(endpoint),
@@ -29,24 +31,38 @@ export async function sendRequest(endpoint: Endpoint, what: HttpRequest, signal:
       signal
     })
     // Once the response is there it tells the outcome, whatever becomes of the rest of the request.
-    outgoing.on('error', (e) => reject(signal.aborted ? signal.reason : connectFault(endpoint, e)))
+    outgoing.on('error', (e) => {
+      if (upload.signal.aborted) reject(upload.signal.reason)
+      else reject(signal.aborted ? signal.reason : connectFault(endpoint, e))
+    })
     outgoing.on('response', (incoming) => {
       // The answer is read: what is left of an upload that was refused has nobody to go to.
       incoming.once('close', () => {
         if (!outgoing.writableFinished) outgoing.destroy()
       })
+      upload.signal.addEventListener('abort', () => incoming.destroy(upload.signal.reason as Error), { once: true })
       resolve(incoming)
     })
     if (what.body === undefined || what.body instanceof Uint8Array) outgoing.end(what.body)
     else {
       outgoing.flushHeaders()
-      pipeline(what.body, outgoing, (e) => {
+      pipeline(watched(what.body, upload), outgoing, (e) => {
         if (e) outgoing.destroy(e)
       })
     }
   })
   if ((response.statusCode ?? 500) < 400) return response
   throw await faultOf(response)
+}
+
+/** Tells a failure of the body itself from one of the connection that it goes over. */
+async function* watched(body: AsyncIterable<Uint8Array>, upload: AbortController): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body
+  } catch (e) {
+    upload.abort(e)
+    throw e
+  }
 }
 
 export async function readJson(response: IncomingMessage): Promise<unknown> {

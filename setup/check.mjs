@@ -1,10 +1,11 @@
 // npm run check: everything that can be said about the sources without running them.
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
-import { bootstrap, root } from './bootstrap.mjs'
+import { bootstrap, giveUp, root } from './bootstrap.mjs'
 import { closeLane } from './lane.mjs'
 
 const budgetMinutes = 2
+if (process.argv.length > 2) giveUp(`npm run check takes no arguments, not ${process.argv[2]}`, 64)
 const started = performance.now()
 bootstrap()
 

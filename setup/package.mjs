@@ -181,9 +181,17 @@ function run(program, args, env = {}) {
   if (done.status !== 0) giveUp(`${program} failed: ${(done.stderr || done.error?.message || '').trim()}`)
 }
 
+function readArguments(args) {
+  try {
+    return parseArgs({ args, options: { release: { type: 'boolean' }, out: { type: 'string' } } }).values
+  } catch (e) {
+    return giveUp(`${e.message.split(/[.\n]/)[0]}; npm run package -- [--release] [--out FOLDER]`, 64)
+  }
+}
+
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const values = readArguments(process.argv.slice(2))
   bootstrap()
-  const { values } = parseArgs({ options: { release: { type: 'boolean' }, out: { type: 'string' } } })
   const missing = installTools('package')
   if (missing.length > 0) giveUp(describeMissing(missing))
   await build()

@@ -20,6 +20,10 @@ export async function down(context: Context, options: DownOptions): Promise<numb
     stdout.write(`hearth is not running: there is no ${stateDir}\n`)
     return 0
   }
+  if (!existsSync(layout.run) && options.purge !== true) {
+    stdout.write(`hearth is not running in ${stateDir}\n`)
+    return 0
+  }
   if (process.getuid?.() !== 0) throw new Fault('denied', 'hearth down needs root; try: sudo hearth down')
   if (options.purge === true) checkPurge(layout)
   const release = takeUpLock(layout)

@@ -1,4 +1,5 @@
-import { createReadStream, statSync } from 'node:fs'
+import { createReadStream, existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { errnoOf, Fault } from '../../base/fault.ts'
 import type { OperatorClient } from '../../sdk/operator-client.ts'
 import type { Image } from '../../sdk/operator-messages.ts'
@@ -65,6 +66,10 @@ async function openArchive(context: Context, path: string): Promise<Archive> {
     if (!statSync(path).isDirectory()) return { bytes: createReadStream(path, { highWaterMark: 256 * 1024 }) }
   } catch (e) {
     throw new Fault('not-found', `${path} cannot be read (${errnoOf(e) ?? String(e)})`, { path }, e)
+  }
+  if (!existsSync(join(path, 'oci-layout'))) {
+    const hint = `a root file system is imported as a tar, made with tar -C ${path} -cf image.tar .`
+    throw new Fault('invalid', `${path} is a folder, but no OCI image layout: it holds no file oci-layout; ${hint}`, { path })
   }
   const { packFolder } = await import('../local-archive.ts')
   return { bytes: packFolder(path, ''), kind: 'oci' }

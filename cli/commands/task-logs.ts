@@ -1,6 +1,7 @@
 import type { LostOutput, StreamPart } from '../../sdk/stream.ts'
 import { parseCount, parseMoment } from '../amounts.ts'
 import { type CommonOptions, type Context, writeOut } from '../context.ts'
+import { usage } from '../failure.ts'
 import { showLoss } from '../output/loss.ts'
 
 interface LogCommandOptions extends CommonOptions {
@@ -14,14 +15,17 @@ interface LogCommandOptions extends CommonOptions {
 
 export async function printLogs(context: Context, id: string, options: LogCommandOptions): Promise<number> {
   const nowMs = Date.now()
+  const sinceMs = options.since === undefined ? undefined : parseMoment('--since', options.since, nowMs)
+  const untilMs = options.until === undefined ? undefined : parseMoment('--until', options.until, nowMs)
+  if (sinceMs !== undefined && untilMs !== undefined && sinceMs > untilMs) throw usage('--until must not be before --since')
   const parts = await context.client(options).tasks.logs(
     id,
     {
       ...(options.follow === true ? { follow: true } : {}),
       ...(options.tail === undefined ? {} : { tail: parseCount('--tail', options.tail) }),
       ...(options.attempt === undefined ? {} : { attempt: parseCount('--attempt', options.attempt) }),
-      ...(options.since === undefined ? {} : { sinceMs: parseMoment('--since', options.since, nowMs) }),
-      ...(options.until === undefined ? {} : { untilMs: parseMoment('--until', options.until, nowMs) }),
+      ...(sinceMs === undefined ? {} : { sinceMs }),
+      ...(untilMs === undefined ? {} : { untilMs }),
       ...(options.stream === undefined ? {} : { stream: options.stream })
     },
     context.signal

@@ -9,6 +9,7 @@ import type { CommonOptions, Context } from '../context.ts'
 import { outcomeOf } from '../exit-code.ts'
 import { requireHostTools, searchFolders } from '../host-tools.ts'
 import { checkListenAddress } from '../listen-address.ts'
+import { makeFolder } from '../make-folder.ts'
 import { startProgress } from '../output/progress.ts'
 import { awaitEnd, isAlive, signalProcess } from '../process-identity.ts'
 import { changedSettings, environmentOf } from '../running-settings.ts'
@@ -58,8 +59,8 @@ function checkStateDir(stateDir: string): void {
 
 function makeFolders(layout: StateLayout): void {
   try {
-    mkdirSync(layout.stateDir, { recursive: true, mode: 0o711 })
-    mkdirSync(layout.run, { recursive: true, mode: 0o711 })
+    makeFolder(layout.stateDir, 0o711)
+    makeFolder(layout.run, 0o711)
     mkdirSync(layout.logs, { recursive: true, mode: 0o750 })
   } catch (e) {
     const code = errnoOf(e) === 'ENOSPC' ? 'exhausted' : 'invalid'

@@ -20,6 +20,7 @@ export function errorAnswer(e: FastifyError | Error): ErrorAnswer | undefined {
     return answer(413, 'invalid', `the request is larger than the limit of ${maxBodyBytes} bytes; ${hint}`)
   }
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return answer(415, 'invalid', 'send the body as application/json')
+  if (code === 'FST_ERR_BAD_URL') return answer(400, 'invalid', 'the path holds a % that is no part of percent-encoded UTF-8')
   if (code === 'FST_ERR_CTP_EMPTY_JSON_BODY') return answer(400, 'invalid', 'the request needs a JSON body')
   return answer(e.statusCode, 'invalid', e.message)
 }

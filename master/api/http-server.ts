@@ -106,6 +106,11 @@ export class HttpServer implements Service {
     const app = fastify({
       bodyLimit: maxBodyBytes,
       exposeHeadRoutes: false,
+      // What fails before there is a route, such as a path that cannot be decoded.
+      frameworkErrors: (e, request, { raw }) =>
+        this.#failed(e, request.raw, raw, (status, body) =>
+          raw.writeHead(status, { 'content-type': 'application/json; charset=utf-8' }).end(JSON.stringify(body))
+        ),
       routerOptions: { maxParamLength: 3 * 255, ignoreTrailingSlash: true },
       ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: false } }
     })

@@ -51,7 +51,7 @@ export function readWords(
   try {
     parsed = parseArgs({ args: [...argv], options: known, allowPositionals: true, strict: true })
   } catch (cause) {
-    throw new Fault('invalid', `${(cause as Error).message}; ${hint}`, {}, cause)
+    throw new Fault('invalid', `${(cause as Error).message.split(/[.\n]/)[0]}; ${hint}`, {}, cause)
   }
   const { values, positionals } = parsed
   const text = (flag: string): string | undefined => (typeof values[flag] === 'string' ? values[flag] : undefined)

@@ -14,7 +14,7 @@ import { ledger } from './ledger.ts'
 import { logs } from './logs.ts'
 import { commitOf, machineFacts, versionFacts } from './machine.ts'
 import { reattach } from './reattach.ts'
-import { type Report, renderReport, writeReport } from './report.ts'
+import { checkReportPlace, type Report, renderReport, writeReport } from './report.ts'
 
 interface Kind {
   readonly measure: (bench: Bench) => Promise<Outcome>
@@ -41,6 +41,7 @@ const usage = `npm run bench -- ${Object.keys(benches).join('|')} [--json FILE] 
 export const main = (argv: readonly string[], root: string): Promise<number> =>
   runCommand(async ({ cleanup, signal }) => {
     const { name, kind, n, json, trace } = readArguments(argv)
+    checkReportPlace(json)
     if (process.getuid?.() !== 0) throw new Fault('denied', 'the benches make containers and need root')
     const before = { commit: commitOf(root), machine: machineFacts(), versions: versionFacts() }
     const directory = mkdtempSync(join(tmpdir(), 'hb-'))

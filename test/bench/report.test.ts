@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { judged, type Report, renderGoal, renderReport, withRatios, writeReport } from './report.ts'
+import { checkReportPlace, judged, type Report, renderGoal, renderReport, withRatios, writeReport } from './report.ts'
 
 const most = { name: 'launch', unit: 'ms', bound: 'at most', goal: 50 } as const
 const least = { name: 'rate', unit: 'x', bound: 'at least', goal: 1.8 } as const
@@ -63,4 +63,12 @@ t.test('the file holds what was measured', async (t) => {
   const path = join(t.testdir(), 'out.json')
   writeReport(path, report)
   t.strictSame(JSON.parse(readFileSync(path, 'utf8')), report)
+})
+
+t.test('a place for the report that takes none is told before the bench runs', async (t) => {
+  const folder = t.testdir()
+  t.doesNotThrow(() => checkReportPlace(undefined))
+  t.doesNotThrow(() => checkReportPlace(join(folder, 'new.json')))
+  t.throws(() => checkReportPlace(join(folder, 'no/new.json')), { code: 'invalid', message: /cannot be written \(ENOENT\)$/ })
+  t.throws(() => checkReportPlace(folder), { code: 'invalid', message: /is a folder; name a file$/ })
 })

@@ -1,4 +1,6 @@
-import { writeFileSync } from 'node:fs'
+import { accessSync, constants, statSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { errnoOf, Fault } from '../../base/fault.ts'
 import { rounded } from './statistics.ts'
 
 /** The one shape of every bench, campaign and simulation. A figure that a row has not is left out. */
@@ -67,6 +69,18 @@ export function withRatios(rows: readonly Row[], reference: Row | undefined): re
 
 export const ratio = (own: number | undefined, other: number | undefined): number | undefined =>
   own === undefined || other === undefined || other === 0 ? undefined : rounded(own / other)
+
+/** Throws `Fault('invalid')` before the minutes that a report takes, rather than after them. */
+export function checkReportPlace(path: string | undefined): void {
+  if (path === undefined) return
+  try {
+    accessSync(dirname(path), constants.W_OK)
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return
+  } catch (cause) {
+    throw new Fault('invalid', `--json: ${path} cannot be written (${errnoOf(cause) ?? String(cause)})`, {}, cause)
+  }
+  throw new Fault('invalid', `--json: ${path} is a folder; name a file`)
+}
 
 export function writeReport(path: string, report: Report): void {
   writeFileSync(path, `${JSON.stringify(report, null, 2)}\n`)

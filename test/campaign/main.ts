@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Fault } from '../../base/fault.ts'
 import { type Around, readWords, runCommand } from '../bench/command.ts'
 import { commitOf, machineFacts, versionFacts } from '../bench/machine.ts'
-import { type Report, renderReport, writeReport } from '../bench/report.ts'
+import { checkReportPlace, type Report, renderReport, writeReport } from '../bench/report.ts'
 import { agentKill } from './agent-kill/agent-kill.ts'
 import { type CampaignKind, type CampaignWish, failureText, runCampaign, summary } from './campaign.ts'
 import { causes } from './causes/causes.ts'
@@ -55,6 +55,7 @@ interface Asked {
 async function carryOut({ name, kind, wish, json, resume }: Asked, root: string, around: Around): Promise<number> {
   const { cleanup, signal } = around
   const progress = new Progress(process.stderr, () => performance.now())
+  checkReportPlace(json)
   const facts = { commit: commitOf(root), machine: machineFacts(), versions: versionFacts() }
   const directory = mkdtempSync(join(tmpdir(), 'hc-'))
   cleanup.add(directory, () => rmSync(directory, { recursive: true, force: true }))

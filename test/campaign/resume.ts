@@ -1,5 +1,5 @@
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { Fault } from '../../base/fault.ts'
+import { errnoOf, Fault } from '../../base/fault.ts'
 
 export interface RunResult {
   /** One sentence for each broken invariant; none: the run is clean. */
@@ -43,16 +43,24 @@ export class ResumeFile {
     const old = existsSync(path) ? read(path) : undefined
     const why = old === undefined ? undefined : difference(old.key, key)
     if (old !== undefined && why === undefined) {
-      writeFileSync(path, lines([key, ...old.runs]))
+      begin(path, [key, ...old.runs])
       return new ResumeFile(path, old.runs, undefined)
     }
-    writeFileSync(path, lines([key]))
+    begin(path, [key])
     const discarded = old === undefined ? undefined : `${old.runs.length} finished runs in ${path} are discarded: ${why}`
     return new ResumeFile(path, [], discarded)
   }
 
   readonly keep = (run: FinishedRun): void => {
     if (this.#path !== undefined) appendFileSync(this.#path, lines([run]))
+  }
+}
+
+function begin(path: string, rows: readonly unknown[]): void {
+  try {
+    writeFileSync(path, lines(rows))
+  } catch (cause) {
+    throw new Fault('invalid', `--resume: ${path} cannot be written (${errnoOf(cause) ?? String(cause)})`, {}, cause)
   }
 }
 

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { text } from 'node:stream/consumers'
@@ -9,6 +9,7 @@ import { createContext } from '../../cli/context.ts'
 import { describeFailure } from '../../cli/failure.ts'
 import { missingHostTools, requireHostTools } from '../../cli/host-tools.ts'
 import { runCommand } from '../../cli/main.ts'
+import { makeFolder } from '../../cli/make-folder.ts'
 import { changedSettings, environmentOf } from '../../cli/running-settings.ts'
 import { stateLayout } from '../../cli/state-layout.ts'
 import { mountsBelow } from '../../cli/stop-cluster.ts'
@@ -34,7 +35,7 @@ t.test('a mistake in the command line is one sentence and 64', async (t) => {
     [['task', 'run', '-t', 'host'], /^hearth: -t needs a terminal on standard input/],
     [['task', 'exec', 'x'], /^hearth: missing required argument 'command'/],
     [['task', 'cp', '/a', '/b'], /^hearth: one of the two must be TASK:PATH/],
-    [['taks'], /^hearth: unknown command 'taks'\n\(Did you mean task\?\)/],
+    [['taks'], /^hearth: unknown command 'taks' \(Did you mean task\?\)/],
     [['task', 'kill', '-s', 'FOO', 'x'], /^hearth: --signal must be a signal such as TERM, INT or 9, not "FOO"\n$/],
     [['task', 'exec', 'x', '--', 'a\ufffd'], /^hearth: word 1 of the command holds bytes that are not valid UTF-8/],
     [['up', '--http', 'foo'], /^hearth: --http must be an address of this host such as 127.0.0.1:7340, or off, not "foo"/],
@@ -160,4 +161,12 @@ t.test('TASK:PATH is told from a local path', async (t) => {
   t.strictSame(parseRemote('web:/a/b'), { id: 'web', path: '/a/b' })
   t.strictSame(parseRemote('web:'), { id: 'web', path: '' })
   for (const local of ['/a:b', './a:b', '-', 'a', ':b']) t.equal(parseRemote(local), undefined, local)
+})
+
+t.test('a folder that takes no new ones is told, not tried for ever', async (t) => {
+  t.throws(() => makeFolder('/proc/hearth/run'), { code: 'ENOENT' })
+  const path = join(t.testdir(), 'a/b')
+  makeFolder(path)
+  makeFolder(path)
+  t.ok(statSync(path).isDirectory())
 })

@@ -67,10 +67,12 @@ t.test('an answer that is not JSON is corrupt', async (t) => {
 })
 
 t.test('a master that is not there is unavailable, and the sentence says where and what next', async (t) => {
-  const path = join(t.testdir(), 'no.sock')
-  const failure = await new OperatorClient({ kind: 'socket', path }).version(never).catch((e: unknown) => e)
+  const failureAt = (path: string) => new OperatorClient({ kind: 'socket', path }).version(never).catch((e: unknown) => e)
+  const failure = await failureAt('/nonexistent/no.sock')
   t.ok(isFault(failure, 'unavailable'))
-  t.match(String(failure), new RegExp(`${path} is not there.*sudo hearth up.*npm start`))
+  t.match(String(failure), /\/nonexistent\/no.sock is not there.*sudo hearth up.*npm start/)
+  const tooLong = await failureAt(join('/nonexistent', 'x'.repeat(95)))
+  t.match(String(tooLong), /x has 108 bytes, and the path of a unix socket at most 107;/)
 })
 
 t.test('an aborted signal ends a call with its reason', async (t) => {
@@ -188,4 +190,28 @@ t.test('an upload asks the server to keep the connection, and ends it itself onc
   const refused = new OperatorClient(endpoint).tasks.writeArchive('x', 'nodir', endless(), never)
   await t.rejects(refused, { code: 'not-found', message: 'no such folder' })
   await closed
+})
+
+t.test('an upload that fails by itself is told as what it failed with, before the answer and in the middle of it', async (t) => {
+  for (const answersFirst of [false, true]) {
+    const broken = async function* (): AsyncGenerator<Uint8Array> {
+      yield Buffer.from('x')
+      await asked
+      throw Object.assign(new Error('EACCES: permission denied, open'), { code: 'EACCES' })
+    }
+    let ask = (): void => undefined
+    const asked = new Promise<void>((resolve) => {
+      ask = resolve
+    })
+    const endpoint = await serveOnSocket(t, (request, response) => {
+      request
+        .on('error', () => undefined)
+        .once('data', () => {
+          if (answersFirst) response.writeHead(200).write(encodeStreamJson(channels.progress, {}), ask)
+          else ask()
+        })
+    })
+    const reading = new OperatorClient(endpoint).nodes.importImage('n', {}, broken(), never).then(collect)
+    await t.rejects(reading, { code: 'EACCES' }, `answers first: ${answersFirst}`)
+  }
 })

@@ -55,6 +55,10 @@ t.test('requests that make no sense are answered with one sentence', async (t) =
     status: 404,
     body: { error: { code: 'not-found', message: /no task named nobody/ } }
   })
+  t.match(await master.call('GET', '/v1/tasks/%ff'), {
+    status: 400,
+    body: { error: { code: 'invalid', message: /percent-encoded/ } }
+  })
   t.match(await master.call('GET', '/v1/nothing'), { status: 404, body: { error: { code: 'not-found' } } })
   t.match(await master.call('GET', '/v1/nodes/nobody'), { status: 404 })
   t.match(await master.call('POST', '/v1/tasks/nobody/kill'), { status: 404 }, 'a kill needs no body')
