@@ -1,39 +1,55 @@
-import { createHash } from 'node:crypto'
-import { stat } from 'node:fs/promises'
-import { createServer, type Server } from 'node:net'
+import { spawn } from 'node:child_process'
+import { closeSync, constants, openSync } from 'node:fs'
 import { errnoOf, Fault } from '../../base/fault.ts'
 
 export interface Lock {
   release(): Promise<void>
 }
 
+/** Of a master that was killed a moment ago the kernel may not have closed all descriptors yet. */
+const patienceSeconds = 0.5
+const heldByAnother = 75
+
 /**
- * Holds the folder for this process until it ends: an abstract UNIX socket named after the folder's device and inode, which
- * the kernel lets go of however the process dies. It is seen by all processes of one network namespace. Throws
- * `Fault('conflict')` where another process holds it.
+ * Holds the folder for this process until it ends: a lock of flock(2) on the folder itself. It lies in our descriptor, so that
+ * the kernel lets go of it however the process dies; it is seen in every namespace, and nobody takes it who may not open the
+ * folder. Throws `Fault('conflict')` where another process holds it.
  */
 export async function lockDirectory(directory: string): Promise<Lock> {
-  const { dev, ino } = await stat(directory)
-  const name = createHash('sha256').update(`${dev}:${ino}`).digest('hex').slice(0, 32)
-  const server = createServer((socket) => socket.destroy())
-  try {
-    await listen(server, `\0hearth-master-${name}`)
-  } catch (cause) {
-    if (errnoOf(cause) !== 'EADDRINUSE') throw cause
-    const message = `${directory} belongs to another master that is running: stop it first, or give this one its own directory`
-    throw new Fault('conflict', message, { directory }, cause)
+  let folder: number | undefined = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY)
+  const release = async (): Promise<void> => {
+    if (folder !== undefined) closeSync(folder)
+    folder = undefined
   }
-  return { release: () => new Promise((resolve) => server.close(() => resolve())) }
+  try {
+    if (await lock(folder)) return { release }
+    const message = `${directory} belongs to another master that is running: stop it first, or give this one its own directory`
+    throw new Fault('conflict', message, { directory })
+  } catch (e) {
+    await release()
+    throw e
+  }
 }
 
-function listen(server: Server, path: string): Promise<void> {
+/**
+ * Node cannot ask for a lock, so `flock` of util-linux does it for us: the descriptor that it inherits is the same open folder,
+ * and what it locks stays locked when it has ended. False where another process holds the lock.
+ */
+function lock(folder: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ path, exclusive: true }, () => {
-      server.removeListener('error', reject)
-      // Only a bound one may let the process end: before, its own start would be abandoned.
-      server.unref()
-      resolve()
+    const args = ['--exclusive', '--wait', `${patienceSeconds}`, '--conflict-exit-code', `${heldByAnother}`, '3']
+    const child = spawn('flock', args, { stdio: ['ignore', 'ignore', 'pipe', folder] })
+    let complaint = ''
+    child.stderr?.setEncoding('utf8').on('data', (part) => {
+      complaint = (complaint + String(part)).slice(0, 500)
+    })
+    child.on('error', (cause) => {
+      const why = errnoOf(cause) === 'ENOENT' ? 'is not installed: apt-get install util-linux' : `cannot be run: ${cause.message}`
+      reject(new Fault('unavailable', `flock ${why}`, {}, cause))
+    })
+    child.on('close', (code, signal) => {
+      if (code === 0 || code === heldByAnother) resolve(code === 0)
+      else reject(new Fault('unavailable', `flock could not lock the master's folder: ${complaint.trim() || (signal ?? code)}`))
     })
   })
 }
