@@ -177,6 +177,7 @@ const fsck = object({
   repairs: list(object({ finding: ref('Finding'), action: text, why: text })),
   orphans: described(map(whole), 'objects present and unowned, by kind'),
   seen: map(whole),
+  unseen: described(list(text), 'what could not be looked at, and why'),
   quarantined: whole,
   tookMs: number
 })

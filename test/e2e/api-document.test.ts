@@ -96,6 +96,7 @@ t.test('what the API answers is what its document says, no more and no less', as
   await check('GET', `${node}/images/host`, `${of}/images/{name}`)
   await check('POST', `${node}/images/collect`, `${of}/images/collect`)
   await check('GET', '/v1/cluster', '/v1/cluster')
+  await check('GET', '/v1/raft', '/v1/raft')
   await check('GET', '/v1/version', '/v1/version')
   await check('POST', '/v1/tasks/stays/kill', '/v1/tasks/{id}/kill', { graceMs: 0 })
   await check('GET', '/v1/tasks/stays/wait?until=ended', '/v1/tasks/{id}/wait')

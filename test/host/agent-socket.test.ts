@@ -18,7 +18,7 @@ const gidOf = (name: string): number =>
 
 const ask = `
 const { request } = require('node:http')
-const call = request({ socketPath: process.argv[1], path: '/' }, (r) => console.log(r.statusCode))
+const call = request({ socketPath: process.argv[1], path: '/', agent: false }, (r) => console.log(r.resume().statusCode))
 call.on('error', (e) => console.log(e.code))
 call.end()`
 
