@@ -30,8 +30,10 @@ export async function listGenerations(path: string): Promise<Generation[]> {
     found.push(seen)
   }
   const next = await look(nextName(path))
-  if (next !== undefined && next.bytes > 0) take(next)
-  take(await look(path))
+  const newest = await look(path)
+  take(newest)
+  // Written to, it has been the log. Where another file is by now, conmon began that one by itself, and it is the newer one.
+  if (next !== undefined && next.bytes > 0 && next.inode !== newest?.inode) take(next)
   take(await look(heldName(path)))
   for (let n = 1, holes = 0; n < maxGenerations && holes < holesMost; n += 1) {
     const seen = await look(rotatedName(path, n))
