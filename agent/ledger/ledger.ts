@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { errnoOf, Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import type { Ledger } from '../ports.ts'
@@ -59,6 +60,9 @@ export async function openLedger(parts: LedgerParts, config: LedgerConfig): Prom
   }
 }
 
+const readTries = 4
+const readPauseMs = 50
+
 interface Found {
   readonly number: number
   readonly bytes: Buffer
@@ -95,11 +99,24 @@ class Opening {
   async #newest(numbers: readonly number[]): Promise<Found | undefined> {
     for (const number of [...numbers].reverse()) {
       const path = join(this.#directory, ledgerName(number))
-      const read = await this.#files.read(path).catch((e: unknown) => String(errnoOf(e) ?? e))
+      const read = await this.#read(path)
       if (typeof read === 'string') return { number, bytes: Buffer.alloc(0), unreadable: read }
       if (read.length > 0) return { number, bytes: read, unreadable: undefined }
     }
     return undefined
+  }
+
+  /** The bytes, or why they cannot be read: a disk is asked more than once before what it holds is set aside for good. */
+  async #read(path: string): Promise<Buffer | string> {
+    for (let left = readTries - 1; ; left -= 1) {
+      try {
+        return await this.#files.read(path)
+      } catch (e) {
+        if (left === 0) return String(errnoOf(e) ?? e)
+        this.#log.warn({ error: e, path }, 'ledger.read_failed')
+        await delay(readPauseMs)
+      }
+    }
   }
 
   #fresh(after: number): Promise<Position> {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { diskFiles } from '../../../agent/ledger/files.ts'
 import { openLedger } from '../../../agent/ledger/ledger.ts'
 import { ledgerLevel } from '../../../agent/ledger/level.ts'
 import { type Fault, isFault } from '../../../base/fault.ts'
@@ -227,6 +228,23 @@ t.test('a file that cannot be read is set aside and the agent starts', async (t)
   t.match(ledger.quarantined, [{ file: 'quarantine-1.bin', why: /EIO/ }])
   t.equal(ledger.view.tasks.size, 0)
   t.ok((await stat(join(directory, 'quarantine-1.bin'))).size > 0)
+})
+
+t.test('a disk that refuses once is asked again, and nothing is set aside', async (t) => {
+  const directory = t.testdir()
+  const first = await openLedger(parts, small(directory))
+  await first.append(taskRow(1), 'disk')
+  await first.close()
+  let refusals = 0
+  const read = async (path: string): Promise<Buffer> => {
+    refusals += 1
+    if (refusals === 1) throw Object.assign(new Error('refused'), { code: 'EIO' })
+    return await diskFiles.read(path)
+  }
+  const ledger = await openLedger({ ...parts, files: { ...diskFiles, read } }, small(directory))
+  t.teardown(() => ledger.close())
+  t.same(ledger.quarantined, [])
+  t.equal(ledger.view.tasks.size, 1)
 })
 
 t.test('a damaged middle is set aside, told, and tasks it may have concerned are doubtful', async (t) => {

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { listGenerations } from '../../../agent/logs/generations.ts'
 
 /** What the listed files hold, newest first; each file of the test holds its age. */
-async function agesOf(t: Test, files: Readonly<Record<string, unknown>>): Promise<readonly string[]> {
+async function agesOf(t: Test, files: NonNullable<Parameters<Test['testdir']>[0]>): Promise<readonly string[]> {
   const directory = t.testdir(files)
   return (await listGenerations(join(directory, 'log'))).map(({ path }) => `${basename(path)} ${readFileSync(path, 'utf8')}`)
 }

@@ -10,7 +10,7 @@ export const isEnd = (state: WireState): boolean => ends.has(state)
 
 /**
  * At least once on the wire, in order for each task: a number is new, or the same message again. Numbers are the agent's own, so
- * none may be missing between the first and the last. Pure.
+ * none may be missing between the first and the last, but where a ledger was lost. Pure.
  */
 export function statusProblems(received: readonly ReceivedStatus[]): readonly string[] {
   const problems: string[] = []
@@ -32,8 +32,23 @@ export function statusProblems(received: readonly ReceivedStatus[]): readonly st
     if (!mayFollow(before?.state, state)) problems.push(`${taskId} went from ${before?.state ?? 'nothing'} to ${state}`)
     latest.set(containerId, status)
   }
-  const last = Math.max(0, ...digests.keys())
-  for (let n = 1; n <= last; n += 1) if (!digests.has(n)) problems.push(`number ${n} never came, though ${last} did`)
+  return [...problems, ...missing([...digests.keys()])]
+}
+
+/** Smaller numbers are counted from 1. An agent whose ledger is lost goes on above all it may have told: at the clock's milliseconds. */
+const leastAfterLoss = 1e12
+
+function missing(numbers: readonly number[]): readonly string[] {
+  const problems: string[] = []
+  let before = 0
+  for (const number of [...numbers].sort((a, b) => a - b)) {
+    const isLeap = before < leastAfterLoss && number >= leastAfterLoss
+    if (number > before + 1 && !isLeap) {
+      const last = number - 1 > before + 1 ? ` to ${number - 1}` : ''
+      problems.push(`number ${before + 1}${last} never came, though ${number} did`)
+    }
+    before = number
+  }
   return problems
 }
 
