@@ -239,7 +239,8 @@ export class Tasks implements LocalTasks {
     this.#live(
       recorded.then(async () => {
         await this.#prune(line)
-        await Promise.race([aborted(this.#config.settled), aborted(this.#leaving.signal)])
+        // Not without need: whoever waits for an agent's stop is remembered until it comes, attempt by attempt.
+        if (!this.#config.settled.aborted) await Promise.race([aborted(this.#config.settled), aborted(this.#leaving.signal)])
         if (!this.#leaving.signal.aborted) await this.#launchInTurn(successor)
       })
     )

@@ -6,7 +6,7 @@ import { encodeKeeping, encodeMessage, type Init } from '../../proto/codec.ts'
 import type { LedgerRecord } from '../../proto/gen/messages.ts'
 import type { Ledger, LedgerView } from '../ports.ts'
 import { type LedgerFiles, writeFully } from './files.ts'
-import { headAt, ledgerLevel } from './level.ts'
+import { ledgerLevel, recordAt } from './level.ts'
 import type { Ownership } from './owner.ts'
 import { isFull, type Reserve } from './reserve.ts'
 import { ledgerName, type Position, writeSnapshot } from './snapshot.ts'
@@ -119,13 +119,12 @@ export class Journal implements Ledger {
     const members = membersOf(record)
     if (members !== 1) throw new Fault('invalid', `a ledger record tells one thing, not ${members}`)
     const level = this.view.head.format
-    const head = record.head ? headAt(record.head, level) : undefined
-    const asked = head?.format ?? level
+    const written = recordAt(record, this.view)
+    const asked = written.head?.format ?? level
     if (asked < level || asked > ledgerLevel) {
       throw new Fault('invalid', `the ledger has level ${level} and this version writes up to ${ledgerLevel}, not ${asked}`)
     }
-    const unnumbered = record.sequence ? { ...record, sequence: 0 } : record
-    const encoded = encodeKeeping('LedgerRecord', head === undefined ? unnumbered : { ...unnumbered, head })
+    const encoded = encodeKeeping('LedgerRecord', written.sequence ? { ...written, sequence: 0 } : written)
     const most = maxRecordBytes - sequenceBytesMost
     const { length } = encoded.bytes
     if (length > most) throw new Fault('invalid', `a ledger record of ${length} bytes is over the limit of ${most}`)

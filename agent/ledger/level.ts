@@ -1,7 +1,8 @@
 import { hearthVersion } from '../../base/version.ts'
 import type { Init } from '../../proto/codec.ts'
 import { hasUnknownFields } from '../../proto/fields.ts'
-import type { LedgerHead } from '../../proto/gen/messages.ts'
+import type { LedgerHead, LedgerRecord } from '../../proto/gen/messages.ts'
+import type { LedgerView } from '../ports.ts'
 import type { LedgerItem, LedgerScan } from './salvage.ts'
 
 /**
@@ -10,17 +11,26 @@ import type { LedgerItem, LedgerScan } from './salvage.ts'
  *
  *   1  the beginning
  *   2  the head names the version that raised the level
+ *   3  the next attempt of a task is a record of its own (`restart`), which takes its group from the one before it
  */
 declare const HEARTH_LEDGER_LEVEL: number | undefined
 
 /** The highest level that this version writes and reads. Builds of tests set another. */
-export const ledgerLevel = typeof HEARTH_LEDGER_LEVEL === 'number' ? HEARTH_LEDGER_LEVEL : 2
+export const ledgerLevel = typeof HEARTH_LEDGER_LEVEL === 'number' ? HEARTH_LEDGER_LEVEL : 3
 
 /** The head as it may be written: its level is the ledger's own where none is named, and nothing above it is in it. */
-export function headAt(head: Init<LedgerHead>, level: number): Init<LedgerHead> {
+function headAt(head: Init<LedgerHead>, level: number): Init<LedgerHead> {
   const { version, ...older } = head
   const format = head.format === undefined || head.format === 0 ? level : head.format
   return format >= 2 ? { ...older, format, version: version || hearthVersion } : { ...older, format }
+}
+
+/** The record with nothing in it that is above the ledger's level: below 3 the row of a next attempt is one like any other. */
+export function recordAt(record: Init<LedgerRecord>, { head, tasks }: LedgerView): Init<LedgerRecord> {
+  if (record.head) return { ...record, head: headAt(record.head, head.format) }
+  if (!record.restart || head.format >= 3) return record
+  const { restart, ...rest } = record
+  return { ...rest, task: { ...restart, group: tasks.get(restart.previousContainerId ?? '')?.row.group ?? null } }
 }
 
 /** A head that raises the ledger to this version's level, or undefined where it has it. */

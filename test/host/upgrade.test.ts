@@ -19,6 +19,16 @@ const afterLedger = (code: string): Edit => {
   return { file: 'agent/run.ts', find, put: `${code}\n${find}` }
 }
 
+/** The version before knows no record that came after level 1, and says so. */
+const knowsLevel1: readonly Edit[] = [
+  {
+    file: 'agent/ledger/view.ts',
+    find: 'else if (record.restart) this.#restart(record.restart)',
+    put: "else if (record.restart) throw new Error('a record of level 3')"
+  },
+  { file: 'agent/ledger/level.ts', find: '!(above && hasUnknownFields(record))', put: '!(above && record.restart)' }
+]
+
 /** As long as a version on trial lives here before it is confirmed; those that die do so earlier. */
 const probationMs = 6_000
 const diesAfterMs = 1_500
@@ -27,7 +37,7 @@ const broken: Readonly<Record<string, { readonly level: number; readonly edit: E
   'ends-at-start': {
     level: ledgerLevel,
     edit: atStart("throw new Error('broken on purpose')"),
-    why: /ended 3 times before/
+    why: /ended 3 times before|not confirmed within/
   },
   'hangs-before-it-is-ready': {
     level: ledgerLevel,
@@ -69,17 +79,19 @@ const broken: Readonly<Record<string, { readonly level: number; readonly edit: E
 async function busyNode(t: Test, env: Readonly<Record<string, string>>, lastVersion = 'old'): Promise<BusyNode> {
   const directory = mkdtempSync('/tmp/hu-')
   const node = new UpgradingNode(directory, launcher, env)
-  await buildAgentVersion(root, join(node.library, 'versions/old'), { version: '1.0.0-old', level: 1 })
+  const old = { version: '1.0.0-old', level: 1, edits: knowsLevel1 }
+  await buildAgentVersion(root, join(node.library, 'versions/old'), old)
   node.install('old')
   await node.start()
   t.teardown(async () => {
     await node.stop()
-    const ended = node.runAlone(lastVersion, '--stop-workloads')
-    if (ended.status !== 0) t.fail(`the tasks could not be ended: ${ended.stderr}`)
+    const ended = await node.runAlone(lastVersion, '--stop-workloads')
+    if (ended.code !== 0) t.fail(`the tasks could not be ended: ${ended.stderr}`)
     rmSync(directory, { recursive: true, force: true })
   })
   const staying = node.launch('exec sleep 1000000')
-  await waitFor(async () => node.runsOf(staying) === 1)
+  const returning = node.launch('sleep 0.5; exit 7', { mode: 'always', backoffMs: 100, maxBackoffMs: 100 })
+  await waitFor(async () => node.runsOf(staying) === 1 && node.runsOf(returning) === 1)
   let launching = true
   const churn = (async () => {
     for (let n = 0; launching; n += 1) {
@@ -90,14 +102,16 @@ async function busyNode(t: Test, env: Readonly<Record<string, string>>, lastVers
   const settle = async (): Promise<void> => {
     launching = false
     await churn
-    await waitFor(async () => node.taskIds.every((id) => id === staying || node.hasEnded(id)))
+    await waitFor(async () => node.taskIds.every((id) => id === staying || id === returning || node.hasEnded(id)))
   }
-  return { node, staying, settle }
+  return { node, staying, returning, settle }
 }
 
 interface BusyNode {
   readonly node: UpgradingNode
   readonly staying: string
+  /** Fails, and is restarted, again and again. */
+  readonly returning: string
   settle(): Promise<void>
 }
 
@@ -105,8 +119,23 @@ async function waitFor(holds: () => Promise<boolean>): Promise<void> {
   while (!(await holds())) await pause(50)
 }
 
-function ranOnce(t: Test, { node, staying }: BusyNode): void {
-  for (const id of node.taskIds) {
+async function ranOnce(t: Test, { node, staying, returning }: BusyNode): Promise<void> {
+  const attempts = (): readonly number[] => node.statuses(returning).map((s) => s.attempt)
+  // The newest may run and not be told yet.
+  await waitFor(async () => node.runsOf(returning) - (attempts().at(-1) ?? 0) <= 1)
+  const told = attempts()
+  t.same(
+    told,
+    [...told].sort((a, b) => a - b),
+    'attempts come in their order'
+  )
+  t.same(
+    [...new Set(told)],
+    Array.from({ length: told.at(-1) ?? 0 }, (_, i) => i + 1),
+    'and none is left out'
+  )
+  t.ok(node.runsOf(returning) >= (told.at(-1) ?? 0), 'each ran')
+  for (const id of node.taskIds.filter((id) => id !== returning)) {
     t.equal(node.runsOf(id), 1, `${id} ran once`)
     const states = node.statuses(id).map((s) => `${s.state} ${s.exitCode ?? ''}`.trim())
     // Of one that ended while no agent lived nobody can say that it runs.
@@ -130,10 +159,11 @@ t.test('five broken versions are taken back while tasks start and end', async (t
         t.match(node.book('verdict'), why)
         await waitFor(async () => (await node.health())?.['version'] === '1.0.0-old')
         t.equal(node.book('confirmed'), 'old')
+        const runs = node.runsOf(busy.returning)
         const after = node.launch('exit 7')
-        await waitFor(async () => node.hasEnded(after))
+        await waitFor(async () => node.hasEnded(after) && node.runsOf(busy.returning) > runs + 1)
         await busy.settle()
-        ranOnce(t, busy)
+        await ranOnce(t, busy)
       })
     )
   )
@@ -150,10 +180,12 @@ t.test('a sound version is confirmed, launches what it held back, and raises the
   t.equal(node.book('verdict'), '', 'it is on trial')
   await waitFor(async () => node.hasEnded(held))
   t.equal(node.book('confirmed'), 'new')
+  const runs = node.runsOf(busy.returning)
+  await waitFor(async () => node.runsOf(busy.returning) > runs + 1)
   await busy.settle()
-  ranOnce(t, busy)
+  await ranOnce(t, busy)
   await node.stop()
-  const refused = node.runAlone('old')
-  t.not(refused.status, 0)
-  t.match(refused.stderr, /level 2, raised by Hearth 2\.0\.0-new; this is Hearth 1\.0\.0-old, which knows level 1/)
+  const refused = await node.runAlone('old')
+  t.not(refused.code, 0)
+  t.match(refused.stderr, /level 3, raised by Hearth 2\.0\.0-new; this is Hearth 1\.0\.0-old, which knows level 1/)
 })

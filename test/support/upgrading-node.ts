@@ -1,17 +1,20 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { TaskStatus } from '../../proto/gen/messages.ts'
+import type { Init } from '../../proto/codec.ts'
+import type { RestartPolicy, TaskStatus } from '../../proto/gen/messages.ts'
 import { newContainerId } from '../../proto/ids.ts'
 import { isTerminal } from '../../proto/task-state.ts'
 import { readJson, sendRequest } from '../../sdk/http.ts'
 import { ScriptedMaster } from '../bench/scripted-master.ts'
+import { type Ran, runProgram } from './cluster.ts'
 
 interface Wanted {
   readonly taskId: string
   readonly containerId: string
   readonly script: string
+  readonly restart: Init<RestartPolicy> | null
   readonly statuses: Map<number, TaskStatus>
   accepted: boolean
 }
@@ -67,9 +70,16 @@ export class UpgradingNode {
   }
 
   /** Orders a task until the agent has accepted it, and collects what it says. */
-  launch(script: string): string {
+  launch(script: string, restart: Init<RestartPolicy> | null = null): string {
     const taskId = `t-${this.#tasks.size + 1}`
-    const wanted = { taskId, containerId: newContainerId(), script, statuses: new Map<number, TaskStatus>(), accepted: false }
+    const wanted = {
+      taskId,
+      containerId: newContainerId(),
+      script,
+      restart,
+      statuses: new Map<number, TaskStatus>(),
+      accepted: false
+    }
     this.#tasks.set(taskId, wanted)
     this.#master.listenTo(taskId, (event) => {
       if ('status' in event) wanted.statuses.set(event.status.number, event.status)
@@ -133,9 +143,10 @@ export class UpgradingNode {
   }
 
   /** Runs a version's program by itself: `--stop-workloads` and the like. */
-  runAlone(version: string, ...args: readonly string[]): { readonly status: number | null; readonly stderr: string } {
+  runAlone(version: string, ...args: readonly string[]): Promise<Ran> {
     const program = join(this.library, 'versions', version, 'agent.cjs')
-    return spawnSync(process.execPath, [program, ...this.#arguments, ...args], { encoding: 'utf8', timeout: 60_000 })
+    const signal = AbortSignal.timeout(60_000)
+    return runProgram(process.execPath, [program, ...this.#arguments, ...args], { signal })
   }
 
   get #arguments(): readonly string[] {
@@ -184,6 +195,7 @@ export class UpgradingNode {
                 image: 'host',
                 process: { arguments: ['sh', '-c', `echo ran >> /out/${task.taskId}; ${task.script}`] },
                 network: { mode: 'host' },
+                restart: task.restart,
                 mounts: [{ source: this.outDir, target: '/out', readOnly: false }]
               }
             ]

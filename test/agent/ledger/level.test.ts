@@ -5,6 +5,7 @@ import t from 'tap'
 import { diskFiles } from '../../../agent/ledger/files.ts'
 import { openLedger } from '../../../agent/ledger/ledger.ts'
 import { ledgerLevel, raised } from '../../../agent/ledger/level.ts'
+import { scanLedger } from '../../../agent/ledger/salvage.ts'
 import { type Position, writeSnapshot } from '../../../agent/ledger/snapshot.ts'
 import { LedgerState } from '../../../agent/ledger/view.ts'
 import { silentLog } from '../../../base/log.ts'
@@ -45,7 +46,7 @@ t.test('a ledger of a higher level is refused with both versions, and nothing is
   const before = await contentOf(directory)
   await t.rejects(openLedger(parts, configOf(directory)), {
     code: 'unsupported',
-    message: /level 3, raised by Hearth 9\.9\.9; this is Hearth 0\.0\.0-unbuilt, which knows level 2: start 9\.9\.9 or newer/
+    message: /level 4, raised by Hearth 9\.9\.9; this is Hearth 0\.0\.0-unbuilt, which knows level 3: start 9\.9\.9 or newer/
   })
   t.same(await contentOf(directory), before)
 })
@@ -64,6 +65,39 @@ t.test('the level stays until it is raised by a record, and then names who raise
   t.equal(raised(second.view.head), undefined)
   await t.rejects(second.append({ head: { ...second.view.head, format: 1 } }, 'disk'), { code: 'invalid' })
   await second.close()
+})
+
+t.test('below level 3 the next attempt of a task has a row like any other, above it one without a body', async (t) => {
+  const directory = t.testdir()
+  const next = (n: number) => ({
+    restart: {
+      containerId: containerId(n + 1),
+      previousContainerId: containerId(n),
+      attempt: n + 1,
+      assignedContainerId: containerId(1)
+    }
+  })
+  const first = await openLedger(parts, { ...configOf(directory), freshLevel: 2 })
+  await first.append(taskRow(1), 'disk')
+  await first.append(next(1), 'disk')
+  await first.append({ head: raised(first.view.head) ?? null }, 'disk')
+  await first.append(next(2), 'disk')
+  const { tasks } = first.view
+  await first.close()
+  const scan = scanLedger(readFileSync(join(directory, 'ledger-1.log')), 1)
+  const told = scan.items.map((item) => {
+    const { sequence, ...members } = item.kind === 'record' ? item.record : { sequence: 0 }
+    return Object.entries(members).find(([, value]) => value !== null)?.[0]
+  })
+  t.same(told.slice(-4), ['task', 'task', 'head', 'restart'])
+  const again = await openLedger(parts, configOf(directory))
+  t.teardown(() => again.close())
+  t.same(again.view.tasks, tasks)
+  t.match(
+    [...again.view.tasks.values()].map(({ row }) => [row.attempt, row.group?.tasks[0]?.taskId]),
+    [1, 2, 3].map((attempt) => [attempt, 't-1']),
+    'all run the same'
+  )
 })
 
 t.test('fields and records that only a newer version knows survive a compaction', async (t) => {
