@@ -134,7 +134,9 @@ async function ranOnce(t: Test, { node, staying, returning }: BusyNode): Promise
     Array.from({ length: told.at(-1) ?? 0 }, (_, i) => i + 1),
     'and none is left out'
   )
-  t.ok(node.runsOf(returning) >= (told.at(-1) ?? 0), 'each ran')
+  // Where the records were damaged nobody can say whether an attempt that had not begun yet ran.
+  const unknown = node.statuses(returning).filter((s) => s.reason === 'exit_unknown').length
+  t.ok(node.runsOf(returning) >= (told.at(-1) ?? 0) - unknown, 'each that is told to have run did')
   for (const id of node.taskIds.filter((id) => id !== returning)) {
     t.equal(node.runsOf(id), 1, `${id} ran once`)
     const states = node.statuses(id).map((s) => `${s.state} ${s.exitCode ?? ''}`.trim())
