@@ -92,6 +92,8 @@ export class TapSummary {
   }
 }
 
+const hook = pathToFileURL(join(root, 'setup/typescript-hook.mjs')).href
+
 /** Runs the files, `jobs` at a time; the variables of `env` are the tests' too. */
 export function runTap(files, { jobs = 2, env = {}, timeoutSeconds, steps = false } = {}) {
   const summary = new TapSummary((line) => console.log(line), { steps })
@@ -100,7 +102,7 @@ export function runTap(files, { jobs = 2, env = {}, timeoutSeconds, steps = fals
   const child = spawn(join(root, 'node_modules/.bin/tap'), args, {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, ...env }
+    env: { ...process.env, NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import=${hook}`.trim(), ...env }
   })
   createInterface({ input: child.stdout }).on('line', (line) => summary.push(line))
   return new Promise((resolve, reject) => {
