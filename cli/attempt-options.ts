@@ -64,8 +64,8 @@ export function parseProbes(options: AttemptOptions): TaskRequest['probes'] {
     ...(healthTimeout === undefined ? {} : { timeoutMs: positive('--health-timeout', healthTimeout) }),
     ...(healthStartPeriod === undefined ? {} : { graceMs: parseDuration('--health-start-period', healthStartPeriod) })
   }
-  const steady = { ...times, ...(healthRetries === undefined ? {} : { failures: parseCount('--health-retries', healthRetries) }) }
-  const starting = { ...times, ...(startRetries === undefined ? {} : { failures: parseCount('--start-retries', startRetries) }) }
+  const steady = { ...times, ...(healthRetries === undefined ? {} : { failures: retries('--health-retries', healthRetries) }) }
+  const starting = { ...times, ...(startRetries === undefined ? {} : { failures: retries('--start-retries', startRetries) }) }
   return {
     ...(startup === undefined ? {} : { startup: { ...startup, ...starting } }),
     ...(liveness === undefined ? {} : { liveness: { ...liveness, ...steady } }),
@@ -96,6 +96,13 @@ function parsePort(option: string, text: string): number {
   throw new Fault('invalid', `${option} must be a port of the host such as ${example}, not ${JSON.stringify(text)}`)
 }
 
+function retries(option: string, text: string): number {
+  const count = parseCount(option, text)
+  if (count < 1 || count > mostRetries) throw new Fault('invalid', `${option} must be from 1 to ${mostRetries}, not ${count}`)
+  return count
+}
+
+const mostRetries = 1_000
 const longestMs = 24 * 3_600_000
 
 function positive(option: string, text: string): number {

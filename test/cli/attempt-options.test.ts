@@ -44,6 +44,8 @@ t.test('what is about no check, or about two at once, is refused with what to do
     t.throws(() => parseProbes(options), { code: 'invalid', message })
   }
   refused({ healthInterval: '1s' }, /no check that this is about; add --health-cmd/)
+  refused({ healthTcp: '80', healthRetries: '0' }, /--health-retries must be from 1 to 1000, not 0/)
+  refused({ startTcp: '80', startRetries: '1001' }, /--start-retries must be from 1 to 1000, not 1001/)
   refused({ healthTcp: '80', startRetries: '3' }, /--start-retries is about; add --start-cmd/)
   refused({ startTcp: '80', startCmd: 'true' }, /of --start-cmd, --start-http and --start-tcp only one/)
   refused({ startCmd: ' ' }, /--start-cmd must be a shell command/)
