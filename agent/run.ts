@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { systemClock } from '../base/clock.ts'
 import { isFault } from '../base/fault.ts'
-import type { Log } from '../base/log.ts'
+import { type Log, pinoSink } from '../base/log.ts'
 import { inOrder } from '../base/service.ts'
 import { readCgroupLayout } from '../isolators/cgroup2/layout.ts'
 import { type Agent, compose, type Parts } from './compose.ts'
@@ -38,7 +38,7 @@ interface Orders {
 /** Runs an agent until SIGTERM. Resolves with the exit code; throws the `Fault` that kept it from starting. */
 export async function run(orders: Orders): Promise<number> {
   const serializers = { error: pino.stdSerializers.err }
-  const log = pino({ level: orders.config.logLevel, base: { room: 'agent' }, serializers }, pino.destination({ sync: true }))
+  const log = pino({ level: orders.config.logLevel, base: { room: 'agent' }, serializers }, pinoSink('agent', systemClock.wallMs))
   try {
     return await runLogged(orders, log)
   } catch (e) {

@@ -1,7 +1,7 @@
 import { copyFileSync, statSync, truncateSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
-import type { Log, LogFields } from '../base/log.ts'
+import { LineSink, type Log, type LogFields } from '../base/log.ts'
 import { identityOf, type ProcessIdentity } from './process-identity.ts'
 import { daemonLog, type StateLayout, stateLayout } from './state-layout.ts'
 import { type DaemonPlan, type DaemonState, Supervisor } from './supervisor.ts'
@@ -85,9 +85,15 @@ export function capLog(path: string, limitBytes: number): void {
 }
 
 function jsonLog(bindings: LogFields): Log {
-  const write = (level: string) => (fields: LogFields, event: string) => {
-    process.stdout.write(`${JSON.stringify({ time: systemClock.wallMs(), level, event, ...bindings, ...fields })}\n`)
-  }
-  const [debug, info, warn, error] = [write('debug'), write('info'), write('warn'), write('error')]
-  return { debug, info, warn, error, child: (more) => jsonLog({ ...bindings, ...more }) }
+  return logInto(new LineSink(1, (lines) => logLine('warn', { ...bindings, lines }, 'log.lines_lost')), bindings)
 }
+
+function logInto(sink: LineSink, bindings: LogFields): Log {
+  const write = (level: string) => (fields: LogFields, event: string) =>
+    sink.write(logLine(level, { ...bindings, ...fields }, event))
+  const [debug, info, warn, error] = [write('debug'), write('info'), write('warn'), write('error')]
+  return { debug, info, warn, error, child: (more) => logInto(sink, { ...bindings, ...more }) }
+}
+
+const logLine = (level: string, fields: LogFields, event: string): string =>
+  `${JSON.stringify({ time: systemClock.wallMs(), level, event, ...fields })}\n`

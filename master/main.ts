@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { systemClock } from '../base/clock.ts'
 import { faultTable, isFault } from '../base/fault.ts'
-import type { Log } from '../base/log.ts'
+import { type Log, pinoSink } from '../base/log.ts'
 import { systemRandom } from '../base/random.ts'
 import { inOrder, type Service } from '../base/service.ts'
 import { hearthVersion } from '../base/version.ts'
@@ -37,7 +37,7 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     if (argv[0] === 'wal') return await walCommand(argv.slice(1), (text) => process.stdout.write(text))
     const config = readMasterConfig(argv, env)
     const serializers = { error: pino.stdSerializers.err }
-    log = pino({ level: config.logLevel, base: { room: 'master' }, serializers }, pino.destination({ sync: true }))
+    log = pino({ level: config.logLevel, base: { room: 'master' }, serializers }, pinoSink('master', systemClock.wallMs))
     return await run(config, log)
   } catch (e) {
     const fault = faultOf(e)

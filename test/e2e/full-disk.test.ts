@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, statfsSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -27,6 +27,12 @@ t.test('on a full disk tasks can still be ended, told and removed', async (t) =>
   await eventually(() => (statfsSync(directory).bavail === 0 ? true : undefined))
   // the rest of the disk, to the last byte
   execFileSync('sh', ['-c', 'cat /dev/zero > "$1" || true', 'sh', join(directory, 'rest')], { stdio: 'ignore' })
+  // and of the blocks that the daemons' own logs have begun
+  const logs = join(cluster.stateDir, 'logs')
+  for (const name of readdirSync(logs)) {
+    execFileSync('sh', ['-c', 'yes "" >> "$1" || true', 'sh', join(logs, name)], { stdio: 'ignore' })
+  }
+  const daemons = (['supervisor', 'master', 'agent'] as const).map((name) => cluster.pid(name))
 
   const folder = t.testdir({ tree: { file: 'x'.repeat(1024 * 1024) } })
   execFileSync('tar', ['-C', join(folder, 'tree'), '-cf', join(folder, 'image.tar'), '.'])
@@ -47,6 +53,7 @@ t.test('on a full disk tasks can still be ended, told and removed', async (t) =>
     await cluster.hearth(['task', 'wait', name])
     t.match(await cluster.json(['task', 'show', name]), { state: 'killed' }, name)
   }
+  for (const pid of daemons) t.ok(existsSync(`/proc/${pid}`), 'no daemon has ended')
   rmSync(join(directory, 'rest'))
   t.equal((await cluster.hearth(['task', 'rm', 'hog'])).code, 0)
   const again = await run('--rm', 'host', '--', 'echo', 'room again')
