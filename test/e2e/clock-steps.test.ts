@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -23,6 +23,12 @@ function fakeTimeLibrary(): string {
   return found
 }
 
+/** What faketime shares among the threads and children of a process, by its pid; it removes them when the process ends by itself. */
+const sharedClocks = (): readonly string[] =>
+  readdirSync('/dev/shm')
+    .filter((name) => name.includes('faketime_'))
+    .map((name) => join('/dev/shm', name))
+
 const task = (taskId: string, script: string, more: Init<TaskDefinition> = {}): Init<TaskDefinition> => ({
   taskId,
   image: 'host',
@@ -45,8 +51,13 @@ t.test('the wall clock steps by two years, forward and back, under an agent with
     FAKETIME_DONT_FAKE_MONOTONIC: '1', // a step moves the wall clock alone
     NO_FAKE_STAT: '1'
   }
+  const before = sharedClocks()
   const world = await World.open({ directory, program, env })
-  t.teardown(() => world.close())
+  t.teardown(async () => {
+    await world.close()
+    // Those of agents that were killed.
+    for (const path of sharedClocks()) if (!before.includes(path)) rmSync(path)
+  })
   const { signal } = new AbortController()
   let renewals = 0
   world.master.grant = ({ lengthMs }) => {
@@ -72,10 +83,10 @@ t.test('the wall clock steps by two years, forward and back, under an agent with
   for (const years of [2, -2]) {
     const stubborn = launch(task(`stubborn ${years}`, deaf))
     await world.master.until(() => world.master.has(stubborn, 'running'), signal)
-    const [attempts, before] = [of('returning').at(-1)?.attempt ?? 0, renewals]
+    const [attempts, renewed] = [of('returning').at(-1)?.attempt ?? 0, renewals]
     step(years)
     world.master.kill(stubborn, { signal: 'SIGTERM', graceMs: 300 })
-    await world.master.until(() => world.master.has(stubborn, 'killed') && renewals > before, signal)
+    await world.master.until(() => world.master.has(stubborn, 'killed') && renewals > renewed, signal)
     t.match(of(`stubborn ${years}`).at(-1), { state: 'killed', signal: 9 }, 'a grace is as long as it was')
     await world.master.until(() => (of('returning').at(-1)?.attempt ?? 0) > attempts + 1, signal)
     t.pass('a back-off too')
