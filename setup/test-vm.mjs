@@ -34,7 +34,8 @@ try {
   const isLong = process.argv.includes('--long')
   const env = { HEARTH_VM: JSON.stringify({ ...image, payload: disk }), ...(isLong ? { HEARTH_VM_TASKS: '50' } : {}) }
   const { line, ok } = await runTap(files, { jobs: 1, env, steps: true, timeoutSeconds: 3 * budgetMinutes * 60 })
-  const inTime = closeLane('test:vm', started, budgetMinutes)
+  // 50 tasks are on demand: no lane of CI.
+  const inTime = isLong || closeLane('test:vm', started, budgetMinutes)
   console.log(line)
   process.exitCode = ok && inTime ? 0 : 1
 } finally {
