@@ -7,13 +7,14 @@ import { fileURLToPath } from 'node:url'
 
 const folder = join(import.meta.dirname, '../.cache/typescript')
 mkdirSync(folder, { recursive: true })
+const target = 'node20.19'
 let esbuild
 
 export async function load(url, context, next) {
   if (!url.startsWith('file:') || !url.endsWith('.ts')) return next(url, context)
   const path = fileURLToPath(url)
   const source = readFileSync(path)
-  const banner = `// ${createHash('sha256').update(source).digest('hex')}`
+  const banner = `// ${createHash('sha256').update(target).update(source).digest('hex')}`
   const kept = join(folder, createHash('sha256').update(path).digest('hex'))
   return { format: 'module', shortCircuit: true, source: read(kept, banner) ?? (await strip(path, source, kept, banner)) }
 }
@@ -29,7 +30,7 @@ function read(path, banner) {
 
 async function strip(path, source, kept, banner) {
   esbuild ??= await import('esbuild')
-  const options = { loader: 'ts', format: 'esm', target: 'node20', banner, sourcefile: path, sourcemap: 'inline' }
+  const options = { loader: 'ts', format: 'esm', target, banner, sourcefile: path, sourcemap: 'inline' }
   const { code } = await esbuild.transform(source, { ...options, sourcesContent: false })
   const draft = `${kept}.${process.pid}`
   writeFileSync(draft, code)

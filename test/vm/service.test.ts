@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { NodeHealthAnswer } from '../../sdk/operator-messages.ts'
 import { readFacts, scope, startCrowd, torn } from './crowd.ts'
 import { installedMachine } from './installed.ts'
 import { timeFactor } from './machine.ts'
@@ -31,6 +32,17 @@ until [ -e ${books}/verdict ] && grep -q '9.9.9 rejected' ${books}/verdict; do s
 rm -r /run/systemd/system/hearth-agent.service.d
 systemctl daemon-reload
 `
+
+/** Tells where it runs and within which limits, and leaves a daemon behind. */
+const ownCheck = `mkdir -p /etc/hearth/checks.d
+cat > /etc/hearth/checks.d/mine <<'END'
+#!/bin/sh
+setsid sleep 98765 > /dev/null 2>&1 &
+place=$(cut -d: -f3 /proc/self/cgroup)
+echo "$place $(cat /sys/fs/cgroup$place/memory.max) $(cat /sys/fs/cgroup$place/pids.max)"
+END
+chmod 755 /etc/hearth/checks.d/mine`
+
 const machine = await installedMachine(t)
 
 t.test('the package brings up a node, on a host without Node', async (t) => {
@@ -69,6 +81,19 @@ t.test('limits are in force on cgroup v2', async (t) => {
   t.match(await ended(machine, 'hungry'), { state: 'failed', exitCode: 137, reason: /memory/ })
   await machine.tell('hearth task rm --force limited hungry')
   t.equal(await machine.tell(`ls -d ${scope}/????????????????????????????????/ 2>/dev/null || echo none`), 'none')
+})
+
+t.test('an own check runs within limits below the unit, and what it started goes with it', async (t) => {
+  await machine.tell(ownCheck)
+  const health = JSON.parse((await machine.run('hearth node health --json')).stdout) as NodeHealthAnswer
+  const { verdict, reason = '' } = health.checks.find((check) => check.subject === 'mine') ?? {}
+  t.equal(verdict, 'OK', reason)
+  const [place = '', memory, processes] = reason.split(' ')
+  t.match(place, /^\/system\.slice\/hearth-agent\.service\/./)
+  t.same([memory, processes], [String(256 * 1024 * 1024), '128'])
+  t.equal((await machine.run(`test -e /sys/fs/cgroup${place}`)).code, 1, 'its cgroup is gone')
+  t.equal((await machine.run('pgrep -f "sleep 9876[5]"')).code, 1, 'and its daemon with it')
+  await machine.tell('rm /etc/hearth/checks.d/mine')
 })
 
 t.test('the agent gives signs of life', async () => {
