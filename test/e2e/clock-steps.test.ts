@@ -73,7 +73,7 @@ t.test('the wall clock steps by two years, forward and back, under an agent with
   await world.startAndRegister(signal)
   const lasting = launch(
     task('lasting', 'exec sleep 1000', {
-      lease: { lengthMs: 3_000 },
+      lease: { lengthMs: 9_000 },
       probes: [{ purpose: 'liveness', command: { arguments: ['true'] }, intervalMs: 50, failures: 1 }]
     })
   )

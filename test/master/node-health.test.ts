@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { ScriptedAgent } from '../support/scripted-agent.ts'
 import { startTestMaster } from '../support/test-master.ts'
@@ -11,7 +12,7 @@ async function master(t: Test) {
   t.teardown(() => started.stop())
   const node = async (agentId: string) => (await started.call('GET', `/v1/nodes/${agentId}`)).body
   const untilNode = async (agentId: string, holds: (node: { readonly health: typeof fit | null }) => boolean) => {
-    while (!holds(await node(agentId))) await new Promise((resolve) => setImmediate(resolve))
+    while (!holds(await node(agentId))) await pause(5)
   }
   const join = async (health: typeof fit | null, agentId?: string) => {
     const agent = new ScriptedAgent(started.agents, agentId)

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import type { Init } from '../../proto/codec.ts'
 import type { Launch, Register, TaskReport } from '../../proto/gen/messages.ts'
@@ -27,7 +28,7 @@ async function until(master: TestMaster, taskId: string, state: string): Promise
   for (;;) {
     const { body } = await master.call('GET', `/v1/tasks/${taskId}`)
     if (body.state === state) return body
-    await new Promise((resolve) => setImmediate(resolve))
+    await pause(5)
   }
 }
 
@@ -272,5 +273,5 @@ t.test(
 )
 
 async function seatFree(master: TestMaster): Promise<void> {
-  while ((await master.call('GET', '/v1/nodes')).body.nodes[0].connected) await new Promise((resolve) => setImmediate(resolve))
+  while ((await master.call('GET', '/v1/nodes')).body.nodes[0].connected) await pause(5)
 }

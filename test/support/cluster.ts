@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Test } from 'tap'
 
 const program = join(import.meta.dirname, '../../dist/hearth.cjs')
@@ -116,11 +117,11 @@ export async function startCluster(t: Test, upArgs: readonly string[] = []): Pro
   return cluster
 }
 
-/** Looks again and again, each time as soon as the look before is over, until it finds something. The test's time-out is the end. */
+/** Looks again and again, 10 ms after the look before, until it finds something. The test's time-out is the end. */
 export async function eventually<T>(look: () => Promise<T | undefined> | T | undefined): Promise<T> {
   for (;;) {
     const found = await look()
     if (found !== undefined) return found
-    await new Promise((resolve) => setImmediate(resolve))
+    await pause(10)
   }
 }

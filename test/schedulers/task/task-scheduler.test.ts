@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { encodeMessage } from '../../../proto/codec.ts'
 import { MemoryReplica } from '../../support/memory-replica.ts'
@@ -64,7 +65,7 @@ t.test('a removal that a crash cut short is finished at the next start', async (
 
   const second = await startTestMaster({}, first.replica)
   t.teardown(() => second.stop())
-  while (first.replica.state.assignments.size > 0) await new Promise((resolve) => setImmediate(resolve))
+  while (first.replica.state.assignments.size > 0) await pause(5)
   t.same((await second.call('GET', '/v1/tasks')).body, { tasks: [] })
 })
 
