@@ -15,6 +15,8 @@ export interface RecordLine {
   readonly term: number
   readonly bytes: number
   readonly acknowledgedIndex: number
+  /** How much of the segment was durable when it was written; 0 where an older build wrote it. */
+  readonly syncedBytes: number
   readonly what: string
 }
 
@@ -37,13 +39,14 @@ export async function* readRecords(disk: Pick<Disk, 'list' | 'readAll'>, directo
   }
 }
 
-const blank = { index: 0, term: 0, bytes: 0, acknowledgedIndex: 0 }
+const blank = { index: 0, term: 0, bytes: 0, acknowledgedIndex: 0, syncedBytes: 0 }
 
 function lineOf(segment: number, { offset, end, body }: ChainedRecord): RecordLine {
   const place = { ...blank, segment, offset, bytes: end - offset }
   const record = decoded(body)
   if (record === undefined) return { ...place, kind: 'unknown', what: 'a sound record that this build cannot read' }
-  return { ...place, acknowledgedIndex: record.acknowledgedIndex, ...told(record) }
+  const { acknowledgedIndex, syncedBytes } = record
+  return { ...place, acknowledgedIndex, syncedBytes, ...told(record) }
 }
 
 function told({ head, entry, hardState, truncate, reset }: LogRecord): Pick<RecordLine, 'kind' | 'what'> & Partial<RecordLine> {

@@ -1,17 +1,11 @@
 import { join } from 'node:path'
 import { Fault, isFault } from '../../base/fault.ts'
-import {
-  type ChainedRecord,
-  encodeRecord,
-  findRecordHead,
-  readRecord,
-  recordHeadBytes,
-  storedCrc
-} from '../../base/record-chain.ts'
+import { type ChainedRecord, readRecord } from '../../base/record-chain.ts'
 import { decodeMessage } from '../../proto/codec.ts'
 import type { HardState, LogEntry, LogRecord, SegmentHead } from '../../proto/gen/messages.ts'
 import type { Disk } from './disk.ts'
 import { type LogIdentity, type SegmentInfo, segmentNumber, walFormat } from './segment.ts'
+import { damageAt } from './torn-write.ts'
 
 export interface RecoveredLog {
   /** Those with an index above what the caller holds already. */
@@ -42,8 +36,8 @@ export interface LogTail {
 }
 
 /**
- * Reads the whole log, oldest segment first; undefined where there is none. A bad record is a torn tail only in the last segment, with no valid record
- * after it, and where no later hint says that it was acknowledged. Anything else is `Fault('corrupt')` with file and offset,
+ * Reads the whole log, oldest segment first; undefined where there is none. A bad record is a torn tail only in the
+ * last segment, and where nothing after it was written once it was durable (`damageAt`). Anything else is `Fault('corrupt')` with file and offset,
  * and the log stays as it is: cutting an acknowledged record and then voting is how committed data is lost.
  */
 export async function recoverLog(
@@ -193,8 +187,8 @@ class LogReader {
       if (why !== undefined) throw corrupt(path, offset, why)
       return
     }
-    const later = laterRecord(bytes, offset, this.#crc, this.#lastIndex)
-    if (later >= 0) throw corrupt(path, offset, `${why ?? 'a record is missing'}, and a sound one follows at ${later}`)
+    const proof = damageAt(bytes, { at: offset, crc: this.#crc, lastIndex: this.#lastIndex })
+    if (proof >= 0) throw corrupt(path, offset, `${why ?? 'a record is missing'}, and a sound one follows at ${proof}`)
   }
 
   #makeTail(bytes: Buffer, headEnd: number, offset: number): LogTail {
@@ -212,45 +206,6 @@ function decodeRecord(path: string, record: ChainedRecord): LogRecord {
   } catch (cause) {
     if (!isFault(cause)) throw cause
     throw corrupt(path, record.offset, 'a record with a sound checksum is no log record', cause)
-  }
-}
-
-/**
- * Where a sound record stands after the bad place at `at`, or -1. The chain's seed is lost there, so a record counts as sound
- * when it continues what the bad record carries, or carries what its own successor continues. After a hole of zeros one
- * record alone is enough when it says that entries after `lastIndex` were acknowledged.
- */
-function laterRecord(bytes: Buffer, at: number, previousCrc: number, lastIndex: number): number {
-  const seeds = seedsAfter(bytes, at, previousCrc)
-  for (let head = findRecordHead(bytes, at + 1); head >= 0; head = findRecordHead(bytes, head + 1)) {
-    if (seeds.some((seed) => readRecord(bytes, head, seed).kind === 'record')) return head
-    const end = endOf(bytes, head)
-    if (end === undefined) continue
-    if (readRecord(bytes, end, storedCrc(bytes, head)).kind === 'record') return head
-    if (saysAcknowledged(bytes.subarray(head + recordHeadBytes, end), lastIndex)) return head
-  }
-  return -1
-}
-
-function seedsAfter(bytes: Buffer, at: number, previousCrc: number): number[] {
-  const end = endOf(bytes, at)
-  const seeds = at + recordHeadBytes <= bytes.length ? [storedCrc(bytes, at)] : []
-  if (end !== undefined) seeds.push(encodeRecord(bytes.subarray(at + recordHeadBytes, end), previousCrc).crc)
-  return seeds
-}
-
-function endOf(bytes: Buffer, at: number): number | undefined {
-  if (at + recordHeadBytes > bytes.length) return undefined
-  const end = at + recordHeadBytes + bytes.readUInt32LE(at + 4)
-  return end <= bytes.length ? end : undefined
-}
-
-function saysAcknowledged(body: Uint8Array, lastIndex: number): boolean {
-  try {
-    return decodeMessage('LogRecord', body).acknowledgedIndex > lastIndex
-  } catch (e) {
-    if (isFault(e)) return false
-    throw e
   }
 }
 

@@ -78,12 +78,32 @@ export async function readSnapshot(
   take: (message: Uint8Array) => void
 ): Promise<void> {
   const path = join(directory, snapshotName(index))
-  decodeSnapshotFile(path, await disk.readAll(path), take)
+  for (const message of messagesIn(path, await disk.readAll(path))) take(message)
 }
 
-/** As `readSnapshot`, of bytes that are at hand; `path` is for the fault. */
-export function decodeSnapshotFile(path: string, bytes: Buffer, take: (message: Uint8Array) => void): void {
-  for (const message of splitMessages(path, joinBlocks(path, bytes))) take(message)
+/**
+ * The messages of a snapshot file that is at hand, one by one, so that whoever takes them may pause in between. Only the last one
+ * shows that all were sound: what was made of them is worth nothing where this throws `Fault('corrupt')`. `path` is for the fault.
+ */
+export function* messagesIn(path: string, bytes: Buffer): Generator<Uint8Array> {
+  const parts: Buffer[] = []
+  let held = 0
+  let at = 0
+  for (const payload of blocksIn(path, bytes)) {
+    parts.push(payload)
+    held += payload.length
+    if (held < wantedBytes(parts)) continue
+    const all = Buffer.concat(parts.splice(0))
+    let taken = 0
+    for (let end = messageEnd(all, taken); end <= all.length; end = messageEnd(all, taken)) {
+      yield all.subarray(taken + 4, end)
+      taken = end
+    }
+    parts.push(all.subarray(taken))
+    held = all.length - taken
+    at += taken
+  }
+  if (held > 0) throw corrupt(path, at, 'a message runs past the end')
 }
 
 /** Removes all but the `keep` newest. */
@@ -153,8 +173,7 @@ function blockCrc(length: number, payload: Uint8Array, previous: number): number
   return crc32(payload, crc32(head, previous))
 }
 
-function joinBlocks(path: string, bytes: Buffer): Buffer {
-  const payloads: Buffer[] = []
+function* blocksIn(path: string, bytes: Buffer): Generator<Buffer> {
   const hash = createHash('sha256')
   let total = 0
   let crc = 0
@@ -169,11 +188,11 @@ function joinBlocks(path: string, bytes: Buffer): Buffer {
     if (crc !== bytes.readUInt32LE(at)) throw corrupt(path, at, 'the checksum of a block is wrong')
     if (length === 0) {
       checkTrailer(path, at, payload, { total, hash: hash.digest(), isLast: end === bytes.length })
-      return Buffer.concat(payloads)
+      return
     }
     hash.update(payload)
     total += length
-    payloads.push(payload)
+    yield payload
     at = end
   }
 }
@@ -188,14 +207,13 @@ function checkTrailer(
   if (!sound) throw corrupt(path, at, 'its blocks are sound but not the ones that were written')
 }
 
-function* splitMessages(path: string, payload: Buffer): Generator<Uint8Array> {
-  for (let at = 0; at < payload.length; ) {
-    const end = at + 4 <= payload.length ? at + 4 + payload.readUInt32LE(at) : Number.POSITIVE_INFINITY
-    if (end > payload.length) throw corrupt(path, at, 'a message runs past the end')
-    yield payload.subarray(at + 4, end)
-    at = end
-  }
-}
+/** Where the message at `at` ends; beyond the end while its length is not there yet. */
+const messageEnd = (bytes: Buffer, at: number): number =>
+  at + 4 <= bytes.length ? at + 4 + bytes.readUInt32LE(at) : Number.POSITIVE_INFINITY
+
+/** What the first message takes, as far as that is known: a large one is put together once. */
+const wantedBytes = ([first]: readonly Buffer[]): number =>
+  first === undefined || first.length < 4 ? 4 : 4 + first.readUInt32LE(0)
 
 const corrupt = (path: string, offset: number, why: string): Fault =>
   new Fault('corrupt', `${path} is damaged at byte ${offset}: ${why}. Restore it from a copy`, { path, offset })

@@ -43,6 +43,8 @@ export class Wal {
   #segments: SegmentInfo[] = []
   #file: DiskFile | undefined
   #position = 0
+  /** Up to here the segment at hand is durable. */
+  #syncedBytes = 0
   #capacity = 0
   #crc = 0
   #lastIndex = 0
@@ -217,6 +219,7 @@ export class Wal {
     this.#segments = [...segments]
     this.#file = file
     this.#position = tail.offset
+    this.#syncedBytes = tail.offset
     this.#capacity = tail.capacity
     this.#crc = tail.crc
   }
@@ -251,13 +254,13 @@ export class Wal {
     let slice: Buffer[] = []
     let bytes = 0
     for (const record of records) {
-      let encoded = encodeLogRecord({ ...record, acknowledgedIndex: this.#acknowledgedIndex }, this.#crc)
+      let encoded = this.#encode(record)
       if (this.#position + bytes + encoded.bytes.length > this.#capacity) {
         await this.#writeSlice(slice)
         await this.#rotate(encoded.bytes.length)
         slice = []
         bytes = 0
-        encoded = encodeLogRecord({ ...record, acknowledgedIndex: this.#acknowledgedIndex }, this.#crc)
+        encoded = this.#encode(record)
       }
       slice.push(encoded.bytes)
       bytes += encoded.bytes.length
@@ -271,6 +274,12 @@ export class Wal {
     }
     await this.#writeSlice(slice)
     await this.#sync()
+  }
+
+  /** With what tells a torn write from damage, should a record before this one be missing one day. */
+  #encode(record: Init<LogRecord>): { readonly bytes: Buffer; readonly crc: number } {
+    const known = { acknowledgedIndex: this.#acknowledgedIndex, syncedBytes: this.#syncedBytes }
+    return encodeLogRecord({ ...record, ...known }, this.#crc)
   }
 
   #account({ entry, truncate, hardState, reset }: Init<LogRecord>): void {
@@ -296,6 +305,7 @@ export class Wal {
   async #sync(): Promise<void> {
     await this.#current().sync()
     this.#acknowledgedIndex = this.#writtenIndex
+    this.#syncedBytes = this.#position
   }
 
   /** Everything in the old segment is durable before the new one exists. */
@@ -324,6 +334,7 @@ export class Wal {
     await disk.rename(draft.path, path)
     await disk.syncDirectory(directory)
     this.#position = head.bytes.length + state.bytes.length
+    this.#syncedBytes = this.#position
     this.#capacity = bytes
     this.#crc = state.crc
     this.#segments.push({ number, path, highestIndex: firstIndex - 1 })

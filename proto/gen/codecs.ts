@@ -2391,10 +2391,11 @@ function writeLogRecord(w: Writer, m: Init<LogRecord>): Writer {
   if (m.head != null) writeSegmentHead(w.uint32(34).fork(), m.head).ldelim()
   if (m.acknowledgedIndex !== undefined && wide(m.acknowledgedIndex, 'LogRecord.acknowledgedIndex') !== 0) w.uint32(40).int64(m.acknowledgedIndex)
   if (m.reset != null) writeReset(w.uint32(50).fork(), m.reset).ldelim()
+  if (m.syncedBytes !== undefined && wide(m.syncedBytes, 'LogRecord.syncedBytes') !== 0) w.uint32(56).int64(m.syncedBytes)
   return writeUnknown(w, m)
 }
 
-function readLogRecord(r: Reader, end: number, d: Draft<LogRecord> = { entry: null, hardState: null, truncate: null, head: null, acknowledgedIndex: 0, reset: null }): Draft<LogRecord> {
+function readLogRecord(r: Reader, end: number, d: Draft<LogRecord> = { entry: null, hardState: null, truncate: null, head: null, acknowledgedIndex: 0, reset: null, syncedBytes: 0 }): Draft<LogRecord> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2417,6 +2418,9 @@ function readLogRecord(r: Reader, end: number, d: Draft<LogRecord> = { entry: nu
       case 50:
         d.reset = readNested(r, readReset, d.reset)
         continue
+      case 56:
+        d.syncedBytes = wide(r.int64(), 'LogRecord.syncedBytes')
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2424,7 +2428,7 @@ function readLogRecord(r: Reader, end: number, d: Draft<LogRecord> = { entry: nu
 }
 
 function completeLogRecord(m: Init<LogRecord>): LogRecord {
-  const d: Draft<LogRecord> = { entry: m.entry == null ? null : completeLogEntry(m.entry), hardState: m.hardState == null ? null : completeHardState(m.hardState), truncate: m.truncate == null ? null : completeTruncate(m.truncate), head: m.head == null ? null : completeSegmentHead(m.head), acknowledgedIndex: m.acknowledgedIndex ?? 0, reset: m.reset == null ? null : completeReset(m.reset) }
+  const d: Draft<LogRecord> = { entry: m.entry == null ? null : completeLogEntry(m.entry), hardState: m.hardState == null ? null : completeHardState(m.hardState), truncate: m.truncate == null ? null : completeTruncate(m.truncate), head: m.head == null ? null : completeSegmentHead(m.head), acknowledgedIndex: m.acknowledgedIndex ?? 0, reset: m.reset == null ? null : completeReset(m.reset), syncedBytes: m.syncedBytes ?? 0 }
   return copyUnknown(m, d)
 }
 

@@ -480,6 +480,7 @@ export interface LogRecord {
   readonly head: SegmentHead | null
   readonly acknowledgedIndex: number
   readonly reset: Reset | null
+  readonly syncedBytes: number
 }
 
 export interface HardState {

@@ -29,8 +29,20 @@ export const bugsOfTheDriver: readonly PlantedBug[] = [
   {
     name: 'cuts off what was acknowledged',
     file: 'store/recovery.ts',
-    find: 'if (later >= 0) throw corrupt(',
-    replace: 'if (later < -1) throw corrupt('
+    find: 'if (proof >= 0) throw corrupt(',
+    replace: 'if (proof < -1) throw corrupt('
+  },
+  {
+    name: 'takes a torn write whose sectors came out of order for damage',
+    file: 'store/torn-write.ts',
+    find: 'if (!isOfSameWrite || !isHole) return head',
+    replace: 'if (head > at) return head'
+  },
+  {
+    name: 'records do not tell what is durable before them',
+    file: 'store/wal.ts',
+    find: 'this.#syncedBytes = this.#position\n  }\n\n  /** Everything in the old',
+    replace: '}\n\n  /** Everything in the old'
   },
   {
     name: 'does not write again what no sync vouches for',
