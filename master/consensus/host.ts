@@ -10,7 +10,7 @@ import { newRaft } from '../raft/node.ts'
 import type { Chance, Raft, RaftOptions } from '../raft/raft.ts'
 import { hasReady, takeReady } from '../raft/ready.ts'
 import type { Snapshot } from '../raft/state.ts'
-import { act, step, tick } from '../raft/step.ts'
+import { act, step as stepRaft, tick } from '../raft/step.ts'
 import { isSingleton } from '../raft/tracker.ts'
 import type { Disk } from '../store/disk.ts'
 import { snapshotBytes } from '../store/snapshots.ts'
@@ -51,6 +51,8 @@ export class RaftHost {
   readonly #disks: DiskWatch
   /** What came in the snapshot that the core is about to have installed. */
   readonly #arrived = new WeakMap<Snapshot, ArrivedSnapshot>()
+  /** Index of the snapshot that is being decoded. */
+  #arriving: number | undefined
   #raft: Raft | undefined
   #membership: Membership
   #applying: Message[] = []
@@ -126,14 +128,9 @@ export class RaftHost {
   /** From a peer. A snapshot brings its bytes; one that is damaged is as good as lost. */
   receive(m: Message): void {
     if (this.#raft === undefined) return
-    if (m.snapshot !== undefined) {
-      const arrived = this.#decode(m.snapshot)
-      if (arrived === undefined) return
-      this.#arrived.set(m.snapshot, arrived)
-    }
+    if (m.snapshot !== undefined) this.#arrive(m, m.snapshot)
     // Without room for entries there is still room for votes: not to answer is to lag, and the leader sees it.
-    if (m.type === 'append' && m.entries.length > 0 && this.store.wal.isFull) return
-    this.#gather((raft) => step(raft, m))
+    else if (m.type !== 'append' || m.entries.length === 0 || !this.store.wal.isFull) this.#gather((raft) => stepRaft(raft, m))
   }
 
   /** What this program itself has to say: campaign, forget-leader, transfer-leader. */
@@ -233,7 +230,7 @@ export class RaftHost {
   }
 
   #respond(raft: Raft, m: Message): void {
-    if (m.to === this.#config.raftId) step(raft, m)
+    if (m.to === this.#config.raftId) stepRaft(raft, m)
     else this.#outbox.push(m)
   }
 
@@ -291,12 +288,30 @@ export class RaftHost {
       )
   }
 
-  #decode(snapshot: Snapshot): ArrivedSnapshot | undefined {
+  /** The core hears of it when all of it is decoded; what comes meanwhile overtakes it. */
+  #arrive(m: Message, snapshot: Snapshot): void {
+    if (this.#arriving === snapshot.index) return
+    this.#arriving = snapshot.index
+    const decoding = decodeArrived(snapshot, this.#config.clusterId)
+    const goOn = (): void => {
+      const step = this.#raft === undefined ? undefined : this.#decode(decoding, snapshot.index)
+      if (step === undefined) this.#arriving = undefined
+      else if (step.done !== true) this.#parts.turn(goOn)
+      else {
+        this.#arriving = undefined
+        this.#arrived.set(snapshot, step.value)
+        this.#gather((raft) => stepRaft(raft, m))
+      }
+    }
+    goOn()
+  }
+
+  #decode(decoding: ReturnType<typeof decodeArrived>, index: number): IteratorResult<undefined, ArrivedSnapshot> | undefined {
     try {
-      return decodeArrived(snapshot, this.#config.clusterId)
+      return decoding.next()
     } catch (error) {
       if (!isFault(error)) throw error
-      this.#parts.log.warn({ error, index: snapshot.index }, 'raft.snapshot_damaged')
+      this.#parts.log.warn({ error, index }, 'raft.snapshot_damaged')
       return undefined
     }
   }

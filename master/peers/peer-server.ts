@@ -71,7 +71,7 @@ class Inbound {
   readonly #decoder = new FrameDecoder(maxPeerFrameBytes)
   /** 0 before the handshake. */
   #peer = 0
-  #snapshot: { readonly message: Message; readonly parts: Uint8Array[]; missing: number } | undefined
+  #snapshot: { readonly message: Message; readonly bytes: Buffer; have: number } | undefined
 
   constructor(socket: Socket, parts: ServerParts) {
     this.#socket = socket
@@ -108,18 +108,19 @@ class Inbound {
     // A peer speaks for itself alone; what it relays carries its own id as well.
     if (message.to !== this.#parts.identity.raftId) return
     if (message.snapshot === undefined) this.#parts.receive(message)
-    else if (snapshotBytes <= maxSnapshotBytes) this.#snapshot = { message, parts: [], missing: snapshotBytes }
+    else if (snapshotBytes <= maxSnapshotBytes) this.#snapshot = { message, bytes: Buffer.allocUnsafe(snapshotBytes), have: 0 }
     else this.#socket.destroy()
   }
 
   #part(body: Uint8Array): void {
     const snapshot = this.#snapshot
     if (snapshot?.message.snapshot === undefined) return
-    snapshot.parts.push(new Uint8Array(body))
-    snapshot.missing -= body.length
-    if (snapshot.missing > 0) return
+    // One that is longer than it was said to be is cut off, and found damaged.
+    snapshot.bytes.set(body.subarray(0, snapshot.bytes.length - snapshot.have), snapshot.have)
+    snapshot.have += body.length
+    if (snapshot.have < snapshot.bytes.length) return
     this.#snapshot = undefined
-    const data = Buffer.concat(snapshot.parts)
+    const data = snapshot.bytes
     this.#parts.receive({ ...snapshot.message, snapshot: { ...snapshot.message.snapshot, data } })
     this.#socket.write(encodeFrame(frameTypes.snapshotTaken, new Uint8Array()))
   }

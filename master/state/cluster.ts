@@ -41,7 +41,7 @@ export type ClusterLimits = { readonly [K in keyof typeof clusterLimits]: number
 
 /**
  * What the log says. Changed by `apply` alone; rows are replaced, never changed, so whoever holds one may keep it. The keys
- * of the maps are agent ids, framework ids, `assignmentKey` and session names.
+ * of the maps are agent ids, framework ids, `assignmentKey` and session names. Ask for a map each time: `become` replaces them.
  */
 export class ClusterState {
   clusterId = ''
@@ -51,24 +51,24 @@ export class ClusterState {
   index = 0
   /** The leader's wall clock at the last command; never decreases. */
   atMs = 0
-  readonly agents = new Map<string, AgentRow>()
-  readonly frameworks = new Map<string, FrameworkDefinition>()
-  readonly assignments = new Map<string, AssignmentRow>()
-  readonly stores = new Map<string, OrderedRows>()
+  agents = new Map<string, AgentRow>()
+  frameworks = new Map<string, FrameworkDefinition>()
+  assignments = new Map<string, AssignmentRow>()
+  stores = new Map<string, OrderedRows>()
   /** Oldest used first. */
-  readonly sessions = new Map<string, SessionState>()
+  sessions = new Map<string, SessionState>()
 
-  /** Takes over all of another state; whoever holds this one sees it. */
+  /** Takes over all of another state, which is given up; whoever holds this one sees it. In no time, however much there is. */
   become(other: ClusterState): void {
     this.clusterId = other.clusterId
     this.featureLevel = other.featureLevel
     this.index = other.index
     this.atMs = other.atMs
-    take(this.agents, other.agents)
-    take(this.frameworks, other.frameworks)
-    take(this.assignments, other.assignments)
-    take(this.stores, other.stores)
-    take(this.sessions, other.sessions)
+    this.agents = other.agents
+    this.frameworks = other.frameworks
+    this.assignments = other.assignments
+    this.stores = other.stores
+    this.sessions = other.sessions
   }
 
   /** The rows of a framework's store; empty for one that has none. */
@@ -79,11 +79,6 @@ export class ClusterState {
   assignmentOf(frameworkId: string, taskId: string): AssignmentRow | undefined {
     return this.assignments.get(assignmentKey(frameworkId, taskId))
   }
-}
-
-function take<V>(into: Map<string, V>, from: ReadonlyMap<string, V>): void {
-  into.clear()
-  for (const [key, value] of from) into.set(key, value)
 }
 
 /** Neither id can hold a slash, so no two pairs share a key. */

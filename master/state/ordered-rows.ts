@@ -1,13 +1,19 @@
 import type { StoreRow } from '../../proto/gen/messages.ts'
 
+/** Where a row stands: it stays there while what is in it changes. */
+interface Slot {
+  readonly key: string
+  row: StoreRow
+}
+
 /** The rows of one framework's store in the order of their keys (UTF-16 code units, the same on every machine). */
 export class OrderedRows {
-  readonly #rows = new Map<string, StoreRow>()
-  readonly #keys: string[] = []
+  readonly #byKey = new Map<string, Slot>()
+  readonly #inOrder: Slot[] = []
   #bytes = 0
 
   get size(): number {
-    return this.#rows.size
+    return this.#byKey.size
   }
 
   /** What counts against the framework's quota. */
@@ -16,42 +22,52 @@ export class OrderedRows {
   }
 
   get(key: string): StoreRow | undefined {
-    return this.#rows.get(key)
+    return this.#byKey.get(key)?.row
   }
 
   set(row: StoreRow): void {
-    const old = this.#rows.get(row.key)
-    if (old === undefined) this.#keys.splice(this.#position(row.key), 0, row.key)
-    else this.#bytes -= rowBytes(old.key, old.value)
-    this.#rows.set(row.key, row)
-    this.#bytes += rowBytes(row.key, row.value)
+    const { key } = row
+    const slot = this.#byKey.get(key)
+    this.#bytes += rowBytes(key, row.value)
+    if (slot !== undefined) {
+      this.#bytes -= rowBytes(key, slot.row.value)
+      slot.row = row
+      return
+    }
+    const made = { key, row }
+    this.#inOrder.splice(this.#position(key), 0, made)
+    this.#byKey.set(key, made)
   }
 
   delete(key: string): void {
-    const old = this.#rows.get(key)
-    if (old === undefined) return
-    this.#rows.delete(key)
-    this.#keys.splice(this.#position(key), 1)
-    this.#bytes -= rowBytes(key, old.value)
+    const slot = this.#byKey.get(key)
+    if (slot === undefined) return
+    this.#byKey.delete(key)
+    this.#inOrder.splice(this.#position(key), 1)
+    this.#bytes -= rowBytes(key, slot.row.value)
+  }
+
+  /** All of them in order, as they are now: 100,000 take about a millisecond. */
+  all(): readonly StoreRow[] {
+    return this.#inOrder.map(({ row }) => row)
   }
 
   /** Rows whose key starts with `prefix`, in order. The store must not change while this runs. */
   *scan(prefix = ''): Generator<StoreRow> {
-    for (let i = this.#position(prefix); i < this.#keys.length; i += 1) {
-      const key = this.#keys[i]
-      const row = key?.startsWith(prefix) ? this.#rows.get(key) : undefined
-      if (row === undefined) return
-      yield row
+    for (let i = this.#position(prefix); i < this.#inOrder.length; i += 1) {
+      const slot = this.#inOrder[i]
+      if (slot === undefined || !slot.key.startsWith(prefix)) return
+      yield slot.row
     }
   }
 
   /** Where `key` stands or would stand. */
   #position(key: string): number {
     let low = 0
-    let high = this.#keys.length
+    let high = this.#inOrder.length
     while (low < high) {
       const middle = (low + high) >>> 1
-      if ((this.#keys[middle] ?? '') < key) low = middle + 1
+      if ((this.#inOrder[middle]?.key ?? '') < key) low = middle + 1
       else high = middle
     }
     return low

@@ -43,7 +43,7 @@ export function freezeState(state: ClusterState, origin: SnapshotOrigin): Frozen
     frameworks: [...state.frameworks.values()],
     assignments: [...state.assignments.values()],
     sessions: [...state.sessions],
-    stores: [...state.stores].map(([frameworkId, rows]) => [frameworkId, [...rows.scan()]])
+    stores: [...state.stores].map(([frameworkId, rows]) => [frameworkId, rows.all()])
   }
 }
 
