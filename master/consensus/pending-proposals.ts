@@ -2,16 +2,22 @@ import type { Answer } from '../../proto/gen/messages.ts'
 import type { Proposal } from '../raft/entry.ts'
 import type { ProposeOutcome } from '../replica.ts'
 import type { Placed } from './port.ts'
+import { SignalWaits } from './signal-waits.ts'
 
 interface Waiting {
   readonly proposal: Proposal
   readonly settle: (outcome: ProposeOutcome) => void
+  /** Of the term in which it has its place in the log. */
+  term: number
+  under: Set<Waiting> | undefined
 }
 
 /** Proposals on their way: gathered first, then each at its place in the log, until that place is applied. */
 export class PendingProposals {
   #gathered: Waiting[] = []
-  readonly #placed = new Map<number, Waiting & { readonly term: number }>()
+  readonly #placed = new Map<number, Waiting>()
+  /** An abort ends the wait, never the command, which goes on to count as being on its way. */
+  readonly #waits = new SignalWaits<Waiting>((waiting) => waiting.settle({ kind: 'unknown' }))
   readonly #drained: (() => void)[] = []
   #bytes = 0
   #count = 0
@@ -24,10 +30,15 @@ export class PendingProposals {
     return this.#bytes
   }
 
-  add(proposal: Proposal): Promise<ProposeOutcome> {
+  /** Resolves with `unknown` where the signal aborts first. */
+  add(proposal: Proposal, signal?: AbortSignal): Promise<ProposeOutcome> {
     this.#bytes += proposal.data.length
     this.#count += 1
-    return new Promise((settle) => this.#gathered.push({ proposal, settle }))
+    return new Promise((settle) => {
+      const waiting: Waiting = { proposal, settle, term: 0, under: undefined }
+      if (signal !== undefined) waiting.under = this.#waits.add(signal, waiting)
+      this.#gathered.push(waiting)
+    })
   }
 
   /** Hands out what has been gathered. `answer` tells where it stands; what was not taken is answered with `refused`. */
@@ -40,9 +51,14 @@ export class PendingProposals {
     return {
       proposals: gathered.map(({ proposal }) => proposal),
       answer: (placed, refused) => {
-        for (const [at, waiting] of gathered.entries()) {
-          if (placed === undefined) this.#settle(waiting, refused)
-          else this.#placed.set(placed.firstIndex + at, { ...waiting, term: placed.term })
+        if (placed === undefined) {
+          for (const waiting of gathered) this.#settle(waiting, refused)
+          return
+        }
+        let index = placed.firstIndex
+        for (const waiting of gathered) {
+          waiting.term = placed.term
+          this.#placed.set(index++, waiting)
         }
       }
     }
@@ -69,10 +85,11 @@ export class PendingProposals {
     return this.#count === 0 ? Promise.resolve() : new Promise((resolve) => this.#drained.push(resolve))
   }
 
-  #settle({ proposal, settle }: Waiting, outcome: ProposeOutcome): void {
-    this.#bytes -= proposal.data.length
+  #settle(waiting: Waiting, outcome: ProposeOutcome): void {
+    this.#bytes -= waiting.proposal.data.length
     this.#count -= 1
-    settle(outcome)
+    waiting.under?.delete(waiting)
+    waiting.settle(outcome)
     if (this.#count === 0) for (const resolve of this.#drained.splice(0)) resolve()
   }
 }

@@ -1,8 +1,10 @@
 import { Fault } from '../../base/fault.ts'
+import { SignalWaits } from './signal-waits.ts'
 
 interface Waiting {
   readonly resolve: (index: number) => void
   readonly reject: (reason: unknown) => void
+  under: Set<Waiting> | undefined
 }
 
 const maxWaiting = 65_536
@@ -13,6 +15,10 @@ export class PendingReads {
   #count = 0
   #gathered: Waiting[] = []
   readonly #asked = new Map<number, Waiting[]>()
+  readonly #waits = new SignalWaits<Waiting>((waiting, reason) => {
+    this.#over(waiting)
+    waiting.reject(reason)
+  })
   #due: { readonly index: number; readonly waiting: readonly Waiting[] }[] = []
 
   add(signal: AbortSignal): Promise<number> {
@@ -20,17 +26,9 @@ export class PendingReads {
       return Promise.reject(new Fault('exhausted', `${maxWaiting} reads wait: try again in a moment`))
     this.#count += 1
     return new Promise<number>((resolve, reject) => {
-      const stop = (): void => reject(signal.reason)
-      signal.addEventListener('abort', stop, { once: true })
-      const settle = (end: () => void): void => {
-        this.#count -= 1
-        signal.removeEventListener('abort', stop)
-        end()
-      }
-      this.#gathered.push({
-        resolve: (index) => settle(() => resolve(index)),
-        reject: (reason) => settle(() => reject(reason))
-      })
+      const waiting: Waiting = { resolve, reject, under: undefined }
+      waiting.under = this.#waits.add(signal, waiting)
+      this.#gathered.push(waiting)
     })
   }
 
@@ -52,7 +50,12 @@ export class PendingReads {
     if (this.#due.length === 0) return
     const ready = this.#due.filter((due) => due.index <= index)
     this.#due = this.#due.filter((due) => due.index > index)
-    for (const { waiting } of ready) for (const { resolve } of waiting) resolve(index)
+    for (const { waiting } of ready) {
+      for (const one of waiting) {
+        this.#over(one)
+        one.resolve(index)
+      }
+    }
   }
 
   rejectAll(reason: Fault): void {
@@ -60,6 +63,14 @@ export class PendingReads {
     this.#gathered = []
     this.#asked.clear()
     this.#due = []
-    for (const { reject } of all) reject(reason)
+    for (const one of all) {
+      this.#over(one)
+      one.reject(reason)
+    }
+  }
+
+  /** Once for each: one whose signal has aborted still stands in its round. */
+  #over(waiting: Waiting): void {
+    if (waiting.under?.delete(waiting) === true) this.#count -= 1
   }
 }

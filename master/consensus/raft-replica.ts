@@ -106,9 +106,9 @@ export class RaftReplica implements Replica {
     const refused = this.#admission(command, data.length)
     if (refused !== undefined) return refused
     this.#lastAtMs = atMs
-    const outcome = this.#proposals.add({ type: 'normal', data })
+    const outcome = this.#proposals.add({ type: 'normal', data }, signal)
     this.#askForTurn('proposals')
-    return await withAbort(outcome, signal)
+    return await outcome
   }
 
   /**
@@ -287,14 +287,3 @@ function isCarriedOut({ type, nodeId }: ConfChangeSingle, { voters, learners, le
 type RefusalReason = Extract<ProposeOutcome, { readonly kind: 'refused' }>['reason']
 
 const refusal = (reason: RefusalReason, message: string): ProposeOutcome => ({ kind: 'refused', reason, message })
-
-function withAbort(outcome: Promise<ProposeOutcome>, signal: AbortSignal): Promise<ProposeOutcome> {
-  return new Promise((resolve) => {
-    const stop = (): void => resolve({ kind: 'unknown' })
-    signal.addEventListener('abort', stop, { once: true })
-    void outcome.then((value) => {
-      signal.removeEventListener('abort', stop)
-      resolve(value)
-    })
-  })
-}
