@@ -1,14 +1,15 @@
-import { writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { Fault, isFault } from '../../base/fault.ts'
 import { renderReport } from '../bench/report.ts'
-import { findBugs } from './planted.ts'
+import { bugTable, type Found, findBugs } from './planted.ts'
 import { renderScenarios, rewriteScenarios, runScenarios } from './scenarios.ts'
 import { runSeeds } from './seeds.ts'
 
 const usage = `npm run sim -- --seeds N [--seed S] [--json FILE]   simulate N clusters, from seed S on
-npm run sim -- bugs [--seeds N] [--bug TEXT]        plant each known mistake, or those with TEXT in their name, and count the
-                                                    seeds until one finds it
+npm run sim -- bugs [--seeds N] [--bug TEXT] [--json FILE]
+                                                    plant each known mistake, or those with TEXT in their name, and count the
+                                                    seeds until one finds it; goes on where FILE says that it stopped
 npm run sim -- scenarios [DIR] [--json FILE]        run the scenario files (*.txt) below DIR, else HEARTH_RAFT_SCENARIOS
 npm run sim -- scenarios DIR --rewrite              put what the core prints into them
 `
@@ -79,11 +80,16 @@ async function seeds({ seeds: count, seed, json }: Asked, root: string): Promise
 }
 
 async function bugs({ seeds: count, json, bug = '' }: Asked, root: string): Promise<number> {
-  const found = await findBugs(root, numberOf('--seeds', count ?? '200'), bug, tell)
-  const missed = found.filter((one) => one.seeds === undefined).length
-  tell(`${found.length - missed} of ${found.length} planted bugs found`)
-  write(json, { name: 'planted bugs', found })
-  return missed === 0 ? 0 : 1
+  const maxSeeds = numberOf('--seeds', count ?? '200')
+  const keep = (found: readonly Found[]): void => write(json, { name: 'planted bugs', found })
+  const found = await findBugs(root, { maxSeeds, text: bug, known: knownIn(json) }, { tell, keep })
+  tell(bugTable(found))
+  return found.every((one) => one.seeds !== undefined) ? 0 : 1
+}
+
+function knownIn(path: string | undefined): readonly Found[] {
+  if (path === undefined || !existsSync(path)) return []
+  return (JSON.parse(readFileSync(path, 'utf8')) as { readonly found: readonly Found[] }).found
 }
 
 const tell = (line: string): void => {

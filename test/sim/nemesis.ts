@@ -4,6 +4,7 @@ import type { ConfChangeSingle } from '../../master/raft/conf-change.ts'
 import { message } from '../../master/raft/message.ts'
 import type { Network } from './network.ts'
 import { memberOf, type SimNode } from './node.ts'
+import { type Platter, sectorBytes } from './platters.ts'
 import type { Schedule } from './schedule.ts'
 import type { Swarm } from './swarm.ts'
 
@@ -16,7 +17,18 @@ export interface NemesisWorld {
   addNode(): SimNode
 }
 
-export type Fault = 'crash' | 'pause' | 'partition' | 'transfer' | 'membership' | 'stall' | 'full' | 'eio' | 'rot' | 'power'
+export type Fault =
+  | 'crash'
+  | 'depose'
+  | 'pause'
+  | 'partition'
+  | 'transfer'
+  | 'membership'
+  | 'stall'
+  | 'full'
+  | 'eio'
+  | 'rot'
+  | 'power'
 
 const maxNodes = 10
 
@@ -24,6 +36,7 @@ const maxNodes = 10
 export class Nemesis {
   readonly faults: Record<Fault, number> = {
     crash: 0,
+    depose: 0,
     pause: 0,
     partition: 0,
     transfer: 0,
@@ -48,6 +61,7 @@ export class Nemesis {
     this.#often('partition', swarm.partitionEveryMs, () => this.#partition())
     this.#often('transfer', swarm.transferEveryMs, () => this.#transfer())
     this.#often('membership', swarm.membershipEveryMs, () => this.#changeMembers())
+    this.#often('depose', swarm.deposeEveryMs, () => this.#depose())
     this.#often('stall', swarm.stallEveryMs, () => this.#stall())
     this.#often('full', swarm.fullEveryMs, () => this.#fillDisk())
     this.#often('eio', swarm.eioEveryMs, () => this.#failSync())
@@ -126,6 +140,36 @@ export class Nemesis {
     return true
   }
 
+  /** Stopped until another leads, and then deaf to it for a while: it goes on as if it still led. */
+  #depose(): boolean {
+    const { random, network, nodes, schedule } = this.#world
+    const victim = this.#leader
+    if (victim === undefined || victim.isPaused) return false
+    victim.pause()
+    for (const from of nodes.keys()) network.cut(from, victim.id)
+    const stoppedMs = random.between(120, 400)
+    schedule.after(stoppedMs, () => victim.isPaused && victim.resume())
+    schedule.after(stoppedMs + random.between(10, 100), () => {
+      for (const from of nodes.keys()) network.mend(from, victim.id)
+    })
+    return true
+  }
+
+  /** Told of every vote that is given. */
+  voted(id: number): void {
+    const { random, schedule, swarm, nodes } = this.#world
+    const voter = nodes.get(id)
+    if (this.#isOver || voter === undefined || swarm.crashAfterVote === 0) return
+    if (random.between(1, 100) > swarm.crashAfterVote) return
+    // The vote is sent first; what it was sent from dies right after.
+    schedule.after(0, () => {
+      if (voter.raft === undefined) return
+      this.faults.crash++
+      voter.crash(random.between(0, 1) === 0)
+      schedule.after(random.between(0, 5), () => voter.start())
+    })
+  }
+
   #partition(): boolean {
     const { random, network, nodes, schedule } = this.#world
     const ids = [...nodes.keys()]
@@ -186,9 +230,16 @@ export class Nemesis {
     victim.hasRot = true
     const files = [...victim.platters.names].filter(([path]) => path.endsWith('.wal') || path.endsWith('.snapshot'))
     const [path, platter] = files[random.between(0, files.length - 1)] ?? []
-    if (path !== undefined && platter !== undefined) platter.flipBit(random.between(0, victim.durable.vouchedBytes(platter)))
+    if (path !== undefined && platter !== undefined) this.#damage(platter, victim.durable.vouchedBytes(platter))
     schedule.after(random.between(1, 400), () => victim.start())
     return true
+  }
+
+  #damage(platter: Platter, vouchedBytes: number): void {
+    const { random } = this.#world
+    const sectors = Math.floor(vouchedBytes / sectorBytes)
+    if (sectors > 0 && random.between(0, 2) === 0) platter.loseSector(random.between(0, sectors - 1))
+    else platter.flipBit(random.between(0, vouchedBytes))
   }
 
   #changeMembers(): boolean {

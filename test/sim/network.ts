@@ -28,6 +28,10 @@ export class Network {
     this.#cut.add(`${from}-${to}`)
   }
 
+  mend(from: number, to: number): void {
+    this.#cut.delete(`${from}-${to}`)
+  }
+
   heal(): void {
     this.#cut.clear()
   }

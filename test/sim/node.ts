@@ -229,7 +229,7 @@ export class SimNode {
     const { store } = host
     const { write, snapshotTaken } = store
     store.write = (m, membership) => {
-      observer.handedOut(this.id, m)
+      observer.handedOut(this.id, m, host.raft)
       // Whatever is newly committed comes by here before it is applied, and under the members who committed it.
       if (host.raft !== undefined) observer.looked(this.id, host.raft, this.durable)
       this.#touch()
@@ -242,7 +242,13 @@ export class SimNode {
     const { apply, restore } = replica.events
     Object.assign(replica.events, {
       apply: (...[entries, done]: Parameters<typeof apply>) => {
-        for (const { entry } of entries) observer.applies(this.id, entry, this.durable)
+        let { membership } = replica.machine
+        for (const committed of entries) {
+          observer.applies(this.id, committed.entry, this.durable)
+          if (committed.membership === undefined || committed.entry.index <= replica.state.index) continue
+          observer.changesMembers(this.id, membership, committed.membership)
+          membership = committed.membership
+        }
         apply(entries, () => {
           observer.applied(this.id, replica.state, replica.machine.membership)
           done()

@@ -3,6 +3,7 @@ import type { Entry } from '../../master/raft/entry.ts'
 import type { Message } from '../../master/raft/message.ts'
 import { jointCommittedIndex, jointVoters } from '../../master/raft/quorum.ts'
 import type { Raft } from '../../master/raft/raft.ts'
+import type { ConfState } from '../../master/raft/state.ts'
 import type { ClusterState } from '../../master/state/cluster.ts'
 import { encodeSnapshot, freezeState } from '../../master/state/snapshot.ts'
 import { mix, mixBytes } from './digest.ts'
@@ -18,6 +19,8 @@ interface Position {
 interface Seen {
   /** What the node has been told to write, by index. */
   readonly log: Map<number, Position>
+  /** Indexes of entries that change the members. */
+  readonly changes: Set<number>
   last: number
   term: number
   committed: number
@@ -75,6 +78,7 @@ export class Observer {
     this.#committed.set(first - 1, base)
     const seen: Seen = {
       log,
+      changes: new Set(),
       last: first - 1,
       term: raft.term,
       committed: state.index,
@@ -107,7 +111,7 @@ export class Observer {
   }
 
   /** Log matching: an entry with the same index and term has the same past everywhere. */
-  handedOut(id: number, m: Message): void {
+  handedOut(id: number, m: Message, raft: Raft | undefined): void {
     const seen = this.#of(id)
     if (m.snapshot !== undefined) {
       const position = this.#committed.get(m.snapshot.index)
@@ -118,10 +122,34 @@ export class Observer {
     }
     const [conflict] = m.entries
     for (const entry of m.entries) this.#append(id, seen, entry.index, entry.term, entry.data)
+    if (raft?.role === 'leader') this.#oneChangeAtATime(id, raft, m.entries, seen)
     // What a leader of a later term replaces was never committed: the promise went with that leader.
     if (conflict === undefined || conflict.index > seen.promisedIndex) return
     seen.promisedIndex = conflict.index - 1
     seen.promisedHash = seen.log.get(conflict.index - 1)?.hash ?? 0
+  }
+
+  /** A leader proposes a change of the members only once it has applied the one before. */
+  #oneChangeAtATime(id: number, raft: Raft, entries: readonly Entry[], seen: Seen): void {
+    for (const { index, term, type } of entries) {
+      seen.changes.delete(index)
+      if (type === 'normal') continue
+      const open = [...seen.changes].find((other) => other > raft.log.applied && other < index)
+      promise(open === undefined || term !== raft.term, `${id} changes the members at ${index} before it has applied ${open}`)
+      seen.changes.add(index)
+    }
+  }
+
+  /** From one configuration to the next a quorum of both overlaps: one voter more or less, or by way of a joint one. */
+  changesMembers(id: number, before: ConfState, after: ConfState): void {
+    const { voters, votersOutgoing } = before
+    const differing =
+      voters.filter((one) => !after.voters.includes(one)).length + after.voters.filter((one) => !voters.includes(one)).length
+    const same = (a: readonly number[], b: readonly number[]): boolean => [...a].sort().join() === [...b].sort().join()
+    let isLegal = differing <= 1
+    if (votersOutgoing.length > 0) isLegal = differing === 0
+    else if (after.votersOutgoing.length > 0) isLegal = same(after.votersOutgoing, voters)
+    promise(isLegal, `${id} goes from voters ${voters.join()} to ${after.voters.join()} without a joint configuration`)
   }
 
   /** Votes and acknowledgements must be on disk when they are sent, and nobody votes twice in a term. */

@@ -1,6 +1,6 @@
 import type { Random } from '../../base/random.ts'
 
-const sectorBytes = 512
+export const sectorBytes = 512
 
 /** One file: what a reader sees, what is really on the disk, and which sectors differ because nobody has synced them. */
 export class Platter {
@@ -38,6 +38,12 @@ export class Platter {
   flipBit(at: number): void {
     if (at >= this.durable.length) return
     this.durable[at] = (this.durable[at] ?? 0) ^ 1
+    this.bytes = Buffer.from(this.durable)
+  }
+
+  /** A write that went astray, or never happened though the disk said so: the sector is as it was before its first use. */
+  loseSector(sector: number): void {
+    this.durable.fill(0, sector * sectorBytes, (sector + 1) * sectorBytes)
     this.bytes = Buffer.from(this.durable)
   }
 

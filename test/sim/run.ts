@@ -150,6 +150,7 @@ class World {
       send: (from, m) => {
         this.#observer.note(from, m.to, m.term, m.index)
         this.#network.send(from, m.to, () => this.#nodes.get(m.to)?.receive(m))
+        if (m.type === 'vote-response' && !m.reject) this.#nemesis.voted(from)
       },
       sendSnapshot: (m, bytes) => this.#sendSnapshot(m, bytes)
     })
@@ -181,6 +182,8 @@ class World {
     const term = Math.max(...alive.map((node) => (node.raft?.role === 'leader' ? node.raft.term : 0)))
     const leader = alive.find((node) => node.raft?.role === 'leader' && node.raft.term === term)
     promise(leader?.raft !== undefined, 'nobody leads after ten election timeouts without a fault')
+    const { autoLeave, voters } = leader.raft.tracker.config
+    promise(!autoLeave || voters.outgoing.length === 0, 'a joint configuration that ends by itself has not ended')
     promise(leader.raft.log.committed >= this.#observer.highestCommit, 'the leader has not committed what was committed before')
     const { committed } = leader.raft.log
     for (const node of alive) {

@@ -20,6 +20,7 @@ export async function runSeeds(
   const totals = { events: 0, checks: 0, elections: 0, operations: 0, simulatedMs: 0 }
   const faults: Record<Fault, number> = {
     crash: 0,
+    depose: 0,
     pause: 0,
     partition: 0,
     transfer: 0,

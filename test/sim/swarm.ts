@@ -32,6 +32,10 @@ export interface Swarm {
   readonly driftPercent: number
   readonly inflight: number
   readonly maxMessageBytes: number
+  /** A leader that others have replaced, and that only its clients can still tell. */
+  readonly deposeEveryMs: number
+  /** Who has just voted dies, and is back before the election is over: so many times of 100. */
+  readonly crashAfterVote: number
 }
 
 export function drawSwarm(random: Random): Swarm {
@@ -65,6 +69,8 @@ export function drawSwarm(random: Random): Swarm {
     noticesClose: random.between(0, 1) === 0,
     driftPercent: some([0, 5, 20]),
     inflight: some([1, 4, 64]),
-    maxMessageBytes: some([1, 400, 100_000])
+    maxMessageBytes: some([1, 400, 100_000]),
+    deposeEveryMs: some([0, 0, 600, 1500]),
+    crashAfterVote: some([0, 0, 20, 60])
   }
 }
