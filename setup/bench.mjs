@@ -14,6 +14,8 @@ await runBundled(
   args.filter((a) => a !== '--partial'),
   [
     { name: 'appender.mjs', source: 'test/bench/appender.ts', format: 'esm' },
+    { name: 'raft-member.mjs', source: 'test/bench/raft/member.ts', format: 'esm' },
+    { name: 'raft-load.mjs', source: 'test/bench/raft/load.ts', format: 'esm' },
     { name: 'trace-hook.cjs', source: 'test/bench/trace-hook.ts', format: 'cjs' },
     { name: 'start-hook.cjs', source: 'test/bench/start-hook.ts', format: 'cjs' }
   ]

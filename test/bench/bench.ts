@@ -4,6 +4,7 @@ import { makeBusyboxLayer } from '../support/busybox-layer.ts'
 import { type AgentOptions, AgentUnderTest } from './agent-under-test.ts'
 import type { Cleanup } from './cleanup.ts'
 import { isThere } from './machine.ts'
+import type { RaftWish } from './raft.ts'
 import type { Report } from './report.ts'
 
 export type Outcome = Pick<Report, 'rows' | 'goals' | 'notes'>
@@ -16,6 +17,7 @@ export class Bench {
   readonly signal: AbortSignal
   readonly n: number
   readonly trace: boolean
+  readonly raft: RaftWish
   readonly programs = {
     conmon: '/usr/bin/conmon',
     runc: '/usr/sbin/runc',
@@ -27,7 +29,7 @@ export class Bench {
 
   constructor(
     parts: { readonly cleanup: Cleanup; readonly signal: AbortSignal },
-    config: { readonly root: string; readonly directory: string; readonly n: number; readonly trace: boolean }
+    config: Pick<Bench, 'root' | 'directory' | 'n' | 'trace' | 'raft'>
   ) {
     this.cleanup = parts.cleanup
     this.signal = parts.signal
@@ -35,6 +37,7 @@ export class Bench {
     this.directory = config.directory
     this.n = config.n
     this.trace = config.trace
+    this.raft = config.raft
     this.rootfs = makeBusyboxLayer(this.folder('rootfs'))
   }
 

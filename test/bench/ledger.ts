@@ -84,7 +84,7 @@ function rowsOf(kind: AppenderKind, own: Measured, reference: Measured, cpuMs: n
   return isPeer ? [one] : [one, { name: `${kind}, ${together} at once`, ...spreadOf(own.many) }]
 }
 
-class Appender {
+export class Appender {
   readonly kind: AppenderKind
   readonly #child: ChildProcess
 

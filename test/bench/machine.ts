@@ -24,7 +24,7 @@ export function versionFacts(): Readonly<Record<string, string>> {
   }
 }
 
-function firstLine(program: string, args: readonly string[]): string {
+export function firstLine(program: string, args: readonly string[]): string {
   try {
     const text = execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
     return /\d+\.\d+[^\s,]*/.exec(text)?.[0] ?? text.split('\n')[0] ?? ''

@@ -13,15 +13,17 @@ import { launch } from './launch.ts'
 import { ledger } from './ledger.ts'
 import { logs } from './logs.ts'
 import { commitOf, machineFacts, versionFacts } from './machine.ts'
+import { type RaftWish, raft, raftFlags, raftWishOf } from './raft.ts'
 import { reattach } from './reattach.ts'
 import { checkReportPlace, type Report, renderReport, writeReport } from './report.ts'
+import { stateSnapshot } from './state-snapshot.ts'
 
 interface Kind {
   readonly measure: (bench: Bench) => Promise<Outcome>
   readonly n: number
 }
 
-/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing, starts, orphans of a kind, appends, containers. */
+/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing, starts, orphans of a kind, appends, containers, seconds a row, tasks. */
 const benches: Readonly<Record<string, Kind>> = {
   launch: { measure: launch, n: 200 },
   burst: { measure: burst, n: 100 },
@@ -31,22 +33,25 @@ const benches: Readonly<Record<string, Kind>> = {
   'agent-start': { measure: agentStart, n: 30 },
   fsck: { measure: fsck, n: 100 },
   ledger: { measure: ledger, n: 500 },
-  reattach: { measure: reattach, n: 500 }
+  reattach: { measure: reattach, n: 500 },
+  raft: { measure: raft, n: 30 },
+  'state-snapshot': { measure: stateSnapshot, n: 100_000 }
 }
 
 const traced = new Set(['launch', 'agent-start'])
-const usage = `npm run bench -- ${Object.keys(benches).join('|')} [--json FILE] [--n N] [--trace]`
+const usage = `npm run bench -- ${Object.keys(benches).join('|')} [--json FILE] [--n N] [--trace]
+  raft also takes [--long] [--kills N] [--freezes N] [--only SYSTEM,...] [--resume FILE]`
 
 /** Runs one bench. 0: measured, whatever the goals say; 64: asked wrongly; 69: could not be measured. */
 export const main = (argv: readonly string[], root: string): Promise<number> =>
   runCommand(async ({ cleanup, signal }) => {
-    const { name, kind, n, json, trace } = readArguments(argv)
+    const { name, kind, n, json, trace, raft: raftWish } = readArguments(argv)
     checkReportPlace(json)
     if (process.getuid?.() !== 0) throw new Fault('denied', 'the benches make containers and need root')
     const before = { commit: commitOf(root), machine: machineFacts(), versions: versionFacts() }
     const directory = mkdtempSync(join(tmpdir(), 'hb-'))
     cleanup.add(directory, () => rmSync(directory, { recursive: true, force: true }))
-    const bench = new Bench({ cleanup, signal }, { root, directory, n: n ?? kind.n, trace })
+    const bench = new Bench({ cleanup, signal }, { root, directory, n: n ?? kind.n, trace, raft: raftWish })
     const outcome = await kind.measure(bench)
     const report: Report = { name, ...before, ...outcome }
     bench.progress('')
@@ -61,15 +66,20 @@ interface Wish {
   readonly n: number | undefined
   readonly json: string | undefined
   readonly trace: boolean
+  readonly raft: RaftWish
 }
 
 function readArguments(argv: readonly string[]): Wish {
-  const words = readWords(argv, { texts: ['n', 'json'], switches: ['trace'] }, usage)
+  const words = readWords(argv, { texts: ['n', 'json', ...raftFlags.texts], switches: ['trace', ...raftFlags.switches] }, usage)
   const [name = '', ...more] = words.names
   const kind = benches[name]
   if (kind === undefined || more.length > 0) throw new Fault('invalid', usage)
   const trace = words.has('trace')
   if (trace && !traced.has(name))
     throw new Fault('invalid', `--trace shows the steps of ${[...traced].join(' or ')}: use it with one`)
-  return { name, kind, n: words.number('n', 1), json: words.text('json'), trace }
+  const stray = [...raftFlags.texts, ...raftFlags.switches].find(
+    (flag) => name !== 'raft' && (words.has(flag) || words.text(flag))
+  )
+  if (stray !== undefined) throw new Fault('invalid', `--${stray} is for raft: ${usage}`)
+  return { name, kind, n: words.number('n', 1), json: words.text('json'), trace, raft: raftWishOf(words) }
 }
