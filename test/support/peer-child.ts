@@ -1,5 +1,6 @@
 // One of several masters. Its clients write and swap where it leads, and read wherever it is, and say on stdout when each began and
 // ended, by a clock that is the same for all processes of the machine. Run by a test, which kills it at any point.
+import { setMaxListeners } from 'node:events'
 import { systemClock } from '../../base/clock.ts'
 import { silentLog } from '../../base/log.ts'
 import { openWithPeers } from '../../master/peers/open-peers.ts'
@@ -12,6 +13,7 @@ replica.onFatal((failure) => {
 })
 process.on('SIGTERM', () => void replica.close().then(() => process.exit(0)))
 const { signal } = new AbortController()
+setMaxListeners(0, signal) // every client's pause listens to it
 
 let made = 0
 const nowUs = (): number => Number(process.hrtime.bigint() / 1000n)
