@@ -10,7 +10,7 @@ import { annotationsOf } from './annotations.ts'
 import type { AttemptObjects } from './attempt-objects.ts'
 import { logBudgetDefaults, unattendedLogBytes } from './logs/rotation.ts'
 import type { ImageStore, Ledger } from './ports.ts'
-import { cleanUpAll, prepareAll } from './prepare.ts'
+import { cleanUpAll, isolateAll, prepareAll } from './prepare.ts'
 import { bundleOf, fullRequest, logOf, onlyTask, type RequestConfig, sandboxOf, type User } from './task-request.ts'
 
 export interface LaunchParts {
@@ -67,14 +67,35 @@ export async function launchAttempt(
     return buildSpec(request, prepared, annotationsOf({ ...parts.ledger.view.head, agentId: config.agentId, row }))
   }
   const spec = prepare()
+  const inTime = AbortSignal.any([signal, starting.signal])
   try {
-    return await parts.runtime.launch(launchRequestOf(config, row, spec), AbortSignal.any([signal, starting.signal]))
+    const running = await parts.runtime.launch(launchRequestOf(config, row, spec), inTime)
+    await isolateOrEnd(parts, request, running, inTime)
+    return running
   } catch (cause) {
     await spec.catch(() => undefined) // the same failure, or one that came after it
     if (standing) await cleanUpAll([...parts.isolators].reverse(), request, log)
     throw cause
   } finally {
     starting.end()
+  }
+}
+
+/** A container that one of its walls refuses is ended at once; nothing of it is left but the walls. */
+async function isolateOrEnd(
+  { isolators, runtime }: LaunchParts,
+  request: IsolatorRequest,
+  { pid }: RunningContainer,
+  signal: AbortSignal
+): Promise<void> {
+  const { containerId } = request
+  try {
+    await isolateAll(isolators, request, pid, signal)
+  } catch (cause) {
+    await runtime.kill(containerId)
+    await runtime.remove(containerId, new AbortController().signal)
+    runtime.dropExit(containerId)
+    throw cause
   }
 }
 

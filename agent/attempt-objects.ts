@@ -1,9 +1,12 @@
 import type { MadeObject } from '../isolators/isolator.ts'
+import type { ObjectRow } from '../proto/gen/messages.ts'
 import { type Decided, decisionFacts, decisionOf } from './ending.ts'
 import type { Ledger } from './ports.ts'
 
 /** Objects that every container has; the isolators name theirs through the journal. */
 const ownObjects = ['bundle', 'conmon', 'runtime_state', 'log_file'] as const
+
+const madeKinds: readonly MadeObject['kind'][] = ['cgroup', 'overlay', 'sandbox_dir', 'lease_holder', 'other']
 
 type ObjectKind = MadeObject['kind'] | (typeof ownObjects)[number]
 
@@ -51,6 +54,13 @@ export class AttemptObjects {
     await Promise.all(ownObjects.map((kind) => this.#write(kind, 'intent', kind === 'bundle' ? { image: imageDigest } : {})))
   }
 
+  /** What the isolators named and nobody has cleaned up yet. */
+  get made(): readonly MadeObject[] {
+    return [...this.#rows().values()].flatMap(({ kind, id }) =>
+      (madeKinds as readonly string[]).includes(kind) ? [{ kind: kind as MadeObject['kind'], id }] : []
+    )
+  }
+
   readonly intendMade = (made: MadeObject): Promise<void> => this.#write(made.kind, 'intent', { path: made.id }, made.id)
 
   /** What is on record already, as after the agent's restart, is not written again. */
@@ -73,7 +83,7 @@ export class AttemptObjects {
     return row?.phase === 'done' && row.bootId === this.#bootId ? row.facts : {}
   }
 
-  #rows() {
+  #rows(): ReadonlyMap<string, ObjectRow> {
     return this.#ledger.view.tasks.get(this.#containerId)?.objects ?? new Map()
   }
 

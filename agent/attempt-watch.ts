@@ -60,8 +60,10 @@ export class AttemptWatch {
     for (const watch of watches)
       void watch.then(
         (l) => this.#passed(l),
-        () => undefined
-      ) // aborted: the container has ended
+        (error: unknown) => {
+          if (!over.signal.aborted) this.#parts.log.error({ error }, 'isolator.watch_failed')
+        }
+      )
     try {
       return await runtime.wait(this.#request.containerId, new AbortController().signal, () => this.#unwatched())
     } finally {

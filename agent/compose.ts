@@ -10,7 +10,6 @@ import type { Service } from '../base/service.ts'
 import { hearthVersion } from '../base/version.ts'
 import { builtinIsolators } from '../isolators/builtin.ts'
 import type { CgroupLayout } from '../isolators/cgroup2/layout.ts'
-import type { Isolator } from '../isolators/isolator.ts'
 import { monitorPlace } from '../isolators/runtime/oci/monitor-place.ts'
 import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
 import { Trash } from '../isolators/trash.ts'
@@ -37,15 +36,18 @@ import { LogRotation } from './logs/rotation.ts'
 import { composeNodeHealth } from './node-health/compose.ts'
 import type { NodeHealth } from './node-health/monitor.ts'
 import type { SyncMeter } from './node-health/sync-meter.ts'
-import { topTasks } from './node-health/top.ts'
+import { type TopTask, topTasks } from './node-health/top.ts'
 import type { Ledger, LocalRequest, LocalRouter } from './ports.ts'
 import { adopt } from './reattach.ts'
 import { recorderOf } from './recorder/recorder.ts'
 import { Registration } from './registration.ts'
+import { composeLimiting } from './stats/compose.ts'
 import { StatusOutbox } from './status-outbox.ts'
 import type { TaskRunnerConfig } from './task-runner.ts'
 import { Tasks } from './tasks.ts'
 import { clearSelfTests, proveSelf } from './upgrade/self-test.ts'
+import { isolatorsPlan, missingOf, nodeIsolators, withWalls } from './wall-report.ts'
+import { openWalls, type Walls } from './walls.ts'
 
 const programs = dirname(fileURLToPath(import.meta.url))
 const sampleEveryMs = 10_000
@@ -83,62 +85,60 @@ export interface Parts {
 
 /** Builds the agent’s parts; none of them runs before it is started. */
 export async function compose(parts: Parts): Promise<Agent> {
-  const { config, bootDir, facts, ledger, log, layout, placement, settled } = parts
+  const { config, bootDir, facts, ledger, log, layout, settled } = parts
   const clock = systemClock
   const onBroken = (error: unknown): void => parts.end.broken(error)
-  const { cgroupParent } = placement
+  const { cgroupParent } = parts.placement
   const agentDir = join(config.stateDir, 'agent')
-  const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
-  const images = await openImageStore({ exec: systemExec, log, clock }, { directory: join(agentDir, 'images'), unpackProgram })
+  const images = await openImages(agentDir, log)
   const runtime = new OciRuntime(
     { layout, sleep: clock.sleep },
     { runDir: bootDir, shimDir: join(config.runDir, 'bin'), cgroupParent, programs: config }
   )
-  const onFailure = (path: string, error: unknown): void => log.warn({ path, error }, 'trash.not_deleted')
-  const trash = new Trash({ sleep: clock.sleep, onFailure }, { directory: join(agentDir, 'trash'), pauseMs: emptyTrashAfterMs })
+  const trash = composeTrash(agentDir, log)
   const leases = composeLeases(parts)
-  const isolators = wallsOf(parts, trash, leases)
+  const walls = await wallsOf(parts, trash, leases)
+  const { isolators } = walls
+  const known = { ...facts, capabilities: withWalls(facts.capabilities, walls) }
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const rotation = new LogRotation({ clock, log })
   const recorder = recorderOf({ layout, clock, tasks: () => tasks.list() }, { bootDir, cgroupParent, sampleMs: sampleEveryMs })
   const times = { clock, bootClock: systemBootClock, exec: systemExec }
   const runnerParts = { ledger, outbox, images, runtime, isolators, ...times, log, rotation, recorder, resolveUser, leases }
-  const runnerConfig = runnerConfigOf(config, bootDir, facts, ledger.view.head.agentId)
+  const runnerConfig = runnerConfigOf(config, bootDir, known, ledger.view.head.agentId)
   const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, attemptsKept: 3, settled }
   const refusal = (): string | undefined => node.health.refusal('launch')
   const kept = composeKeptLogs(config, log)
   const tasks: Tasks = new Tasks({ ...runnerParts, refusal, keeper: kept }, { ...runnerConfig, ...limits }, onBroken)
   const collectLayers = (): Promise<unknown> => images.collect(inUse(), new AbortController().signal)
   const fsck = composeFsck({ ...parts, runtime, tasks, collectLayers, sandboxesDir: runnerConfig.sandboxesDir })
+  const running = (): readonly TopTask[] => topTasks(tasks.list(), cgroupParent)
   const terminalProgram = [process.execPath, join(programs, 'terminal.cjs')]
   const streams = new ContainerStreams({ runtime, clock, log }, { terminalProgram, maxStreams: 64 })
   const node = composeNodeHealth(
     {
       ...{ ledger, clock, log, layout, random: systemRandom, syncs: parts.syncs, bootId: facts.bootId, onBroken },
       registered: () => registration.registered,
-      tasks: () => topTasks(tasks.list(), cgroupParent),
+      tasks: running,
       sources: [() => [...orphanMetrics(fsck.orphans()), logGapsMetric(rotation.gapsFound)]],
-      plans: [orphanPlan(() => fsck.orphans())]
+      plans: [orphanPlan(() => fsck.orphans()), isolatorsPlan(walls)]
     },
     { ...config, cgroupParent }
   )
   const health = async (refresh: boolean): Promise<Record<string, unknown>> => ({
     ...(await node.report(refresh)),
-    ...describeAgent(ledger, facts),
+    ...describeAgent(ledger, known),
     registered: registration.registered,
     running: tasks.running
   })
   const inUse = (): ReadonlySet<string> => imagesOf(tasks)
+  const limiting = composeLimiting({ ledger, log, layout, clock, isolators, tasks: running }, runnerConfig)
   const imageRouter = imagesOnly(imageRoutes(images, inUse), node.health)
-  const router = createLocalRouter({ fsck, tasks, kept, readLog, streams, images: imageRouter, health, node, log })
+  const apis = { ...limiting, images: imageRouter, health, node: { ...node, isolators: () => nodeIsolators(walls, known) } }
+  const router = createLocalRouter({ fsck, tasks, kept, readLog, streams, ...apis, log })
   const registration = new Registration(
     { ledger, tasks, outbox, leases, router, clock, random: systemRandom, log, health: () => node.health.report(), onBroken },
-    {
-      masters: config.masters,
-      readToken: () => readToken(join(config.stateDir, 'agent-token')),
-      version: hearthVersion,
-      registration: { ...facts, version: hearthVersion }
-    }
+    registrationConfig(config, known)
   )
   const garbage = new Garbage({ images, inUse, clock, log }, { everyMs: collectEveryMs })
   const socketPath = join(config.runDir, 'agent.sock')
@@ -154,6 +154,24 @@ export async function compose(parts: Parts): Promise<Agent> {
     clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
   }
 }
+
+function openImages(agentDir: string, log: Log): ReturnType<typeof openImageStore> {
+  const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
+  return openImageStore({ exec: systemExec, log, clock: systemClock }, { directory: join(agentDir, 'images'), unpackProgram })
+}
+
+function composeTrash(agentDir: string, log: Log): Trash {
+  const onFailure = (path: string, error: unknown): void => log.warn({ path, error }, 'trash.not_deleted')
+  const { sleep } = systemClock
+  return new Trash({ sleep, onFailure }, { directory: join(agentDir, 'trash'), pauseMs: emptyTrashAfterMs })
+}
+
+const registrationConfig = ({ masters, stateDir }: AgentConfig, facts: HostFacts) => ({
+  masters,
+  readToken: () => readToken(join(stateDir, 'agent-token')),
+  version: hearthVersion,
+  registration: { ...facts, version: hearthVersion }
+})
 
 /** Digests of the images that containers are made of. */
 const imagesOf = (tasks: Tasks): ReadonlySet<string> =>
@@ -171,12 +189,14 @@ function composeLeases({ bootDir, facts, ledger, log, layout, placement: { cgrou
 }
 
 /** The scope that all else is made in comes first, what lets a container begin last. */
-function wallsOf(parts: Parts, trash: Trash, leases: Leases): readonly Isolator[] {
+async function wallsOf(parts: Parts, trash: Trash, leases: Leases): Promise<Walls> {
   const { config, layout, placement } = parts
   const { cgroupParent, scope } = placement
-  const { seccompProfile } = config
-  const walls = builtinIsolators({ trash, layout, cgroupParent, seccompProfile, sleep: systemClock.sleep })
-  return [...(scope === undefined ? [] : [scope.isolator()]), ...walls, leases.isolator()]
+  const { seccompProfile, isolators: modules, isolatorDir: directory } = config
+  const { sleep } = systemClock
+  const own = builtinIsolators({ trash, layout, cgroupParent, seccompProfile, sleep })
+  const builtin = [...(scope === undefined ? [] : [scope.isolator()]), ...own]
+  return openWalls({ builtin, last: [leases.isolator()], log: parts.log, sleep }, { modules, directory })
 }
 
 interface FsckParts extends Pick<Parts, 'config' | 'ledger' | 'log' | 'layout' | 'placement' | 'bootDir' | 'facts' | 'isWhole'> {
@@ -218,6 +238,7 @@ const runnerConfigOf = (config: AgentConfig, runDir: string, facts: HostFacts, a
   hostname: facts.hostname,
   allowedMounts: config.allowedMounts,
   allowUnconfined: config.allowUnconfined,
+  missing: missingOf(facts.capabilities),
   agentId,
   bootId: facts.bootId
 })

@@ -16,6 +16,10 @@ export interface AgentConfig {
   readonly conmon: string
   readonly runc: string
   readonly crun: string
+  /** Modules of isolators beyond Hearth's own, by npm name or absolute path, in their order. */
+  readonly isolators: readonly string[]
+  /** Below whose `node_modules` they are looked for. */
+  readonly isolatorDir: string
   readonly logLevel: string
   /** Executables that say how the node is. */
   readonly checksDir: string
@@ -82,6 +86,23 @@ export const agentSettings: readonly Setting[] = [
   { flag: 'runc', env: 'HEARTH_RUNC', fallback: '/usr/sbin/runc', help: 'path of runc', check: absolutePath },
   { flag: 'crun', env: 'HEARTH_CRUN', fallback: '/usr/bin/crun', help: 'path of crun', check: absolutePath },
   {
+    flag: 'isolators',
+    env: 'HEARTH_ISOLATORS',
+    fallback: '',
+    help: 'modules of further isolators, by npm name or absolute path, separated by commas',
+    check: (text) =>
+      list(text).every((m) => m.startsWith('/') || /^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/.test(m))
+        ? undefined
+        : 'must be names of npm modules or absolute paths, separated by commas'
+  },
+  {
+    flag: 'isolator-dir',
+    env: 'HEARTH_ISOLATOR_DIR',
+    fallback: '/usr/local/lib/hearth',
+    help: 'folder in which npm installed them: npm install --prefix FOLDER NAME',
+    check: absolutePath
+  },
+  {
     flag: 'checks-dir',
     env: 'HEARTH_CHECKS_DIR',
     fallback: '/etc/hearth/checks.d',
@@ -144,6 +165,8 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
     conmon: of('conmon'),
     runc: of('runc'),
     crun: of('crun'),
+    isolators: list(of('isolators')),
+    isolatorDir: of('isolator-dir'),
     logLevel: of('log-level'),
     checksDir: of('checks-dir'),
     healthEveryMs: Number(of('health-seconds')) * 1_000,

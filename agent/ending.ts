@@ -49,6 +49,8 @@ export function decisionOf({ decided: kind, why: message = '' }: Readonly<Record
       return { kind }
     case 'memory':
     case 'disk':
+    case 'pids':
+    case 'other':
       return { kind: 'limit', limitation: { limit: kind, message } }
     case 'probe':
     case 'lease':
@@ -70,7 +72,7 @@ export function endingOf(exit: ContainerExit, decided: Decided): Ending {
     outOfMemory: exit.outOfMemory
   }
   if (decided?.kind === 'limit') {
-    const reason: Reason = decided.limitation.limit === 'disk' ? 'limit_disk' : 'limit_memory'
+    const reason = limitReasons[decided.limitation.limit]
     return { state: 'failed', reason, message: decided.limitation.message, ...facts }
   }
   if (decided?.kind === 'kill') return { state: 'killed', reason: 'kill_requested', message: 'killed as asked', ...facts }
@@ -81,6 +83,13 @@ export function endingOf(exit: ContainerExit, decided: Decided): Ending {
   if (exit.signal !== undefined)
     return { state: 'failed', reason: 'signaled', message: `ended by signal ${exit.signal}`, ...facts }
   return { state: 'failed', reason: 'exited', message: `ended with exit code ${exit.code}`, ...facts }
+}
+
+const limitReasons: Readonly<Record<Limitation['limit'], Reason>> = {
+  memory: 'limit_memory',
+  disk: 'limit_disk',
+  pids: 'limit_pids',
+  other: 'limit_other'
 }
 
 function endingOfOurs(exit: ContainerExit, decided: Exclude<Decided, undefined | { kind: 'kill' | 'limit' }>): Ending {

@@ -121,7 +121,7 @@ async function carryOut(parts: ReattachParts, runner: TaskRunner, actions: reado
       runner.decideKill()
       return takeOver(parts, runner, first.container)
     case 'watch':
-      return runner.follow({ pid: 0, startTicks: 0, monitorPid: 0 })
+      return runner.takeOver({ pid: 0, startTicks: 0, monitorPid: 0 })
     case 'report-ended':
       return runner.endUnseen(first.exit)
     case 'report-lost':
@@ -150,7 +150,7 @@ async function takeOver(parts: ReattachParts, runner: TaskRunner, container: Run
   const { state } = parts.ledger.view.tasks.get(runner.containerId)?.latest ?? {}
   if (state !== 'running' && state !== 'killing' && (await goesOn(parts, runner))) return
   endExecs(parts, runner)
-  return runner.follow(container)
+  return runner.takeOver(container)
 }
 
 function endExecs({ log }: ReattachParts, { bundleDir, containerId }: TaskRunner): void {
@@ -164,7 +164,7 @@ function endExecs({ log }: ReattachParts, { bundleDir, containerId }: TaskRunner
  */
 async function goesOn({ runtime }: ReattachParts, runner: TaskRunner): Promise<boolean> {
   const seen = await runtime.settled(runner.containerId, AbortSignal.timeout(settleDeadlineMs))
-  if (seen.kind === 'running') await runner.follow(seen.container)
+  if (seen.kind === 'running') await runner.takeOver(seen.container)
   else if (seen.kind === 'exited') await runner.endUnseen(seen.exit)
   else return false
   return true

@@ -2,11 +2,12 @@ import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { Fault } from '../base/fault.ts'
 import { sandboxMountPoint } from '../isolators/filesystem.ts'
-import type { IsolatorRequest, Limits, MountRequest } from '../isolators/isolator.ts'
+import type { IsolatorRequest, MountRequest } from '../isolators/isolator.ts'
 import type { Process, TaskDefinition, TaskRow } from '../proto/gen/messages.ts'
-import { type Resources, scalarOf } from '../proto/resources.ts'
+import { capabilitiesFor, checkLimits } from '../proto/limits.ts'
 import { unfitLength } from './lease/terms.ts'
 import type { ResolvedImage } from './ports.ts'
+import { limitsOf } from './task-limits.ts'
 
 /** What a task asks for, as the isolators understand it. */
 
@@ -17,6 +18,8 @@ export interface RequestConfig {
   /** Host folders that tasks may mount, with everything below them. */
   readonly allowedMounts: readonly string[]
   readonly allowUnconfined: boolean
+  /** Why this node has not that capability; undefined where it has. */
+  missing(capability: string): string | undefined
 }
 
 export interface User {
@@ -26,7 +29,6 @@ export interface User {
 }
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
-const pidsMax = 4_096
 
 export const sandboxOf = (config: RequestConfig, containerId: string): string => join(config.sandboxesDir, containerId)
 export const bundleOf = (config: RequestConfig, containerId: string): string => join(config.runDir, 'c', containerId)
@@ -39,16 +41,22 @@ export function onlyTask(row: TaskRow): TaskDefinition {
     throw new Fault('unsupported', 'this agent runs groups of exactly one task', { reason: 'unsupported_request' })
   const unfit = task.lease === null ? undefined : unfitLength(task.lease.lengthMs)
   if (unfit !== undefined) throw new Fault('invalid', unfit, { reason: 'lease_refused' })
+  checkLimits(task)
   return task
 }
 
 /** What names the container's files, enough to undo everything; the rest of a request is only needed to launch. */
-export function bareRequest(config: RequestConfig, containerId: string, task: TaskDefinition | undefined): IsolatorRequest {
+export function bareRequest(
+  config: RequestConfig,
+  containerId: string,
+  task: TaskDefinition | undefined,
+  made: IsolatorRequest['made'] = []
+): IsolatorRequest {
   return {
     containerId,
     bundleDir: bundleOf(config, containerId),
     sandboxDir: sandboxOf(config, containerId),
-    limits: limitsOf(task?.resources ?? []),
+    limits: limitsOf(task),
     network: task?.network?.mode === 'none' ? 'none' : 'host',
     layers: [],
     imageMounts: [],
@@ -66,6 +74,8 @@ export function bareRequest(config: RequestConfig, containerId: string, task: Ta
       hostname: config.hostname
     },
     seccomp: 'default',
+    labels: Object.fromEntries((task?.labels ?? []).map(({ key, value }) => [key, value])),
+    made,
     journal: async () => undefined
   }
 }
@@ -85,6 +95,10 @@ export function fullRequest(
       'this node’s operator allows no unconfined tasks; start the agent with --allow-unconfined, or leave seccomp at its default'
     throw new Fault('invalid', say, { reason: 'unsupported_request' })
   }
+  for (const name of capabilitiesFor(task)) {
+    const why = config.missing(name)
+    if (why !== undefined) throw new Fault('unsupported', `this node has no ${name}: ${why}`, { reason: 'unsupported_request' })
+  }
   return {
     ...bare,
     layers: image.layers,
@@ -100,15 +114,6 @@ export function fullRequest(
     },
     seccomp: task.seccomp === 'unconfined' ? 'unconfined' : 'default',
     journal
-  }
-}
-
-function limitsOf(resources: Resources): Limits {
-  return {
-    milliCpu: scalarOf(resources, 'cpus'),
-    memoryBytes: scalarOf(resources, 'mem'),
-    diskBytes: scalarOf(resources, 'disk'),
-    pidsMax
   }
 }
 

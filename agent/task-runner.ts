@@ -9,7 +9,7 @@ import { isTerminal } from '../proto/task-state.ts'
 import { alone, atOnce, type LaunchTurn, type Neighbours, untilBegin } from './attempt-begin.ts'
 import { KilledDuringLaunch, type LaunchParts, launchAttempt, openAttempt } from './attempt-launch.ts'
 import { AttemptObjects } from './attempt-objects.ts'
-import { clearAttempt } from './attempt-removal.ts'
+import { AttemptRemoval } from './attempt-removal.ts'
 import { AttemptReport } from './attempt-report.ts'
 import { AttemptStop, graceOf } from './attempt-stop.ts'
 import { AttemptWatch, type AttemptWatchParts } from './attempt-watch.ts'
@@ -19,6 +19,7 @@ import { AttemptLease } from './lease/attempt-lease.ts'
 import type { Leases } from './lease/leases.ts'
 import type { KeptLogs } from './logs/kept-logs.ts'
 import type { Ledger } from './ports.ts'
+import { recoverAll } from './prepare.ts'
 import type { FlightRecorder } from './recorder/recorder.ts'
 import { isFollowed, nextAttempt, restarts } from './restart.ts'
 import { bareRequest, bundleOf, logOf, type RequestConfig, sandboxOf } from './task-request.ts'
@@ -47,7 +48,7 @@ export interface TaskRunnerConfig extends RequestConfig {
  *                                                 └─ the next attempt, where the restart policy says so
  */
 export class TaskRunner {
-  readonly row: TaskRow
+  readonly #row: TaskRow
   readonly #parts: TaskRunnerParts
   readonly #config: TaskRunnerConfig
   readonly #log: Log
@@ -56,10 +57,10 @@ export class TaskRunner {
   readonly #stop: AttemptStop
   readonly #lease: AttemptLease
   readonly #watch: AttemptWatch
+  readonly #removal: AttemptRemoval
   readonly #neighbours: Neighbours
   #container: ContainerState = 'preparing'
   #waits = false
-  #clean = true
   #decided: Decided
   /** Somebody asked for the end of the task: whatever ends this attempt, none follows. */
   #killAsked = false
@@ -75,7 +76,7 @@ export class TaskRunner {
     config: TaskRunnerConfig,
     neighbours: Neighbours = alone
   ) {
-    this.row = row
+    this.#row = row
     this.#parts = parts
     this.#config = config
     this.#log = parts.log.child({ taskId: this.taskId, frameworkId: this.frameworkId, containerId: row.containerId })
@@ -86,6 +87,8 @@ export class TaskRunner {
     this.#decided = this.#objects.decided
     this.#stop = new AttemptStop(row.containerId, { runtime: parts.runtime, clock, log: this.#log })
     this.#lease = new AttemptLease(row, parts.leases)
+    const removed = { ...parts, objects: this.#objects, log: this.#log }
+    this.#removal = new AttemptRemoval(removed, () => this.#bare())
     const over = (why: NonNullable<Decided>, policy: KillPolicy | null): void => this.#over(why, policy)
     this.#watch = new AttemptWatch({ ...parts, log: this.#log }, this.#bare(), row, {
       report: this.#report,
@@ -96,6 +99,11 @@ export class TaskRunner {
     })
   }
 
+  /** With the limits that it has by now. */
+  get row(): TaskRow {
+    const kept = this.#parts.ledger.view.tasks.get(this.#row.containerId)?.row
+    return kept?.group ? kept : this.#row
+  }
   get taskId(): string {
     return this.#task?.taskId ?? ''
   }
@@ -103,14 +111,14 @@ export class TaskRunner {
     return this.row.group?.frameworkId ?? ''
   }
   get containerId(): string {
-    return this.row.containerId
+    return this.#row.containerId
   }
   get attempt(): number {
-    return this.row.attempt
+    return this.#row.attempt
   }
   /** Of a removed one: nothing is left of its container. */
   get clean(): boolean {
-    return this.#clean
+    return this.#removal.clean
   }
   /** Its back-off runs, or something else it has to wait for before its launch. */
   get waits(): boolean {
@@ -177,7 +185,13 @@ export class TaskRunner {
     await this.follow(running)
   }
 
-  /** Takes over a running container: from a launch, or from before the agent's restart. */
+  /** Takes over a container that outlived its agent. */
+  async takeOver(running: RunningContainer): Promise<void> {
+    await recoverAll(this.#parts.isolators, this.#bare(), this.#log)
+    await this.follow(running)
+  }
+
+  /** Watches a running container to its end. */
   async follow(running: RunningContainer): Promise<void> {
     if (this.#container === 'preparing') this.#container = moveContainer(this.#container, 'creating')
     this.#container = moveContainer(this.#container, 'running')
@@ -243,6 +257,7 @@ export class TaskRunner {
   /** Removes what outlives the container, but for a log that is to outlive its task. Only for a removed one. */
   async forget(what: 'sandbox' | 'everything' = 'everything', keeper?: LogKeeper): Promise<void> {
     const { containerId, frameworkId, taskId, attempt } = this
+    await this.#removal.giveUp()
     const mayKeep = keeper !== undefined && this.#task?.logBudget?.endsWithTask !== true
     const isKept = mayKeep && (await keeper.keep(this.sandboxDir, { containerId, frameworkId, taskId, attempt }))
     if (!isKept) await rm(this.sandboxDir, { recursive: true, force: true })
@@ -364,15 +379,15 @@ export class TaskRunner {
 
   async #remove(told: Promise<void> = Promise.resolve()): Promise<void> {
     this.#container = moveContainer(this.#container, 'removing')
-    this.#clean = await this.clear(told)
+    await this.#removal.clear(told)
     this.#container = moveContainer(this.#container, 'removed')
     this.#removed.abort()
+    if (!this.#removal.clean) void this.#removal.clearLater()
   }
 
-  /** Takes down what is left of the container; repeatable. What the ledger must know first is awaited before the last step. */
-  async clear(told: Promise<void> = Promise.resolve()): Promise<boolean> {
-    const { runtime, isolators } = this.#parts
-    return await clearAttempt({ runtime, isolators, objects: this.#objects, log: this.#log }, this.#bare(), told)
+  /** Takes down what is left of the container; repeatable. False where something is left still. */
+  clear(): Promise<boolean> {
+    return this.#removal.clear()
   }
 
   get #task(): TaskDefinition | undefined {
@@ -380,6 +395,6 @@ export class TaskRunner {
   }
 
   #bare(): IsolatorRequest {
-    return bareRequest(this.#config, this.containerId, this.#task)
+    return bareRequest(this.#config, this.containerId, this.#task, this.#objects.made)
   }
 }

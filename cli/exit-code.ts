@@ -38,5 +38,5 @@ function neverRan({ reason, message }: Ending): Outcome {
 
 /** The limits end a program from outside, so its own output does not tell. */
 function limitSentence({ reason, message }: Ending, otherwise: string): string | undefined {
-  return reason === 'limit_memory' || reason === 'limit_disk' ? message || otherwise : undefined
+  return reason?.startsWith('limit_') ? message || otherwise : undefined
 }

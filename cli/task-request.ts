@@ -6,10 +6,11 @@ import type { TaskRequest } from '../sdk/operator-messages.ts'
 import { parseBytes, parseCpus, parseDuration } from './amounts.ts'
 import { type AttemptOptions, parseProbes, parseRestart } from './attempt-options.ts'
 import type { CommonOptions, Environment } from './context.ts'
+import { type LimitOptions, parseLimits } from './limit-options.ts'
 import { type LogOptions, parseLogBudget } from './log-options.ts'
 
 /** The options of `hearth task run` as they come from the command line. */
-export interface RunOptions extends CommonOptions, AttemptOptions, LogOptions {
+export interface RunOptions extends CommonOptions, AttemptOptions, LogOptions, LimitOptions {
   readonly interactive?: boolean
   readonly tty?: boolean
   readonly rm?: boolean
@@ -58,6 +59,7 @@ export function buildTaskRequest(image: string, command: readonly string[], opti
       memoryBytes: convert(options.memory, (text) => parseBytes('--memory', text)),
       diskBytes: convert(options.disk, (text) => parseBytes('--disk', text)),
       milliCpu: convert(options.cpus, (text) => parseCpus('--cpus', text)),
+      limits: parseLimits(options),
       mounts: convert(options.volume, (texts) => texts.map(parseMount)),
       labels: convert(options.label, (texts) => Object.fromEntries(texts.map(parseLabel))),
       terminal: tty,

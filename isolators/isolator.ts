@@ -1,29 +1,52 @@
 /**
  * What separates one container from the next. An isolator knows containers, never tasks; plain data in, plain data out.
  *
- *   prepare -> (runtime creates the container) -> isolate -> watch ... usage ... -> cleanup
+ *   prepare -> (runtime creates the container) -> isolate -> watch ... update ... usage ... -> cleanup
  *                                            after the agent's restart: recover -> watch ...
  *
- * Rules, for ours and for a stranger's:
+ * Rules, for ours and for a stranger's; test/contract/isolator.ts proves what can be proved of them:
  *  - Every step may be repeated, and must come to the same end.
  *  - After a crash `prepare` may never have finished: `cleanup` must cope with what is half there, and with nothing at all.
+ *  - `cleanup` and `recover` may come to an agent that has never seen the container: what they need is in the request (of which the
+ *    image and the program's words are then empty) or was written down by `prepare`.
  *  - A step that waits takes the signal and gives up when it aborts, with the signal's reason.
  *  - What `prepare` makes outside the bundle is named to `request.journal` before it is made.
- *  - `prepare` runs in the order of the table in builtin.ts, `cleanup` in the reverse order.
+ *  - `prepare` runs in the order of the arrangement (arrange.ts), `cleanup` in the reverse order.
+ *  - Nothing blocks: a step runs on the one thread that all tasks of the node share.
  */
 export interface Isolator {
+  /** Lower-case words joined by dashes; no two isolators of an agent have the same. */
   readonly name: string
+  readonly place?: IsolatorPlace
   /** Checks what it needs on this host, once, at the agent's start. */
-  capabilities(): Promise<readonly HostCapability[]>
+  capabilities(signal: AbortSignal): Promise<readonly HostCapability[]>
+  /** Rejects where the container may not be made as asked for; the sentence is what the task ends with. */
   prepare(request: IsolatorRequest, signal: AbortSignal): Promise<BundlePart>
-  /** Called when the container's first process exists and before the task counts as running. */
+  /**
+   * Called when the container's first process exists and before the task counts as running. The program may have begun: what has
+   * to be there before it does belongs into `prepare`. A rejection ends the container.
+   */
   isolate?(request: IsolatorRequest, pid: number, signal: AbortSignal): Promise<void>
   /** Resolves with a limitation when the container hits a limit that ends it; never resolves otherwise. */
   watch?(request: IsolatorRequest, signal: AbortSignal): Promise<Limitation>
-  usage?(request: IsolatorRequest): Promise<Usage>
-  /** Called instead of `prepare` for a container that outlived the agent. */
-  recover?(request: IsolatorRequest): Promise<void>
-  cleanup(request: IsolatorRequest): Promise<void>
+  /** Other limits for a container that runs: `request.limits` are the new ones. A rejection changes nothing. */
+  update?(request: IsolatorRequest, signal: AbortSignal): Promise<void>
+  usage?(request: IsolatorRequest, signal: AbortSignal): Promise<Usage>
+  /** Called instead of `prepare` for a container that outlived the agent. A rejection is told; the container goes on. */
+  recover?(request: IsolatorRequest, signal: AbortSignal): Promise<void>
+  cleanup(request: IsolatorRequest, signal: AbortSignal): Promise<void>
+}
+
+/** How an isolator stands to the others, by their names. Checked once, at the agent's start. */
+export interface IsolatorPlace {
+  /** It comes after them where they are there. */
+  readonly after?: readonly string[]
+  /** It comes before them where they are there. */
+  readonly before?: readonly string[]
+  /** They must be there, and it comes after them. */
+  readonly needs?: readonly string[]
+  /** They must not be there. */
+  readonly conflicts?: readonly string[]
 }
 
 export interface HostCapability {
@@ -42,6 +65,34 @@ export interface Limits {
   /** 0: no limit. */
   readonly diskBytes: number
   readonly pidsMax: number
+  /** 1 to 10000; absent: 100, as of every cgroup. */
+  readonly cpuWeight?: number
+  /** What is saved of the CPU limit and may be used above it, in microseconds. */
+  readonly cpuBurstUs?: number
+  /** Only processor time that nobody else wants. */
+  readonly cpuIdle?: boolean
+  /** Processors that no other container may use. */
+  readonly exclusiveCores?: number
+  readonly memoryMinBytes?: number
+  readonly memoryLowBytes?: number
+  readonly memoryHighBytes?: number
+  /** Absent: none where memory is limited. */
+  readonly swapBytes?: number
+  /** `task`: all processes of the container end where one would. */
+  readonly oomPolicy?: 'process' | 'task'
+  readonly ioWeight?: number
+  readonly io?: readonly IoLimit[]
+  readonly hugePages?: readonly { readonly pageBytes: number; readonly maxBytes: number }[]
+}
+
+/** Of one disk. 0: no limit. */
+export interface IoLimit {
+  /** Its device file, or anything that lies on it. */
+  readonly path: string
+  readonly readBytesPerSecond: number
+  readonly writeBytesPerSecond: number
+  readonly readsPerSecond: number
+  readonly writesPerSecond: number
 }
 
 export interface IsolatorRequest {
@@ -60,6 +111,10 @@ export interface IsolatorRequest {
   readonly mounts: readonly MountRequest[]
   readonly process: ProcessRequest
   readonly seccomp: 'default' | 'unconfined'
+  /** Of the task: how it speaks to isolators that Hearth does not know. */
+  readonly labels: Readonly<Record<string, string>>
+  /** What `prepare` named to `journal` and has not been cleaned up yet, also by an earlier agent. */
+  readonly made: readonly MadeObject[]
   /** Says what is about to be made outside the bundle, before it is made. */
   readonly journal: (object: MadeObject) => Promise<void>
 }
@@ -85,7 +140,8 @@ export interface ProcessRequest {
 }
 
 export interface MadeObject {
-  readonly kind: 'cgroup' | 'overlay' | 'sandbox_dir' | 'lease_holder'
+  /** `other`: of an isolator that Hearth does not know, which alone can remove it. */
+  readonly kind: 'cgroup' | 'overlay' | 'sandbox_dir' | 'lease_holder' | 'other'
   /** Absolute path, or the object's name in its namespace. */
   readonly id: string
 }
@@ -98,7 +154,10 @@ export interface OciMount {
   readonly options: readonly string[]
 }
 
-/** What one isolator adds to the OCI bundle. `runtime/oci/spec.ts` merges the parts; two parts may not set the same thing. */
+/**
+ * What one isolator adds to the OCI bundle. `runtime/oci/spec.ts` merges the parts: lists are joined in the order of the isolators,
+ * anything else may be set by one of them only (part.ts).
+ */
 export interface BundlePart {
   readonly env?: readonly string[]
   readonly mounts?: readonly OciMount[]
@@ -119,13 +178,16 @@ export interface BundlePart {
 }
 
 export interface Limitation {
-  readonly limit: 'memory' | 'disk'
+  /** `other`: of an isolator that Hearth does not know. */
+  readonly limit: 'memory' | 'disk' | 'pids' | 'other'
   readonly message: string
 }
 
 export interface Usage {
   readonly cpuUs?: number
   readonly memoryBytes?: number
+  /** Of it, copies of files that the kernel can take back at once. */
+  readonly cacheBytes?: number
   readonly diskBytes?: number
   /** Processes and threads. */
   readonly pids?: number

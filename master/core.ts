@@ -19,6 +19,7 @@ import { Offers } from './offers.ts'
 import { Proposer } from './proposer.ts'
 import { Registration } from './registration.ts'
 import type { Replica } from './replica.ts'
+import { Resizing } from './resizing.ts'
 import { Seats } from './seats.ts'
 import type { ClusterState } from './state/cluster.ts'
 import { Statuses } from './statuses.ts'
@@ -96,7 +97,11 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
     healed: (link, health) => seats.heal(link, health),
     status: (link, status) => statuses.received(link, status)
   }
-  const link = inProcessLink({ frameworks, allocation, state, proposer, launches, orders, assignments }, background.signal)
+  const resizing = new Resizing({ liveTasks, nodes, allocation, log })
+  const link = inProcessLink(
+    { frameworks, allocation, state, proposer, launches, orders, assignments, resizing },
+    background.signal
+  )
   const services: readonly Service[] = [allocation, registration, new Feed({ replica, frameworks, changes })]
   return { changes, nodes, whereabouts, desk, link, services, offers }
 }

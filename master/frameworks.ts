@@ -8,6 +8,7 @@ import type {
   FrameworkDefinition,
   KillPolicy,
   Offer,
+  Resize,
   StoreCondition,
   StoreRow,
   StoreTransaction,
@@ -175,6 +176,7 @@ interface LinkParts {
     decline(decline: Decline): void
   }
   readonly orders: { kill(frameworkId: string, taskId: string, policy: KillPolicy): void }
+  readonly resizing: { resize(frameworkId: string, taskId: string, resize: Resize, signal: AbortSignal): Promise<void> }
   readonly assignments: { forget(frameworkId: string, taskId: string, signal: AbortSignal): Promise<void> }
 }
 
@@ -190,6 +192,7 @@ export const inProcessLink = (parts: LinkParts, closing: AbortSignal) => ({
   acknowledge: async (_frameworkId: string, _status: TaskStatus) => undefined,
   revive: async (frameworkId: string, roles: readonly string[]) => parts.allocation.revive(frameworkId, roles),
   suppress: async (frameworkId: string, roles: readonly string[]) => parts.frameworks.suppress(frameworkId, roles),
+  resize: (frameworkId: string, taskId: string, resize: Resize) => parts.resizing.resize(frameworkId, taskId, resize, closing),
   forget: (frameworkId: string, taskId: string) => parts.assignments.forget(frameworkId, taskId, closing),
   store: {
     async transact(frameworkId: string, conditions: readonly StoreCondition[], writes: readonly StoreWrite[]) {

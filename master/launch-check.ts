@@ -3,6 +3,7 @@ import { encodeMessage } from '../proto/codec.ts'
 import { maxFrameBytes } from '../proto/frame.ts'
 import type { Reason, TaskGroup, TaskState } from '../proto/gen/messages.ts'
 import { taskId } from '../proto/ids.ts'
+import { checkLimits } from '../proto/limits.ts'
 import { addResources, checkResource, containsResources, describeResources, type Resources } from '../proto/resources.ts'
 
 export type Verdict =
@@ -48,6 +49,7 @@ export function checkGroup(group: TaskGroup, against: Against): Verdict {
   try {
     taskId(task.taskId)
     for (const r of task.resources) checkResource(r)
+    checkLimits(task)
     const resources = addResources([], task.resources)
     if (encodeMessage('TaskGroup', group).length > maxGroupBytes) {
       return refused('error', 'task_invalid', `the task's definition is over the limit of ${maxGroupBytes} bytes`)

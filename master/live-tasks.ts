@@ -10,7 +10,7 @@ export interface LiveTask {
   readonly containerId: string
   readonly agentId: string
   readonly role: string
-  readonly resources: Resources
+  resources: Resources
   /** The latest that is known, made by the agent or by the master. */
   status: TaskStatus
   /** The highest number of the agent's statuses that was applied to this task. */
@@ -52,6 +52,14 @@ export class LiveTasks {
     if (here?.size === 0) this.#byAgent.delete(task.agentId)
     const key = taskKey(task.frameworkId, task.taskId)
     if (this.#latest.get(key) === task) this.#latest.delete(key)
+    this.#changes.touched(task.agentId)
+  }
+
+  /** It has other resources from now on. */
+  resize(containerId: string, resources: Resources): void {
+    const task = this.#tasks.get(containerId)
+    if (task === undefined) return
+    task.resources = resources
     this.#changes.touched(task.agentId)
   }
 

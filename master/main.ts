@@ -113,7 +113,7 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
   const wishes = new WishStore(core.link.store)
   const scheduler = new TaskScheduler({ link: core.link, wishes, book, clock, log }, facts.tasks)
   wishes.onWished((taskId, wish, version) => scheduler.wished(taskId, wish, version))
-  const tasks = new TaskService({ scheduler, wishes, book, clock })
+  const tasks = new TaskService({ link: core.link, scheduler, wishes, book, clock })
   const events = new Events(epoch, { window: 10_000 })
   feedEvents({ events, changes: core.changes, nodes: core.nodes, tasks }, closing.signal)
   const agentLink = new AgentLinkServer(

@@ -172,7 +172,11 @@ export class Registration implements Service {
     if (step.kind !== 'adopt' && step.kind !== 'kill') return
     const { liveTasks } = this.#parts
     const { report } = step
-    if (liveTasks.container(report.containerId) !== undefined) return
+    if (liveTasks.container(report.containerId) !== undefined) {
+      // The node's ledger is the truth about what a running task has.
+      if (!isTerminalReport(report)) liveTasks.resize(report.containerId, report.resources)
+      return
+    }
     const task = { ...report, agentId }
     const status = masterStatus(task, report.state, 'reconciliation', '', this.#parts.clock.wallMs())
     liveTasks.put({ ...task, status, lastNumber: 0, delivered: true, released: false })
@@ -260,6 +264,8 @@ export class Registration implements Service {
     this.#parts.frameworks.deliver(task.frameworkId, { kind: 'status', status: task.status })
   }
 }
+
+const isTerminalReport = ({ state }: TaskReport): boolean => state !== 'unspecified_state' && isTerminal(state)
 
 /** What a master's word about a task leaves as the agent told it. */
 const attemptOf = ({ attempt, containerId, assignedContainerId, earlierAttempts }: TaskStatus) => ({

@@ -6,6 +6,8 @@ export interface Wanted {
   readonly role: string
   /** Both the reservation and the limit; what a task did not ask for it neither reserves nor is held to. */
   readonly resources: Resources
+  /** Capabilities that its node must have. */
+  readonly needs: readonly string[]
 }
 
 export interface Placement {
@@ -20,7 +22,9 @@ export function place(wanted: readonly Wanted[], offers: readonly Offer[]): Plac
   const taken = new Map<string, string[]>()
   const left: Wanted[] = []
   for (const wish of wanted) {
-    const fitting = open.filter((o) => o.offer.role === wish.role && containsResources(o.free, wish.resources))
+    const fitting = open.filter(
+      (o) => o.offer.role === wish.role && isAble(o.offer, wish) && containsResources(o.free, wish.resources)
+    )
     const best = fitting.reduce<(typeof open)[number] | undefined>(
       (a, b) => (a === undefined || scalarOf(b.free, 'mem') > scalarOf(a.free, 'mem') ? b : a),
       undefined
@@ -36,6 +40,9 @@ export function place(wanted: readonly Wanted[], offers: readonly Offer[]): Plac
   return { taken, left }
 }
 
+const isAble = ({ capabilities }: Offer, { needs }: Wanted): boolean =>
+  needs.every((name) => capabilities.some((c) => c.name === name && c.present))
+
 /** For people: why a wish waits, given what was on offer last. */
 export function whyItWaits(wish: Wanted, offers: readonly Offer[]): string {
   const largest = offers.reduce<Offer | undefined>(
@@ -43,5 +50,10 @@ export function whyItWaits(wish: Wanted, offers: readonly Offer[]): string {
     undefined
   )
   if (largest === undefined) return 'waits for a node'
+  const [missed] = wish.needs.filter((name) => !isAble(largest, { ...wish, needs: [name] }))
+  if (missed !== undefined && !offers.some((offer) => isAble(offer, wish))) {
+    const why = largest.capabilities.find(({ name }) => name === missed)?.detail ?? 'its agent does not know it'
+    return `waits for a node that can do what it asks for: ${largest.hostname} has no ${missed}: ${why}`
+  }
   return `waits for free resources: it asks for ${describeResources(wish.resources)}, ${largest.hostname} has ${describeResources(largest.resources)} free`
 }

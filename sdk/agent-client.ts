@@ -1,7 +1,7 @@
 import { errnoOf, type Fault, isFault } from '../base/fault.ts'
 import type { Endpoint } from './endpoint.ts'
 import { readJson, sendRequest } from './http.ts'
-import type { NodeHealthAnswer, NodeTop } from './operator-messages.ts'
+import type { NodeHealthAnswer, NodeIsolators, NodeTop } from './operator-messages.ts'
 
 /** What a node tells of itself, over the socket of its own agent, with or without a master. */
 export class AgentClient {
@@ -18,6 +18,10 @@ export class AgentClient {
 
   top(signal: AbortSignal): Promise<NodeTop> {
     return this.#get('/v1/top', signal)
+  }
+
+  isolators(signal: AbortSignal): Promise<NodeIsolators> {
+    return this.#get('/v1/isolators', signal)
   }
 
   /** Prometheus text, chunk by chunk. */

@@ -12,10 +12,14 @@ import type {
   ImageDetails,
   Node,
   NodeHealthAnswer,
+  NodeIsolators,
   NodeTop,
   RaftFacts,
   Task,
+  TaskDetails,
   TaskRequest,
+  TaskStats,
+  UpdateRequest,
   VersionFacts
 } from './operator-messages.ts'
 import { readStream, type StreamPart } from './stream.ts'
@@ -98,6 +102,14 @@ class TaskCalls {
     return json(this.#send, 'POST', `${taskPath(id)}/kill`, policy, signal)
   }
 
+  update(id: string, request: UpdateRequest, signal: AbortSignal): Promise<Task> {
+    return json(this.#send, 'POST', `${taskPath(id)}/update`, request, signal)
+  }
+
+  stats(id: string, signal: AbortSignal): Promise<TaskDetails> {
+    return json(this.#send, 'GET', `${taskPath(id)}/stats`, undefined, signal)
+  }
+
   async remove(id: string, force: boolean, signal: AbortSignal): Promise<void> {
     await json(this.#send, 'DELETE', withQuery(taskPath(id), { force: force || undefined }), undefined, signal)
   }
@@ -158,6 +170,14 @@ class NodeCalls {
 
   top(id: string, signal: AbortSignal): Promise<NodeTop> {
     return json(this.#send, 'GET', `${nodePath(id)}/top`, undefined, signal)
+  }
+
+  async stats(id: string, signal: AbortSignal): Promise<readonly TaskStats[]> {
+    return (await json<{ tasks: readonly TaskStats[] }>(this.#send, 'GET', `${nodePath(id)}/stats`, undefined, signal)).tasks
+  }
+
+  isolators(id: string, signal: AbortSignal): Promise<NodeIsolators> {
+    return json(this.#send, 'GET', `${nodePath(id)}/isolators`, undefined, signal)
   }
 
   /** Prometheus text, chunk by chunk. */

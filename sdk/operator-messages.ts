@@ -17,6 +17,7 @@ export interface TaskRequest {
   readonly milliCpu?: number
   readonly memoryBytes?: number
   readonly diskBytes?: number
+  readonly limits?: LimitsRequest
   readonly labels?: Readonly<Record<string, string>>
   readonly role?: string
   readonly runtime?: 'runc' | 'crun'
@@ -26,6 +27,38 @@ export interface TaskRequest {
   readonly restart?: RestartRequest
   readonly probes?: { readonly [K in 'startup' | 'readiness' | 'liveness']?: ProbeRequest }
   readonly removeWhenDone?: boolean
+}
+
+/** Absent: the kernel's default. */
+export interface LimitsRequest {
+  readonly cpuWeight?: number
+  readonly cpuBurstUs?: number
+  readonly cpuIdle?: boolean
+  readonly exclusiveCores?: number
+  readonly memoryMinBytes?: number
+  readonly memoryLowBytes?: number
+  readonly memoryHighBytes?: number
+  readonly swapBytes?: number
+  readonly oomPolicy?: 'process' | 'task'
+  readonly pidsMax?: number
+  readonly ioWeight?: number
+  readonly io?: readonly {
+    readonly path: string
+    readonly readBytesPerSecond?: number
+    readonly writeBytesPerSecond?: number
+    readonly readsPerSecond?: number
+    readonly writesPerSecond?: number
+  }[]
+  readonly hugePages?: readonly { readonly pageBytes: number; readonly maxBytes: number }[]
+}
+
+/** What may be changed of a running task; what is absent stays. */
+export interface UpdateRequest {
+  readonly milliCpu?: number
+  readonly memoryBytes?: number
+  readonly limits?: LimitsRequest
+  /** Also below what it uses now. */
+  readonly force?: boolean
 }
 
 /** 0 or absent numbers are the agent's defaults. */
@@ -88,6 +121,7 @@ export interface Task {
   readonly containerId: string | null
   readonly labels: Readonly<Record<string, string>>
   readonly resources: readonly Resource[]
+  readonly limits: LimitsRequest | null
   readonly createdAtMs: number
   readonly startedAtMs: number | null
   readonly endedAtMs: number | null
@@ -143,6 +177,53 @@ export interface NodeHealthAnswer {
   readonly verdict: string
   /** Worst first. */
   readonly checks: readonly NodeCheck[]
+}
+
+export interface TaskStats {
+  readonly frameworkId: string
+  readonly taskId: string
+  readonly name: string
+  readonly containerId: string
+  readonly state: string
+  readonly cpuPercent: number | null
+  readonly cpuUs: number | null
+  readonly memoryBytes: number | null
+  readonly pids: number | null
+  /** Percent of the last 10 s in which something of it waited. */
+  readonly pressure: { readonly cpu: number | null; readonly memory: number | null; readonly io: number | null }
+}
+
+export interface TaskDetails extends TaskStats {
+  /** As they hold now; 0 is none. */
+  readonly limits: {
+    readonly milliCpu: number
+    readonly memoryBytes: number
+    readonly diskBytes: number
+    readonly pidsMax: number
+  }
+  /** By isolator. */
+  readonly usage: Readonly<Record<string, Readonly<Record<string, number>>>>
+}
+
+interface HostCapability {
+  readonly name: string
+  readonly present: boolean
+  readonly detail: string
+}
+
+export interface NodeIsolators {
+  /** In the order in which they are put up. */
+  readonly isolators: readonly {
+    readonly name: string
+    readonly module: string | null
+    readonly state: 'ready' | 'failing' | 'not-loaded'
+    /** By step, the last that went wrong and not well since. */
+    readonly troubles: Readonly<Record<string, string>>
+    readonly steps: readonly string[]
+    readonly capabilities: readonly HostCapability[]
+  }[]
+  /** What else the node can do, or cannot and why. */
+  readonly host: readonly HostCapability[]
 }
 
 /** Null where nobody counts it. */

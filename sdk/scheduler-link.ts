@@ -4,6 +4,7 @@ import type {
   FrameworkDefinition,
   KillPolicy,
   Offer,
+  Resize,
   StoreCondition,
   StoreRow,
   StoreWrite,
@@ -29,6 +30,11 @@ export interface SchedulerLink {
   revive(frameworkId: string, roles: readonly string[]): Promise<void>
   /** Wants no offers to these roles until they are asked for again. */
   suppress(frameworkId: string, roles: readonly string[]): Promise<void>
+  /**
+   * Other resources and limits for a task that runs; resolves once its node keeps to them. Rejects with `Fault('exhausted')` where the
+   * node has not so much free, `conflict` where the task does not run, or uses more than it is to have and it is not forced.
+   */
+  resize(frameworkId: string, taskId: string, resize: Resize): Promise<void>
   /** Drops log, sandbox and record of an ended task. */
   forget(frameworkId: string, taskId: string): Promise<void>
   readonly store: SchedulerStore

@@ -40,6 +40,9 @@ function writeCache(script, runs) {
   }
 }
 
+// Code that comes out of the cache has lost its way to import(), whatever it was compiled with: it borrows ours (isolators/load.ts).
+globalThis.hearthImport = (url) => import(url)
+
 const source = readFileSync(program, 'utf8').replace(/^#!.*/, '')
 const cached = readCache()
 const script = new Script(`(function (exports, require, module, __filename, __dirname) {${source}\n})`, {

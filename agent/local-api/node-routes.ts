@@ -1,6 +1,7 @@
 import { metricsContentType } from '../node-health/metrics-text.ts'
 import type { Top } from '../node-health/top.ts'
 import type { LocalResponse } from '../ports.ts'
+import type { NodeIsolators } from '../wall-report.ts'
 import { jsonResponse } from './responses.ts'
 import type { RouteCall } from './router.ts'
 
@@ -9,6 +10,7 @@ export interface NodeSource {
   top(signal: AbortSignal): Promise<Top>
   /** Prometheus text. */
   metrics(): Promise<string>
+  isolators(): Promise<NodeIsolators>
 }
 
 /** `GET /v1/health?refresh=true` looks at everything first. */
@@ -24,6 +26,7 @@ export function nodeRoutes(
 ): readonly (readonly [string, string, (call: RouteCall) => Promise<LocalResponse>])[] {
   return [
     ['GET', '/v1/top', async (call) => jsonResponse(200, await node.top(call.signal))],
+    ['GET', '/v1/isolators', async () => jsonResponse(200, await node.isolators())],
     ['GET', '/metrics', async () => textResponse(await node.metrics())]
   ]
 }

@@ -7,7 +7,9 @@ import { archiveInRoute, archiveOutRoute, filesRoute } from './file-routes.ts'
 import { type FsckSource, fsckRoutes } from './fsck-routes.ts'
 import { type KeptLogSource, keptLogRoutes, loggedTask } from './kept-log-routes.ts'
 import { healthRoute, type NodeSource, nodeRoutes } from './node-routes.ts'
+import { type ResizeSource, resizeRoutes } from './resize-routes.ts'
 import { faultResponse, jsonResponse } from './responses.ts'
+import { type StatsSource, statsRoutes } from './stats-routes.ts'
 import { type LocalTasks, type LogSource, logRoute, type TaskStreams, taskOf, taskRow } from './task-routes.ts'
 
 export interface LocalApiParts {
@@ -22,6 +24,10 @@ export interface LocalApiParts {
   readonly kept?: KeptLogSource
   /** Absent where this is the API alone, before any agent. */
   readonly node?: NodeSource
+  /** Absent where this is the API alone, before any agent. */
+  readonly resizes?: ResizeSource
+  /** Absent where this is the API alone, before any agent. */
+  readonly stats?: StatsSource
   /** Absent where this is the API alone, before any agent. */
   readonly fsck?: FsckSource
   readonly log: Log
@@ -69,6 +75,8 @@ function routesOf(parts: LocalApiParts): readonly (readonly [method: string, pat
     ...(parts.kept === undefined ? [] : keptLogRoutes(tasks, parts.kept)),
     ['GET', `${task}/logs`, async (call) => logRoute(parts, await loggedTask(parts, call), call)],
     ['GET', `${task}/explain`, (call) => explainRoute(taskOf(tasks, call))],
+    ...(parts.resizes === undefined ? [] : resizeRoutes(tasks, parts.resizes)),
+    ...(parts.stats === undefined ? [] : statsRoutes(tasks, parts.stats)),
     ['POST', `${task}/exec`, (call) => streams.exec(taskOf(tasks, call), call.request.body, call.signal)],
     ['POST', `${task}/attach`, (call) => streams.attach(taskOf(tasks, call), call.request.body, call.signal)],
     ['GET', `${task}/files`, (call) => filesRoute(taskOf(tasks, call), call)],

@@ -1,6 +1,6 @@
 import { Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
-import type { TaskStatus } from '../../proto/gen/messages.ts'
+import type { TaskRow, TaskStatus } from '../../proto/gen/messages.ts'
 import { frameworkId, taskId } from '../../proto/ids.ts'
 import { channels, encodeStreamFrame, encodeStreamJson, streamContentType } from '../../proto/stream-frame.ts'
 import type { LocalResponse } from '../ports.ts'
@@ -28,10 +28,15 @@ export interface LocalTask {
   readonly ended: AbortSignal
 }
 
+/** One that has a row in the ledger, and so limits. */
+export interface LimitedTask extends LocalTask {
+  readonly row: TaskRow
+}
+
 export interface LocalTasks {
-  list(): readonly LocalTask[]
+  list(): readonly LimitedTask[]
   /** That attempt; without one the newest that has begun. */
-  find(frameworkId: string, taskId: string, attempt?: number): LocalTask | undefined
+  find(frameworkId: string, taskId: string, attempt?: number): LimitedTask | undefined
   /** Ends every container; resolves when the last one is removed. */
   stopAll(signal: AbortSignal): Promise<void>
 }
@@ -62,7 +67,7 @@ export interface TaskStreams {
   attach(task: LocalTask, body: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<LocalResponse>
 }
 
-export function taskOf(tasks: LocalTasks, call: RouteCall): LocalTask {
+export function taskOf(tasks: LocalTasks, call: RouteCall): LimitedTask {
   const framework = frameworkId(call.params['framework'] ?? '')
   const id = taskId(call.params['task'] ?? '')
   const attempt = count(call.query, 'attempt')

@@ -26,6 +26,7 @@ const endangered: Readonly<Record<string, readonly Work[]>> = {
   runtimes: ['launch'],
   images: ['image-import'],
   'agent.loop': ['launch'],
+  isolators: ['launch'],
   own: ['launch']
 }
 

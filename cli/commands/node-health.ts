@@ -1,14 +1,13 @@
 import { spawn } from 'node:child_process'
 import { dirname, join } from 'node:path'
-import { errnoOf, Fault } from '../../base/fault.ts'
-import { AgentClient, isAway } from '../../sdk/agent-client.ts'
+import { Fault } from '../../base/fault.ts'
 import type { NodeCheck, NodeHealthAnswer, NodeTop } from '../../sdk/operator-messages.ts'
 import { showBytes } from '../amounts.ts'
 import { type CommonOptions, type Context, wantsColour, widthOf, writeOut } from '../context.ts'
 import { type Paint, paintWith } from '../output/colour.ts'
 import { renderFacts, renderTable } from '../output/table.ts'
 import { shortId } from '../output/task.ts'
-import { stateLayout } from '../state-layout.ts'
+import { atHome, noAgent } from './at-home.ts'
 
 /** The exit codes of Nagios' plug-ins: any monitoring can call `hearth node health`. */
 const exitCodes: Readonly<Record<string, number>> = { OK: 0, WARNING: 1, FAILURE: 2, UNKNOWN: 3 }
@@ -65,32 +64,10 @@ async function askTop(context: Context, node: string | undefined, options: Commo
 export async function nodeMetrics(context: Context, node: string | undefined, options: CommonOptions): Promise<number> {
   const text =
     node === undefined
-      ? await atHome(
-          context,
-          options,
-          (agent) => agent.metrics(context.signal),
-          (why) => Promise.reject(new Fault('unavailable', `no agent answers: ${why}; start it with: sudo hearth up`))
-        )
+      ? await atHome(context, options, (agent) => agent.metrics(context.signal), noAgent)
       : await context.client(options).nodes.metrics(node, context.signal)
   for await (const chunk of text) await writeOut(context.streams.stdout, chunk)
   return 0
-}
-
-/** Asks the agent of this host; where nobody answers on its socket, `otherwise` with the reason. */
-async function atHome<T>(
-  context: Context,
-  options: CommonOptions,
-  ask: (agent: AgentClient) => Promise<T>,
-  otherwise: (why: string) => Promise<T>
-): Promise<T> {
-  const { agentSocket } = stateLayout(context.settings(options).stateDir)
-  try {
-    return await ask(new AgentClient(agentSocket))
-  } catch (e) {
-    if (!isAway(e)) throw e
-    const errno = errnoOf(e.cause)
-    return await otherwise(errno === 'ENOENT' ? `there is no ${agentSocket}` : `${agentSocket} refuses (${errno})`)
-  }
 }
 
 /** The program that the agent itself runs for its checks, with the settings of this shell. */

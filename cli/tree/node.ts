@@ -17,6 +17,12 @@ export function addNodeCommands(program: Command, shell: Shell): void {
     .addOption(jsonOption())
     .argument('[node]', here)
     .action((id: string | undefined, options) => shell.run(async (c) => (await health()).nodeTop(c, id, options)))
+  leaf(node, 'isolators', 'show what separates the containers of a node, what is missing there and why')
+    .addOption(jsonOption())
+    .argument('[node]', here)
+    .action((id: string | undefined, options) =>
+      shell.run(async (c) => (await import('../commands/node-isolators.ts')).nodeIsolators(c, id, options))
+    )
   leaf(node, 'metrics', 'print the metrics of a node and its tasks as Prometheus text')
     .argument('[node]', here)
     .action((id: string | undefined, options) => shell.run(async (c) => (await health()).nodeMetrics(c, id, options)))

@@ -55,9 +55,28 @@ function addRun(task: Command, shell: Shell): void {
     .option('--health-retries <number>', 'failures in a row of --health-… and --ready-… that count; default 3')
     .option('--health-start-period <time>', 'in which failures do not count; default 0s')
     .option('-p, --publish <port>', 'not yet: addresses per container come in a later version', collect)
+  addLimits(run)
   run.action((image: string, command: string[], options) =>
     shell.run(async (c) => (await import('../commands/task-run.ts')).runTask(c, image, command, options))
   )
+}
+
+/** The same words for `task run` and `task update`. */
+function addLimits(command: Command): void {
+  command
+    .option('--cpu-weight <number>', '1 to 10000, default 100: its share where processors are short')
+    .option('--cpu-burst <time>', 'what it may save of its CPU limit and use above it, such as 50ms')
+    .option('--cpu-idle', 'only processor time that nobody else wants')
+    .option('--exclusive-cores <number>', 'processors of its own')
+    .option('--memory-min <size>', 'memory that is never taken from it')
+    .option('--memory-low <size>', 'memory that is taken only where nothing else is left')
+    .option('--memory-high <size>', 'above it the task is slowed down and its memory taken')
+    .option('--swap <size>', 'swap beside the memory limit; default none')
+    .addOption(new Option('--oom <policy>', 'what ends where memory does: one process or the task').choices(['process', 'task']))
+    .option('--pids <number>', 'processes and threads; default 4096')
+    .option('--io-weight <number>', '1 to 10000, default 100: its share where disks are busy')
+    .option('--io <path:rates>', 'of the disk below a path: /data:read=10m,write=5m,reads=100,writes=100 a second', collect)
+    .option('--huge-pages <size:limit>', 'huge pages of a size, such as 2m:64m', collect)
 }
 
 function addReaders(task: Command, shell: Shell): void {
@@ -74,6 +93,16 @@ function addReaders(task: Command, shell: Shell): void {
   explain.action((id: string, options) =>
     shell.run(async (c) => (await import('../commands/task-explain.ts')).explainTask(c, id, options))
   )
+
+  const stats = leaf(task, 'stats', 'show what tasks use and what they wait for').addOption(jsonOption())
+  stats.argument('<task...>', 'ids or names')
+  stats.action((ids: string[], options) =>
+    shell.run(async (c) => (await import('../commands/task-stats.ts')).taskStats(c, ids, options))
+  )
+
+  const top = leaf(task, 'top', 'show what all tasks use and wait for, the busiest first').addOption(jsonOption())
+  top.option('--every <time>', 'between two looks; default 2s').option('--once', 'look once, also on a terminal')
+  top.action((options) => shell.run(async (c) => (await import('../commands/task-stats.ts')).taskTop(c, options)))
 
   const logs = leaf(task, 'logs', 'print what a task wrote, for a while also of a removed one').argument(
     '<task>',
@@ -121,6 +150,17 @@ function addMovers(task: Command, shell: Shell): void {
     .option('--grace <time>', 'how long it may take before it is killed, such as 10s')
     .option('--no-wait', 'return before the tasks have ended')
   kill.action((ids: string[], options) => shell.run(async (c) => (await commands()).killTasks(c, ids, options)))
+
+  const update = leaf(task, 'update', 'change the limits of a task, also while it runs').addOption(jsonOption())
+  update
+    .argument('<task>', 'id, start of an id, or name')
+    .option('-m, --memory <size>', 'memory limit, such as 64m')
+    .option('--cpus <number>', 'CPU limit, such as 0.5')
+    .option('-f, --force', 'also below what it uses now: the kernel then takes memory from it, or ends it')
+  addLimits(update)
+  update.action((id: string, options) =>
+    shell.run(async (c) => (await import('../commands/task-update.ts')).updateTask(c, id, options))
+  )
 
   const rm = leaf(task, 'rm', 'remove ended tasks with their files; their logs can be read for a while').argument(
     '<task...>',

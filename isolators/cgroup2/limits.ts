@@ -1,88 +1,89 @@
-import { readFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { HostCapability, Isolator, Usage } from '../isolator.ts'
-import { type CgroupLayout, cgroupDirectories, unifiedDirectory } from './layout.ts'
-import { planCgroup, planResources } from './plan.ts'
-import { makeCgroup, removeCgroups } from './tree.ts'
+import { errnoOf, Fault } from '../../base/fault.ts'
+import type { Isolator, Limits } from '../isolator.ts'
+import { Cpusets } from './cpusets.ts'
+import { type Disk, diskOf } from './disks.ts'
+import { type CgroupLayout, cgroupDirectories } from './layout.ts'
+import { cgroupCapabilities } from './offers.ts'
+import { type PlanFacts, planCgroup, planClassic, planResources, planWhole } from './plan.ts'
+import { makeCgroup, makeClassicCgroup, removeCgroups, writeLimits } from './tree.ts'
+import { readUsage } from './usage.ts'
 
 /** The runtime's own cgroup below ours, on v2 hosts. */
 const runtimeChild = 'task'
 
 /**
- * CPU, memory and pids. On v2 the limits are written into a cgroup of ours and the runtime gets a child of it; on v1 and hybrid
- * hosts the runtime writes them into the classic hierarchies (runc refuses `unified` there).
+ * CPU, processors, memory, pids, I/O and huge pages. On v2 the limits are written into a cgroup of ours and the runtime gets a child of
+ * it; on v1 and hybrid hosts the runtime writes them into the classic hierarchies (runc refuses `unified` there).
  */
 export function cgroupLimits(layout: CgroupLayout, parent: string): Isolator {
   const pathOf = (containerId: string): string => join('/', parent, containerId)
+  const unified = layout.mode === 'v2' ? layout.unified : undefined
+  const cpusets = unified === undefined ? undefined : new Cpusets(unified, parent)
   return {
     name: 'cgroup',
-    capabilities: async () => limitCapabilities(layout),
+    capabilities: async () => cgroupCapabilities(layout),
 
-    async prepare(request) {
-      const path = pathOf(request.containerId)
-      await request.journal({ kind: 'cgroup', id: path })
-      if (layout.mode !== 'v2' || layout.unified === undefined) {
-        return { cgroupsPath: path, resources: planResources(request.limits) }
-      }
-      await makeCgroup(layout.unified, path, planCgroup(request.limits))
+    async prepare({ containerId, limits, journal }) {
+      const path = pathOf(containerId)
+      const facts = factsOf(layout, limits)
+      await journal({ kind: 'cgroup', id: path })
+      if (unified === undefined) return { cgroupsPath: path, resources: planResources(limits, facts) }
+      await makeCgroup(unified, path, planCgroup(limits, facts))
+      await cpusets?.put(containerId, limits.exclusiveCores ?? 0)
       return { cgroupsPath: join(path, runtimeChild) }
+    },
+
+    async update({ containerId, limits }) {
+      const path = pathOf(containerId)
+      const facts = factsOf(layout, limits)
+      try {
+        if (unified !== undefined) {
+          await writeLimits(unified, path, planWhole(limits, facts))
+          await cpusets?.put(containerId, limits.exclusiveCores ?? 0)
+        } else await updateClassic(layout, path, limits)
+      } catch (e) {
+        throw notTaken(e)
+      }
+    },
+
+    /** What the ledger says holds, whatever an agent that died in the middle of a change has written. */
+    async recover({ containerId, limits }) {
+      cpusets?.adopt(containerId, limits.exclusiveCores ?? 0)
+      if (unified === undefined) return
+      const path = pathOf(containerId)
+      if (existsSync(join(unified, path))) await writeLimits(unified, path, planWhole(limits, factsOf(layout, limits)))
     },
 
     usage: (request) => readUsage(layout, pathOf(request.containerId)),
 
-    async cleanup(request) {
-      const own = cgroupDirectories(layout, pathOf(request.containerId))
+    async cleanup({ containerId }) {
+      const own = cgroupDirectories(layout, pathOf(containerId))
       await removeCgroups(layout.mode === 'v2' ? own.flatMap((d) => [join(d, runtimeChild), d]) : own)
+      await cpusets?.drop(containerId)
     }
   }
 }
 
-function limitCapabilities(layout: CgroupLayout): readonly HostCapability[] {
-  const how = layout.mode === 'v2' ? 'cgroup v2' : `cgroup v1 (${layout.mode}), set by the runtime`
-  const has = (controller: string): boolean => layout.mode === 'v2' || layout.classic.has(controller)
-  return [
-    { name: 'cgroup.mode', present: true, detail: layout.mode },
-    ...['cpu', 'memory', 'pids'].map((controller) => ({
-      name: `limit.${controller}`,
-      present: has(controller),
-      detail: has(controller) ? how : `no ${controller} controller is mounted`
-    }))
-  ]
+function factsOf({ unified = '' }: CgroupLayout, { io = [] }: Limits): PlanFacts {
+  const disks = new Map<string, Disk>(io.map(({ path }) => [path, diskOf(path)]))
+  return { disks, has: (file) => !existsSync(join(unified, file.replace('io.', 'io.bfq.'))) }
 }
 
-/** How often the kernel's out-of-memory killer struck in the container: memory.events on v2, memory.oom_control on v1. */
-export function readOomKills(layout: CgroupLayout, path: string): number {
-  const memory = layout.classic.get('memory')
-  const file = memory === undefined ? join(layout.unified ?? '', path, 'memory.events') : join(memory, path, 'memory.oom_control')
-  try {
-    return Number(/^oom_kill (\d+)$/m.exec(readFileSync(file, 'utf8'))?.[1] ?? 0)
-  } catch {
-    return 0 // gone with the container: nothing to tell
+async function updateClassic(layout: CgroupLayout, path: string, limits: Limits): Promise<void> {
+  for (const { controller, writes } of planClassic(limits, 'whole')) {
+    const mount = layout.classic.get(controller)
+    if (mount !== undefined) await makeClassicCgroup(join(mount, path), writes)
   }
 }
 
-/** What the container with this cgroup uses, whoever made it; figures that are not there are left out. */
-export async function readUsage(layout: CgroupLayout, path: string): Promise<Usage> {
-  const number = async (file: string): Promise<number | undefined> => {
-    const text = await readFile(file, 'utf8').catch(() => '') // a controller that is not there has no figure
-    return text === '' ? undefined : Number(text.trim())
-  }
-  const memory = layout.classic.get('memory')
-  const cpuacct = layout.classic.get('cpuacct')
-  const pidsTree = layout.classic.get('pids')
-  const own = unifiedDirectory(layout, path) ?? ''
-  const memoryBytes = await number(
-    memory === undefined ? join(own, 'memory.current') : join(memory, path, 'memory.usage_in_bytes')
-  )
-  const cpuUs =
-    cpuacct === undefined
-      ? Number(/^usage_usec (\d+)$/m.exec(await readFile(join(own, 'cpu.stat'), 'utf8').catch(() => ''))?.[1] ?? Number.NaN) // as above
-      : ((await number(join(cpuacct, path, 'cpuacct.usage'))) ?? Number.NaN) / 1000
-  const pids = await number(join(pidsTree === undefined ? own : join(pidsTree, path), 'pids.current'))
-  return {
-    ...(pids === undefined ? {} : { pids }),
-    ...(Number.isFinite(cpuUs) ? { cpuUs: Math.round(cpuUs) } : {}),
-    ...(memoryBytes === undefined ? {} : { memoryBytes })
-  }
+/** EBUSY of v1 and of swap: more is in use than is to be allowed. */
+function notTaken(e: unknown): unknown {
+  const errno = errnoOf(e)
+  if (errno === undefined) return e
+  if (errno === 'EBUSY')
+    return new Fault('conflict', 'the task uses more than that, and the kernel could not take it away', {}, e)
+  if (errno === 'ENOENT') return new Fault('conflict', 'the task is just ending: its cgroup is gone', {}, e)
+  return new Fault('unavailable', `the kernel refuses the limits: ${e instanceof Error ? e.message : errno}`, { errno }, e)
 }

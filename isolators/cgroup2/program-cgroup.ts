@@ -3,10 +3,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { errnoOf } from '../../base/fault.ts'
 import type { Limits } from '../isolator.ts'
 import { type CgroupLayout, unifiedDirectory } from './layout.ts'
-import { readOomKills } from './limits.ts'
 import { planCgroup, planClassic } from './plan.ts'
 import { pidsIn } from './population.ts'
 import { killCgroup, makeCgroup, makeClassicCgroup, removeCgroups } from './tree.ts'
+import { readOomKills } from './usage.ts'
 
 /** A bounded cgroup for one short program of the host, on v1, v2 and hybrid hosts alike. */
 export interface ProgramCgroup {

@@ -2,6 +2,7 @@ import { rmdirSync, writeFileSync } from 'node:fs'
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { errnoOf } from '../../base/fault.ts'
 import type { CgroupWrite } from './plan.ts'
 
 /**
@@ -10,7 +11,7 @@ import type { CgroupWrite } from './plan.ts'
 
 /** Makes the cgroup and every ancestor below `mount`, with the controllers that `writes` need switched on. Repeatable. */
 export async function makeCgroup(mount: string, path: string, writes: readonly CgroupWrite[]): Promise<void> {
-  const needed = new Set(writes.map((w) => w.file.split('.')[0] ?? ''))
+  const needed = new Set(writes.map(controllerOf))
   const parts = path.split('/').filter((p) => p !== '')
   let at = mount
   for (const part of parts) {
@@ -21,11 +22,40 @@ export async function makeCgroup(mount: string, path: string, writes: readonly C
   for (const { file, value } of writes) await writeFile(join(at, file), value)
 }
 
+const controllerOf = ({ file }: CgroupWrite): string => file.split('.')[0] ?? ''
+
 /** Makes a cgroup of one classic hierarchy, where controllers need no switching on. Repeatable. */
 export async function makeClassicCgroup(directory: string, writes: readonly CgroupWrite[]): Promise<void> {
   await mkdir(directory, { recursive: true })
   for (const { file, value } of writes) await writeFile(join(directory, file), value)
 }
+
+/**
+ * Writes into a cgroup that is there, with the controllers of what is needed switched on. A file that is not there matters only where
+ * its value is not the default.
+ */
+export async function writeLimits(
+  mount: string,
+  path: string,
+  writes: readonly (CgroupWrite & { readonly isNeeded: boolean })[]
+): Promise<void> {
+  const needed = new Set(writes.flatMap((w) => (w.isNeeded ? [controllerOf(w)] : [])))
+  let at = mount
+  for (const part of path.split('/').filter((p) => p !== '')) {
+    await enable(at, needed)
+    at = join(at, part)
+  }
+  for (const { file, value, isNeeded } of writes) {
+    try {
+      await writeFile(join(at, file), value)
+    } catch (e) {
+      if (isNeeded || !isAbsent(e)) throw e
+    }
+  }
+}
+
+/** A new file cannot be made there: what the kernel has not, open(2) with O_CREAT refuses. */
+const isAbsent = (e: unknown): boolean => ['ENOENT', 'EACCES', 'EPERM', 'EOPNOTSUPP'].includes(errnoOf(e) ?? '')
 
 async function enable(cgroup: string, controllers: ReadonlySet<string>): Promise<void> {
   const on = new Set((await readFile(join(cgroup, 'cgroup.subtree_control'), 'utf8')).trim().split(' '))

@@ -80,6 +80,10 @@ const task = object({
   containerId: orNull(text),
   labels: map(text),
   resources: list(ref('Resource')),
+  limits: described(
+    orNull({ type: 'object' }),
+    'beyond its resources, as a TaskRequest asks for them; null where it asks for none'
+  ),
   createdAtMs: whole,
   startedAtMs: orNull(whole),
   endedAtMs: orNull(whole),
@@ -112,6 +116,41 @@ const node = object({
     orNull(object({ verdict: text, refusesLaunches: flag, problems: list(ref('Check')) })),
     'null while the node is away or has not looked yet'
   )
+})
+
+const capability = object({ name: text, present: flag, detail: described(text, 'how, or why not') })
+
+const taskStatsFields = {
+  frameworkId: text,
+  taskId: text,
+  name: text,
+  containerId: text,
+  state: text,
+  cpuPercent: described(orNull(number), 'of one processor, since the sample before'),
+  cpuUs: orNull(whole),
+  memoryBytes: orNull(whole),
+  pids: orNull(whole),
+  pressure: described(
+    object({ cpu: orNull(number), memory: orNull(number), io: orNull(number) }),
+    'percent of the last 10 s in which something of it waited'
+  )
+}
+
+const isolators = object({
+  isolators: described(
+    list(
+      object({
+        name: text,
+        module: described(orNull(text), 'null for one of Hearth’s own'),
+        state: { enum: ['ready', 'failing', 'not-loaded'] },
+        troubles: described(map(text), 'by step, the last that went wrong and not well since'),
+        steps: list(text),
+        capabilities: list(capability)
+      })
+    ),
+    'in the order in which they are put up'
+  ),
+  host: described(list(capability), 'what else the node can do, or cannot')
 })
 
 const top = object({
@@ -225,6 +264,13 @@ export const answerSchemas: Readonly<Record<string, Schema>> = {
   Check: check,
   Health: { ...object({ verdict: text, checks: list(ref('Check')) }), additionalProperties: true },
   Top: top,
+  Isolators: isolators,
+  TaskStats: object({ tasks: list(object(taskStatsFields)) }),
+  TaskDetails: object({
+    ...taskStatsFields,
+    limits: described({ type: 'object' }, 'as they hold now; 0 is none'),
+    usage: described(map({ type: 'object' }), 'by isolator')
+  }),
   Image: object(imageFields),
   ImageDetails: imageDetails,
   Images: object({ images: list(ref('Image')) }),

@@ -18,6 +18,11 @@ export function nodeRelayRoutes(app: FastifyInstance, nodes: NodeDirectory): voi
     relay(linkTo(nodes, nodeOf(nodes, request).nodeId), path, request, reply, clientSignal(reply))
   app.get('/v1/nodes/:id/health', { schema: { summary: 'Checks of a node', params } }, (q, r) => pass(q, r, '/v1/health'))
   app.get('/v1/nodes/:id/top', { schema: { summary: 'What tasks of a node use', params } }, (q, r) => pass(q, r, '/v1/top'))
+  const isolators = { summary: 'Isolators of a node', params }
+  app.get('/v1/nodes/:id/isolators', { schema: isolators }, (q, r) => pass(q, r, '/v1/isolators'))
+  app.get('/v1/nodes/:id/stats', { schema: { summary: 'Usage and pressure of its tasks', params } }, (q, r) =>
+    pass(q, r, '/v1/stats')
+  )
   app.get('/v1/nodes/:id/metrics', { schema: { summary: 'Prometheus text of a node', params } }, (q, r) => pass(q, r, '/metrics'))
 }
 

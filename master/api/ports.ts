@@ -1,5 +1,5 @@
 import type { Init } from '../../proto/codec.ts'
-import type { KillPolicy, TaskDefinition, TaskStatus } from '../../proto/gen/messages.ts'
+import type { KillPolicy, Resize, TaskDefinition, TaskStatus } from '../../proto/gen/messages.ts'
 import type { TaskState } from '../../proto/task-state.ts'
 import type { AgentLink } from '../link.ts'
 import type { NodeView } from '../nodes.ts'
@@ -33,6 +33,7 @@ export interface TaskService {
   list(): readonly TaskView[]
   get(taskId: string): TaskView | undefined
   kill(taskId: string, policy: KillPolicy | undefined): Promise<TaskView>
+  update(taskId: string, resize: Resize): Promise<TaskView>
   remove(taskId: string, force: boolean, signal: AbortSignal): Promise<void>
   waitEnded(taskId: string, signal: AbortSignal): Promise<TaskView>
   waitStarted(taskId: string, signal: AbortSignal): Promise<TaskView>

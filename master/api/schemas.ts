@@ -49,6 +49,52 @@ const probe = {
   }
 } as const
 
+const weight = whole(1, 10_000)
+
+const limits = {
+  ...closed,
+  properties: {
+    cpuWeight: weight,
+    cpuBurstUs: whole(1, 100_000_000),
+    cpuIdle: { type: 'boolean' },
+    exclusiveCores: whole(1, 4_096),
+    memoryMinBytes: whole(1),
+    memoryLowBytes: whole(1),
+    memoryHighBytes: whole(1),
+    swapBytes: whole(0),
+    oomPolicy: { type: 'string', enum: ['process', 'task'] },
+    pidsMax: whole(1, 4_194_304),
+    ioWeight: weight,
+    io: {
+      type: 'array',
+      maxItems: 64,
+      items: {
+        ...closed,
+        required: ['path'],
+        properties: {
+          path: text(4096, 1),
+          readBytesPerSecond: whole(1),
+          writeBytesPerSecond: whole(1),
+          readsPerSecond: whole(1),
+          writesPerSecond: whole(1)
+        }
+      }
+    },
+    hugePages: {
+      type: 'array',
+      maxItems: 16,
+      items: { ...closed, required: ['pageBytes', 'maxBytes'], properties: { pageBytes: whole(1), maxBytes: whole(1) } }
+    }
+  }
+} as const
+
+/** What may be changed of a running task; what is not named stays as it is. */
+export const updateRequestSchema = {
+  ...closed,
+  minProperties: 1,
+  properties: { milliCpu: whole(1), memoryBytes: whole(1), limits, force: { type: 'boolean' } }
+} as const
+
 export const taskRequestSchema = {
   ...closed,
   required: ['image'],
@@ -84,6 +130,7 @@ export const taskRequestSchema = {
     milliCpu: whole(1),
     memoryBytes: whole(1),
     diskBytes: whole(1),
+    limits,
     labels: { type: 'object', maxProperties: 256, additionalProperties: text(4096) },
     role: text(1024),
     runtime: { type: 'string', enum: ['runc', 'crun'] },

@@ -1,3 +1,4 @@
+import type { TaskDefinition } from '../../proto/gen/messages.ts'
 import { isTerminal } from '../../proto/task-state.ts'
 import type { TaskView } from './ports.ts'
 
@@ -26,10 +27,23 @@ export function taskJson(task: TaskView, hostname: string | undefined) {
     containerId: filled(status?.containerId),
     labels: Object.fromEntries(definition.labels.map((l) => [l.key, l.value])),
     resources: definition.resources,
+    limits: limitsJson(definition.limits),
     createdAtMs: task.createdAtMs,
     startedAtMs: task.startedAtMs,
     endedAtMs: task.endedAtMs,
     removeWhenDone: task.removeWhenDone
+  }
+}
+
+/** As it is asked for: only what is said. */
+function limitsJson(limits: TaskDefinition['limits']) {
+  if (limits === null) return null
+  const { oomPolicy, io, hugePages, ...numbers } = limits
+  return {
+    ...Object.fromEntries(Object.entries(numbers).filter(([, value]) => value !== 0 && value !== false)),
+    ...(oomPolicy === 'oom_task' ? { oomPolicy: 'task' } : {}),
+    ...(io.length === 0 ? {} : { io }),
+    ...(hugePages.length === 0 ? {} : { hugePages })
   }
 }
 

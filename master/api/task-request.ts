@@ -1,12 +1,18 @@
 import { Fault } from '../../base/fault.ts'
-import type { Init } from '../../proto/codec.ts'
-import type { KillPolicy, Resource } from '../../proto/gen/messages.ts'
+import { completeMessage, type Init } from '../../proto/codec.ts'
+import type { KillPolicy, Resource, TaskLimits } from '../../proto/gen/messages.ts'
 import { anyRole, role } from '../../proto/ids.ts'
+import { checkLimits } from '../../proto/limits.ts'
 import { describeResources, type Resources, scalar, scalarOf } from '../../proto/resources.ts'
 import { signalName } from '../../proto/signal.ts'
 import type { NodeView } from '../nodes.ts'
 import type { TaskOrder } from './ports.ts'
 import { type ProbesRequest, probesOf, type RestartRequest, restartOf } from './restart-request.ts'
+
+/** As its schema lets it through; absent: the kernel's default. */
+export interface LimitsRequest extends Omit<Init<TaskLimits>, 'oomPolicy'> {
+  readonly oomPolicy?: 'process' | 'task'
+}
 
 /** The body of `POST /v1/tasks`, as its schema lets it through. */
 export interface TaskRequest {
@@ -25,6 +31,7 @@ export interface TaskRequest {
   readonly milliCpu?: number
   readonly memoryBytes?: number
   readonly diskBytes?: number
+  readonly limits?: LimitsRequest
   readonly labels?: Readonly<Record<string, string>>
   readonly role?: string
   readonly runtime?: 'runc' | 'crun'
@@ -41,6 +48,9 @@ export interface TaskRequest {
  * there is no default reservation, so that no limit can come out of one.
  */
 export function orderOf(request: TaskRequest): TaskOrder {
+  const limits = limitsOf(request.limits)
+  const resources = asked(request)
+  checkLimits(completeMessage('TaskDefinition', { resources, ...(limits === undefined ? {} : { limits }) }))
   const { arguments: args, environment, workingDirectory, user, terminal, openStdin, rows, columns } = request
   checkWords(request)
   return {
@@ -49,7 +59,8 @@ export function orderOf(request: TaskRequest): TaskOrder {
     definition: {
       name: request.name,
       image: request.image,
-      resources: asked(request),
+      resources,
+      ...(limits === undefined ? {} : { limits }),
       process: { arguments: args, environment, workingDirectory, user, terminal, openStdin, rows, columns },
       mounts: request.mounts,
       network: { mode: request.network ?? 'host' },
@@ -87,13 +98,29 @@ export function knownSignal(text: string | undefined): string {
   throw new Fault('invalid', `there is no signal ${JSON.stringify(text)}: signals are called SIGTERM, SIGINT and so on`)
 }
 
-function asked(request: TaskRequest): readonly Resource[] {
+export const limitsOf = (asked: LimitsRequest | undefined): Init<TaskLimits> | undefined =>
+  asked && { ...asked, oomPolicy: asked.oomPolicy === 'task' ? 'oom_task' : 'unspecified_oom' }
+
+/** Exclusive cores are CPUs like others, and then the limit at once. */
+export function asked(request: Pick<TaskRequest, 'milliCpu' | 'memoryBytes' | 'diskBytes' | 'limits'>): readonly Resource[] {
+  const { exclusiveCores } = request.limits ?? {}
   const amounts = [
-    ['cpus', request.milliCpu],
+    ['cpus', request.milliCpu ?? (exclusiveCores === undefined ? undefined : exclusiveCores * 1000)],
     ['mem', request.memoryBytes],
     ['disk', request.diskBytes]
   ] as const
   return amounts.flatMap(([name, amount]) => (amount === undefined ? [] : [scalar(name, amount)]))
+}
+
+/** Throws `Fault('invalid')` where every node that was ever seen lacks one of these capabilities. */
+export function checkAbility(needs: readonly string[], nodes: readonly NodeView[]): void {
+  const here = nodes.filter((n) => n.condition !== 'agent_gone')
+  const [first] = here
+  for (const name of needs) {
+    if (first === undefined || here.some((n) => n.capabilities.some((c) => c.name === name && c.present))) continue
+    const why = first.capabilities.find((c) => c.name === name)?.detail ?? 'its agent does not know it'
+    throw new Fault('invalid', `no node has ${name}, which the task needs: on ${first.hostname}, ${why}`, { capability: name })
+  }
 }
 
 /** Throws `Fault('invalid')` where no node that was ever seen could hold this. With no node at all everything may wait. */

@@ -1,13 +1,16 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Fault } from '../../base/fault.ts'
+import { completeMessage } from '../../proto/codec.ts'
 import { role as parseRole } from '../../proto/ids.ts'
+import { capabilitiesFor } from '../../proto/limits.ts'
 import type { Resources } from '../../proto/resources.ts'
 import { keeperOf } from './kept-logs.ts'
 import type { NodeDirectory, TaskService, TaskView, Whereabouts } from './ports.ts'
 import { clientSignal, linkTo, relay } from './relay.ts'
-import { idParams, killRequestSchema, taskRequestSchema } from './schemas.ts'
+import { idParams, killRequestSchema, taskRequestSchema, updateRequestSchema } from './schemas.ts'
 import { type TaskJson, taskJson } from './task-json.ts'
-import { checkCanFit, knownSignal, orderOf, type TaskRequest } from './task-request.ts'
+import { checkAbility, checkCanFit, knownSignal, orderOf, type TaskRequest } from './task-request.ts'
+import { resizeOf, type UpdateRequest } from './task-update.ts'
 
 export interface TaskRouteParts {
   readonly tasks: TaskService
@@ -27,6 +30,7 @@ export function taskRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
 
   app.post('/v1/tasks', { schema: { summary: 'Run a task', body: taskRequestSchema } }, async (request, reply) => {
     const order = orderOf(request.body as TaskRequest)
+    checkAbility(capabilitiesFor(completeMessage('TaskDefinition', order.definition)), nodes.nodes())
     checkCanFit((order.definition.resources ?? []) as Resources, nodes.nodes())
     return reply.code(201).send(shown(await tasks.run(order)))
   })
@@ -63,6 +67,12 @@ export function taskRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
     return reply.code(202).send(shown(await tasks.kill(task.taskId, policy)))
   })
 
+  const update = { schema: { summary: 'Change the limits of a task', params, body: updateRequestSchema } }
+  app.post('/v1/tasks/:id/update', update, async (request) => {
+    const { taskId, definition } = taskOf(tasks, request)
+    return shown(await tasks.update(taskId, resizeOf(definition, request.body as UpdateRequest)))
+  })
+
   const force = { type: 'object', additionalProperties: false, properties: { force: { enum: ['true', 'false'] } } }
   const remove = {
     schema: { summary: 'Remove an ended task and its files; its node keeps its log for a while', params, querystring: force }
@@ -94,6 +104,7 @@ export function taskStreamRoutes(app: FastifyInstance, parts: TaskRouteParts): v
     return follow !== undefined && follow !== 'false' && follow !== '0'
   }
   route('GET', 'explain', 'Why the task ended', () => false)
+  route('GET', 'stats', 'What the task uses and waits for', () => false)
   route('GET', 'logs', 'What the task wrote, as stream frames', follows)
   route('POST', 'exec', 'Run a program inside, duplex stream frames', () => false)
   route('POST', 'attach', 'The task’s terminal or standard streams, duplex stream frames', () => true)

@@ -4,7 +4,7 @@ import type { Reader, Writer } from 'protobufjs/minimal.js'
 import type { Init } from '../codec.ts'
 import { copyUnknown, type Draft, noBytes, type Read, readEntry, readNested, skip, wide, writeUnknown } from '../fields.ts'
 
-import type { Messages, Acceptance, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, Capability, Cause, Command, CommandCheck, ContainerUsage, Decline, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, InitCluster, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeProblem, ObjectKind, ObjectRow, Offer, OpenSession, PeerGoodbye, PeerHello, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, Reservation, Reset, Resource, ResourceKind, RestartMode, RestartPolicy, SegmentHead, SessionRow, SetAgentCondition, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, Truncate, Welcome } from './messages.ts'
+import type { Messages, Acceptance, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, Capability, Cause, Command, CommandCheck, ContainerUsage, Decline, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, InitCluster, IoLimit, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, PeerGoodbye, PeerHello, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, Reservation, Reset, Resize, Resource, ResourceKind, RestartMode, RestartPolicy, SegmentHead, SessionRow, SetAgentCondition, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, Truncate, Welcome } from './messages.ts'
 
 type Names<E extends string> = Readonly<Record<number, E>>
 
@@ -29,7 +29,7 @@ const attributeKindNumbers = numbersOf(attributeKindNames)
 const taskStateNames: Names<TaskState> = { 0: 'unspecified_state', 1: 'staging', 2: 'starting', 3: 'running', 4: 'killing', 5: 'finished', 6: 'failed', 7: 'killed', 8: 'error', 9: 'lost', 10: 'dropped', 11: 'unreachable', 12: 'gone', 13: 'gone_by_operator' }
 const taskStateNumbers = numbersOf(taskStateNames)
 
-const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped' }
+const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 29: 'limit_pids', 30: 'limit_other', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped' }
 const reasonNumbers = numbersOf(reasonNames)
 
 const networkModeNames: Names<NetworkMode> = { 0: 'unspecified_network', 1: 'host', 2: 'none' }
@@ -41,10 +41,13 @@ const restartModeNumbers = numbersOf(restartModeNames)
 const probePurposeNames: Names<ProbePurpose> = { 0: 'unspecified_probe', 1: 'startup', 2: 'readiness', 3: 'liveness' }
 const probePurposeNumbers = numbersOf(probePurposeNames)
 
+const oomPolicyNames: Names<OomPolicy> = { 0: 'unspecified_oom', 1: 'oom_process', 2: 'oom_task' }
+const oomPolicyNumbers = numbersOf(oomPolicyNames)
+
 const phaseNames: Names<Phase> = { 0: 'unspecified_phase', 1: 'intent', 2: 'done', 3: 'released' }
 const phaseNumbers = numbersOf(phaseNames)
 
-const objectKindNames: Names<ObjectKind> = { 0: 'unspecified_object', 1: 'cgroup', 2: 'bundle', 3: 'conmon', 4: 'runtime_state', 5: 'sandbox_dir', 6: 'overlay', 7: 'log_file', 8: 'layer', 9: 'terminal', 10: 'lease_holder', 11: 'network_namespace', 12: 'link', 13: 'nft_table', 14: 'nft_element', 15: 'loop_device' }
+const objectKindNames: Names<ObjectKind> = { 0: 'unspecified_object', 1: 'cgroup', 2: 'bundle', 3: 'conmon', 4: 'runtime_state', 5: 'sandbox_dir', 6: 'overlay', 7: 'log_file', 8: 'layer', 9: 'terminal', 10: 'lease_holder', 11: 'network_namespace', 12: 'link', 13: 'nft_table', 14: 'nft_element', 15: 'loop_device', 16: 'other' }
 const objectKindNumbers = numbersOf(objectKindNames)
 
 const agentConditionNames: Names<AgentCondition> = { 0: 'unspecified_condition', 1: 'active', 2: 'agent_unreachable', 3: 'agent_gone' }
@@ -714,6 +717,38 @@ function readLeaseGrant(r: Reader, end: number, d: Draft<LeaseGrant> = { epoch: 
 
 function completeLeaseGrant(m: Init<LeaseGrant>): LeaseGrant {
   const d: Draft<LeaseGrant> = { epoch: m.epoch ?? 0, containerId: String(m.containerId ?? ''), request: m.request ?? 0, granted: Boolean(m.granted), lengthMs: (m.lengthMs ?? 0) >>> 0, message: String(m.message ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeResize(w: Writer, m: Init<Resize>): Writer {
+  if (m.resources != null) for (const item of m.resources) writeResource(w.uint32(10).fork(), item).ldelim()
+  if (m.limits != null) writeTaskLimits(w.uint32(18).fork(), m.limits).ldelim()
+  if (m.force) w.uint32(24).bool(true)
+  return writeUnknown(w, m)
+}
+
+function readResize(r: Reader, end: number, d: Draft<Resize> = { resources: [], limits: null, force: false }): Draft<Resize> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        (d.resources as Resource[]).push(readNested(r, readResource))
+        continue
+      case 18:
+        d.limits = readNested(r, readTaskLimits, d.limits)
+        continue
+      case 24:
+        d.force = r.bool()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeResize(m: Init<Resize>): Resize {
+  const d: Draft<Resize> = { resources: m.resources?.map(completeResource) ?? [], limits: m.limits == null ? null : completeTaskLimits(m.limits), force: Boolean(m.force) }
   return copyUnknown(m, d)
 }
 
@@ -1603,6 +1638,152 @@ function completeLeaseTerms(m: Init<LeaseTerms>): LeaseTerms {
   return copyUnknown(m, d)
 }
 
+function writeIoLimit(w: Writer, m: Init<IoLimit>): Writer {
+  if (m.path != null && m.path !== '') w.uint32(10).string(String(m.path))
+  if (m.readBytesPerSecond !== undefined && wide(m.readBytesPerSecond, 'IoLimit.readBytesPerSecond') !== 0) w.uint32(16).int64(m.readBytesPerSecond)
+  if (m.writeBytesPerSecond !== undefined && wide(m.writeBytesPerSecond, 'IoLimit.writeBytesPerSecond') !== 0) w.uint32(24).int64(m.writeBytesPerSecond)
+  if (m.readsPerSecond !== undefined && wide(m.readsPerSecond, 'IoLimit.readsPerSecond') !== 0) w.uint32(32).int64(m.readsPerSecond)
+  if (m.writesPerSecond !== undefined && wide(m.writesPerSecond, 'IoLimit.writesPerSecond') !== 0) w.uint32(40).int64(m.writesPerSecond)
+  return writeUnknown(w, m)
+}
+
+function readIoLimit(r: Reader, end: number, d: Draft<IoLimit> = { path: '', readBytesPerSecond: 0, writeBytesPerSecond: 0, readsPerSecond: 0, writesPerSecond: 0 }): Draft<IoLimit> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.path = r.stringVerify()
+        continue
+      case 16:
+        d.readBytesPerSecond = wide(r.int64(), 'IoLimit.readBytesPerSecond')
+        continue
+      case 24:
+        d.writeBytesPerSecond = wide(r.int64(), 'IoLimit.writeBytesPerSecond')
+        continue
+      case 32:
+        d.readsPerSecond = wide(r.int64(), 'IoLimit.readsPerSecond')
+        continue
+      case 40:
+        d.writesPerSecond = wide(r.int64(), 'IoLimit.writesPerSecond')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeIoLimit(m: Init<IoLimit>): IoLimit {
+  const d: Draft<IoLimit> = { path: String(m.path ?? ''), readBytesPerSecond: m.readBytesPerSecond ?? 0, writeBytesPerSecond: m.writeBytesPerSecond ?? 0, readsPerSecond: m.readsPerSecond ?? 0, writesPerSecond: m.writesPerSecond ?? 0 }
+  return copyUnknown(m, d)
+}
+
+function writeHugePageLimit(w: Writer, m: Init<HugePageLimit>): Writer {
+  if (m.pageBytes !== undefined && wide(m.pageBytes, 'HugePageLimit.pageBytes') !== 0) w.uint32(8).int64(m.pageBytes)
+  if (m.maxBytes !== undefined && wide(m.maxBytes, 'HugePageLimit.maxBytes') !== 0) w.uint32(16).int64(m.maxBytes)
+  return writeUnknown(w, m)
+}
+
+function readHugePageLimit(r: Reader, end: number, d: Draft<HugePageLimit> = { pageBytes: 0, maxBytes: 0 }): Draft<HugePageLimit> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 8:
+        d.pageBytes = wide(r.int64(), 'HugePageLimit.pageBytes')
+        continue
+      case 16:
+        d.maxBytes = wide(r.int64(), 'HugePageLimit.maxBytes')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeHugePageLimit(m: Init<HugePageLimit>): HugePageLimit {
+  const d: Draft<HugePageLimit> = { pageBytes: m.pageBytes ?? 0, maxBytes: m.maxBytes ?? 0 }
+  return copyUnknown(m, d)
+}
+
+function writeTaskLimits(w: Writer, m: Init<TaskLimits>): Writer {
+  const cpuWeight = (m.cpuWeight ?? 0) >>> 0
+  if (cpuWeight !== 0) w.uint32(8).uint32(cpuWeight)
+  const cpuBurstUs = (m.cpuBurstUs ?? 0) >>> 0
+  if (cpuBurstUs !== 0) w.uint32(16).uint32(cpuBurstUs)
+  if (m.cpuIdle) w.uint32(24).bool(true)
+  const exclusiveCores = (m.exclusiveCores ?? 0) >>> 0
+  if (exclusiveCores !== 0) w.uint32(32).uint32(exclusiveCores)
+  if (m.memoryMinBytes !== undefined && wide(m.memoryMinBytes, 'TaskLimits.memoryMinBytes') !== 0) w.uint32(40).int64(m.memoryMinBytes)
+  if (m.memoryLowBytes !== undefined && wide(m.memoryLowBytes, 'TaskLimits.memoryLowBytes') !== 0) w.uint32(48).int64(m.memoryLowBytes)
+  if (m.memoryHighBytes !== undefined && wide(m.memoryHighBytes, 'TaskLimits.memoryHighBytes') !== 0) w.uint32(56).int64(m.memoryHighBytes)
+  if (m.swapBytes !== undefined && wide(m.swapBytes, 'TaskLimits.swapBytes') !== 0) w.uint32(64).int64(m.swapBytes)
+  const oomPolicy = numberOf(oomPolicyNumbers, m.oomPolicy)
+  if (oomPolicy !== 0) w.uint32(72).int32(oomPolicy)
+  const pidsMax = (m.pidsMax ?? 0) >>> 0
+  if (pidsMax !== 0) w.uint32(80).uint32(pidsMax)
+  const ioWeight = (m.ioWeight ?? 0) >>> 0
+  if (ioWeight !== 0) w.uint32(88).uint32(ioWeight)
+  if (m.io != null) for (const item of m.io) writeIoLimit(w.uint32(98).fork(), item).ldelim()
+  if (m.hugePages != null) for (const item of m.hugePages) writeHugePageLimit(w.uint32(106).fork(), item).ldelim()
+  return writeUnknown(w, m)
+}
+
+function readTaskLimits(r: Reader, end: number, d: Draft<TaskLimits> = { io: [], hugePages: [], cpuWeight: 0, cpuBurstUs: 0, cpuIdle: false, exclusiveCores: 0, memoryMinBytes: 0, memoryLowBytes: 0, memoryHighBytes: 0, swapBytes: 0, oomPolicy: 'unspecified_oom', pidsMax: 0, ioWeight: 0 }): Draft<TaskLimits> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 8:
+        d.cpuWeight = r.uint32()
+        continue
+      case 16:
+        d.cpuBurstUs = r.uint32()
+        continue
+      case 24:
+        d.cpuIdle = r.bool()
+        continue
+      case 32:
+        d.exclusiveCores = r.uint32()
+        continue
+      case 40:
+        d.memoryMinBytes = wide(r.int64(), 'TaskLimits.memoryMinBytes')
+        continue
+      case 48:
+        d.memoryLowBytes = wide(r.int64(), 'TaskLimits.memoryLowBytes')
+        continue
+      case 56:
+        d.memoryHighBytes = wide(r.int64(), 'TaskLimits.memoryHighBytes')
+        continue
+      case 64:
+        d.swapBytes = wide(r.int64(), 'TaskLimits.swapBytes')
+        continue
+      case 72:
+        d.oomPolicy = nameOf(oomPolicyNames, r.int32())
+        continue
+      case 80:
+        d.pidsMax = r.uint32()
+        continue
+      case 88:
+        d.ioWeight = r.uint32()
+        continue
+      case 98:
+        (d.io as IoLimit[]).push(readNested(r, readIoLimit))
+        continue
+      case 106:
+        (d.hugePages as HugePageLimit[]).push(readNested(r, readHugePageLimit))
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeTaskLimits(m: Init<TaskLimits>): TaskLimits {
+  const d: Draft<TaskLimits> = { io: m.io?.map(completeIoLimit) ?? [], hugePages: m.hugePages?.map(completeHugePageLimit) ?? [], cpuWeight: (m.cpuWeight ?? 0) >>> 0, cpuBurstUs: (m.cpuBurstUs ?? 0) >>> 0, cpuIdle: Boolean(m.cpuIdle), exclusiveCores: (m.exclusiveCores ?? 0) >>> 0, memoryMinBytes: m.memoryMinBytes ?? 0, memoryLowBytes: m.memoryLowBytes ?? 0, memoryHighBytes: m.memoryHighBytes ?? 0, swapBytes: m.swapBytes ?? 0, oomPolicy: nameOf(oomPolicyNames, numberOf(oomPolicyNumbers, m.oomPolicy)), pidsMax: (m.pidsMax ?? 0) >>> 0, ioWeight: (m.ioWeight ?? 0) >>> 0 }
+  return copyUnknown(m, d)
+}
+
 function writeTaskDefinition(w: Writer, m: Init<TaskDefinition>): Writer {
   if (m.taskId != null && m.taskId !== '') w.uint32(10).string(String(m.taskId))
   if (m.name != null && m.name !== '') w.uint32(18).string(String(m.name))
@@ -1619,10 +1800,11 @@ function writeTaskDefinition(w: Writer, m: Init<TaskDefinition>): Writer {
   if (m.restart != null) writeRestartPolicy(w.uint32(106).fork(), m.restart).ldelim()
   if (m.probes != null) for (const item of m.probes) writeProbe(w.uint32(114).fork(), item).ldelim()
   if (m.lease != null) writeLeaseTerms(w.uint32(122).fork(), m.lease).ldelim()
+  if (m.limits != null) writeTaskLimits(w.uint32(130).fork(), m.limits).ldelim()
   return writeUnknown(w, m)
 }
 
-function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = { resources: [], mounts: [], labels: [], probes: [], taskId: '', name: '', image: '', process: null, network: null, killPolicy: null, logBudget: null, runtime: '', seccomp: '', restart: null, lease: null }): Draft<TaskDefinition> {
+function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = { resources: [], mounts: [], labels: [], probes: [], taskId: '', name: '', image: '', process: null, network: null, killPolicy: null, logBudget: null, runtime: '', seccomp: '', restart: null, lease: null, limits: null }): Draft<TaskDefinition> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -1672,6 +1854,9 @@ function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = {
       case 122:
         d.lease = readNested(r, readLeaseTerms, d.lease)
         continue
+      case 130:
+        d.limits = readNested(r, readTaskLimits, d.limits)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -1679,7 +1864,7 @@ function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = {
 }
 
 function completeTaskDefinition(m: Init<TaskDefinition>): TaskDefinition {
-  const d: Draft<TaskDefinition> = { resources: m.resources?.map(completeResource) ?? [], mounts: m.mounts?.map(completeMount) ?? [], labels: m.labels?.map(completeLabel) ?? [], probes: m.probes?.map(completeProbe) ?? [], taskId: String(m.taskId ?? ''), name: String(m.name ?? ''), image: String(m.image ?? ''), process: m.process == null ? null : completeProcess(m.process), network: m.network == null ? null : completeNetworkRequest(m.network), killPolicy: m.killPolicy == null ? null : completeKillPolicy(m.killPolicy), logBudget: m.logBudget == null ? null : completeLogBudget(m.logBudget), runtime: String(m.runtime ?? ''), seccomp: String(m.seccomp ?? ''), restart: m.restart == null ? null : completeRestartPolicy(m.restart), lease: m.lease == null ? null : completeLeaseTerms(m.lease) }
+  const d: Draft<TaskDefinition> = { resources: m.resources?.map(completeResource) ?? [], mounts: m.mounts?.map(completeMount) ?? [], labels: m.labels?.map(completeLabel) ?? [], probes: m.probes?.map(completeProbe) ?? [], taskId: String(m.taskId ?? ''), name: String(m.name ?? ''), image: String(m.image ?? ''), process: m.process == null ? null : completeProcess(m.process), network: m.network == null ? null : completeNetworkRequest(m.network), killPolicy: m.killPolicy == null ? null : completeKillPolicy(m.killPolicy), logBudget: m.logBudget == null ? null : completeLogBudget(m.logBudget), runtime: String(m.runtime ?? ''), seccomp: String(m.seccomp ?? ''), restart: m.restart == null ? null : completeRestartPolicy(m.restart), lease: m.lease == null ? null : completeLeaseTerms(m.lease), limits: m.limits == null ? null : completeTaskLimits(m.limits) }
   return copyUnknown(m, d)
 }
 
@@ -3806,6 +3991,7 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   Forget: { write: writeForget, read: readForget, complete: completeForget },
   LeaseRequest: { write: writeLeaseRequest, read: readLeaseRequest, complete: completeLeaseRequest },
   LeaseGrant: { write: writeLeaseGrant, read: readLeaseGrant, complete: completeLeaseGrant },
+  Resize: { write: writeResize, read: readResize, complete: completeResize },
   StatusAcknowledgement: { write: writeStatusAcknowledgement, read: readStatusAcknowledgement, complete: completeStatusAcknowledgement },
   StreamOpen: { write: writeStreamOpen, read: readStreamOpen, complete: completeStreamOpen },
   StreamHead: { write: writeStreamHead, read: readStreamHead, complete: completeStreamHead },
@@ -3832,6 +4018,9 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   CommandCheck: { write: writeCommandCheck, read: readCommandCheck, complete: completeCommandCheck },
   Probe: { write: writeProbe, read: readProbe, complete: completeProbe },
   LeaseTerms: { write: writeLeaseTerms, read: readLeaseTerms, complete: completeLeaseTerms },
+  IoLimit: { write: writeIoLimit, read: readIoLimit, complete: completeIoLimit },
+  HugePageLimit: { write: writeHugePageLimit, read: readHugePageLimit, complete: completeHugePageLimit },
+  TaskLimits: { write: writeTaskLimits, read: readTaskLimits, complete: completeTaskLimits },
   TaskDefinition: { write: writeTaskDefinition, read: readTaskDefinition, complete: completeTaskDefinition },
   ExecutorDefinition: { write: writeExecutorDefinition, read: readExecutorDefinition, complete: completeExecutorDefinition },
   TaskGroup: { write: writeTaskGroup, read: readTaskGroup, complete: completeTaskGroup },

@@ -8,7 +8,7 @@ export type AttributeKind = 'unspecified_attribute' | 'text' | 'number' | 'span'
 
 export type TaskState = 'unspecified_state' | 'staging' | 'starting' | 'running' | 'killing' | 'finished' | 'failed' | 'killed' | 'error' | 'lost' | 'dropped' | 'unreachable' | 'gone' | 'gone_by_operator'
 
-export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'node_unhealthy' | 'lease_refused' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'probe_failed' | 'lease_expired' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed' | 'node_stopped'
+export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'node_unhealthy' | 'lease_refused' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'probe_failed' | 'lease_expired' | 'limit_pids' | 'limit_other' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed' | 'node_stopped'
 
 export type NetworkMode = 'unspecified_network' | 'host' | 'none'
 
@@ -16,9 +16,11 @@ export type RestartMode = 'unspecified_restart' | 'never' | 'on_failure' | 'alwa
 
 export type ProbePurpose = 'unspecified_probe' | 'startup' | 'readiness' | 'liveness'
 
+export type OomPolicy = 'unspecified_oom' | 'oom_process' | 'oom_task'
+
 export type Phase = 'unspecified_phase' | 'intent' | 'done' | 'released'
 
-export type ObjectKind = 'unspecified_object' | 'cgroup' | 'bundle' | 'conmon' | 'runtime_state' | 'sandbox_dir' | 'overlay' | 'log_file' | 'layer' | 'terminal' | 'lease_holder' | 'network_namespace' | 'link' | 'nft_table' | 'nft_element' | 'loop_device'
+export type ObjectKind = 'unspecified_object' | 'cgroup' | 'bundle' | 'conmon' | 'runtime_state' | 'sandbox_dir' | 'overlay' | 'log_file' | 'layer' | 'terminal' | 'lease_holder' | 'network_namespace' | 'link' | 'nft_table' | 'nft_element' | 'loop_device' | 'other'
 
 export type AgentCondition = 'unspecified_condition' | 'active' | 'agent_unreachable' | 'agent_gone'
 
@@ -151,6 +153,12 @@ export interface LeaseGrant {
   readonly granted: boolean
   readonly lengthMs: number
   readonly message: string
+}
+
+export interface Resize {
+  readonly resources: readonly Resource[]
+  readonly limits: TaskLimits | null
+  readonly force: boolean
 }
 
 export interface StatusAcknowledgement {
@@ -315,6 +323,35 @@ export interface LeaseTerms {
   readonly lengthMs: number
 }
 
+export interface IoLimit {
+  readonly path: string
+  readonly readBytesPerSecond: number
+  readonly writeBytesPerSecond: number
+  readonly readsPerSecond: number
+  readonly writesPerSecond: number
+}
+
+export interface HugePageLimit {
+  readonly pageBytes: number
+  readonly maxBytes: number
+}
+
+export interface TaskLimits {
+  readonly cpuWeight: number
+  readonly cpuBurstUs: number
+  readonly cpuIdle: boolean
+  readonly exclusiveCores: number
+  readonly memoryMinBytes: number
+  readonly memoryLowBytes: number
+  readonly memoryHighBytes: number
+  readonly swapBytes: number
+  readonly oomPolicy: OomPolicy
+  readonly pidsMax: number
+  readonly ioWeight: number
+  readonly io: readonly IoLimit[]
+  readonly hugePages: readonly HugePageLimit[]
+}
+
 export interface TaskDefinition {
   readonly taskId: string
   readonly name: string
@@ -331,6 +368,7 @@ export interface TaskDefinition {
   readonly restart: RestartPolicy | null
   readonly probes: readonly Probe[]
   readonly lease: LeaseTerms | null
+  readonly limits: TaskLimits | null
 }
 
 export interface ExecutorDefinition {
@@ -761,6 +799,7 @@ export interface Messages {
   readonly Forget: Forget
   readonly LeaseRequest: LeaseRequest
   readonly LeaseGrant: LeaseGrant
+  readonly Resize: Resize
   readonly StatusAcknowledgement: StatusAcknowledgement
   readonly StreamOpen: StreamOpen
   readonly StreamHead: StreamHead
@@ -787,6 +826,9 @@ export interface Messages {
   readonly CommandCheck: CommandCheck
   readonly Probe: Probe
   readonly LeaseTerms: LeaseTerms
+  readonly IoLimit: IoLimit
+  readonly HugePageLimit: HugePageLimit
+  readonly TaskLimits: TaskLimits
   readonly TaskDefinition: TaskDefinition
   readonly ExecutorDefinition: ExecutorDefinition
   readonly TaskGroup: TaskGroup

@@ -5,6 +5,7 @@ import type { Service } from '../../base/service.ts'
 import { completeMessage, decodeMessage } from '../../proto/codec.ts'
 import type { FrameworkDefinition, Offer, StoreRow, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
 import { anyRole } from '../../proto/ids.ts'
+import { capabilitiesFor } from '../../proto/limits.ts'
 import { isTerminal } from '../../proto/task-state.ts'
 import type { SchedulerEvent, SchedulerLink } from '../../sdk/scheduler-link.ts'
 import { place, type Wanted, whyItWaits } from '../placement.ts'
@@ -248,7 +249,12 @@ export class TaskScheduler implements Service {
   #offered(offers: readonly Offer[]): void {
     const { book, link } = this.#parts
     const waiting = [...book.records()].filter((r) => decide(r).kind === 'launch')
-    const wanted = waiting.map((r): Wanted => ({ key: r.taskId, role: r.role, resources: r.definition.resources }))
+    const wanted = waiting.map(
+      (r): Wanted => ({
+        ...{ key: r.taskId, role: r.role, resources: r.definition.resources },
+        needs: capabilitiesFor(r.definition)
+      })
+    )
     const { taken, left } = place(wanted, offers)
     for (const wish of left) {
       const record = book.get(wish.key)

@@ -2,8 +2,10 @@ import type { Clock } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
 import { randomId } from '../../base/random.ts'
 import { completeMessage, type Init } from '../../proto/codec.ts'
-import type { KillPolicy, TaskDefinition } from '../../proto/gen/messages.ts'
+import type { KillPolicy, Resize, TaskDefinition } from '../../proto/gen/messages.ts'
 import { anyRole, taskId as parseTaskId } from '../../proto/ids.ts'
+import { checkLimits } from '../../proto/limits.ts'
+import type { SchedulerLink } from '../../sdk/scheduler-link.ts'
 import type { TaskBook } from './task-book.ts'
 import type { TaskScheduler } from './task-scheduler.ts'
 import { endingOf, frameworkOfTasks, type TaskRecord, type TaskView, viewOf } from './task-view.ts'
@@ -17,6 +19,7 @@ export interface TaskOrder {
 }
 
 interface TaskServiceParts {
+  readonly link: Pick<SchedulerLink, 'resize'>
   readonly scheduler: TaskScheduler
   readonly wishes: WishStore
   readonly book: TaskBook
@@ -73,6 +76,23 @@ export class TaskService {
       await this.#parts.wishes.kill(taskId, policy ?? own ?? { signal: '', graceMs: 10_000 })
     }
     return viewOf(this.#parts.book.get(taskId) ?? record)
+  }
+
+  /**
+   * Other resources and limits, in place of all it has. Of a task that waits for a node only the wish changes; of one that runs its
+   * node comes first (sdk/scheduler-link.ts, `resize`). Rejects with `Fault('conflict')` for one that has ended.
+   */
+  async update(taskId: string, resize: Resize): Promise<TaskView> {
+    const { link, wishes, book } = this.#parts
+    const record = this.#find(taskId)
+    if (endingOf(record) !== null)
+      throw new Fault('conflict', `task ${taskId} has ended: run it again with other limits`, { taskId })
+    if (record.launching) throw new Fault('unavailable', `task ${taskId} is just being placed: try again in a moment`, { taskId })
+    checkLimits(resize)
+    const isPlaced = record.status !== null && record.status.state !== 'dropped'
+    if (isPlaced) await link.resize(frameworkOfTasks, taskId, resize)
+    await wishes.redefine(taskId, resize)
+    return viewOf(book.get(taskId) ?? record)
   }
 
   /** Rejects with `Fault('conflict')` for one that has not ended, unless forced: then it is killed first. */

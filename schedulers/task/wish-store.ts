@@ -1,6 +1,6 @@
 import { Fault, isFault } from '../../base/fault.ts'
 import { decodeMessage, encodeMessage, type Init } from '../../proto/codec.ts'
-import type { KillPolicy, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
+import type { KillPolicy, TaskDefinition, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
 import type { SchedulerStore } from '../../sdk/scheduler-link.ts'
 import { frameworkOfTasks } from './task-view.ts'
 
@@ -51,6 +51,15 @@ export class WishStore {
 
   kill(taskId: string, kill: KillPolicy): Promise<void> {
     return this.#change(taskId, (wish) => ({ ...wish, kill }))
+  }
+
+  /** Other resources and limits; what is said of neither stays. */
+  redefine(taskId: string, { resources, limits }: Pick<TaskDefinition, 'resources' | 'limits'>): Promise<void> {
+    return this.#change(taskId, (wish) => {
+      if (wish.group === null) return wish
+      const tasks = wish.group.tasks.map((task) => ({ ...task, resources, limits }))
+      return { ...wish, group: { ...wish.group, tasks } }
+    })
   }
 
   /** Of a task that no node ever had. */

@@ -9,6 +9,7 @@ import { cli } from './cli.ts'
 import { readWords, runCommand } from './command.ts'
 import { footprint } from './footprint.ts'
 import { fsck } from './fsck.ts'
+import { isolators } from './isolators.ts'
 import { launch } from './launch.ts'
 import { ledger } from './ledger.ts'
 import { logs } from './logs.ts'
@@ -23,7 +24,7 @@ interface Kind {
   readonly n: number
 }
 
-/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing, starts, orphans of a kind, appends, containers, seconds a row, tasks. */
+/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing, starts, orphans of a kind, containers, appends, containers, seconds a row, tasks. */
 const benches: Readonly<Record<string, Kind>> = {
   launch: { measure: launch, n: 200 },
   burst: { measure: burst, n: 100 },
@@ -32,6 +33,7 @@ const benches: Readonly<Record<string, Kind>> = {
   logs: { measure: logs, n: 20 },
   'agent-start': { measure: agentStart, n: 30 },
   fsck: { measure: fsck, n: 100 },
+  isolators: { measure: isolators, n: 500 },
   ledger: { measure: ledger, n: 500 },
   reattach: { measure: reattach, n: 500 },
   raft: { measure: raft, n: 30 },

@@ -1,4 +1,5 @@
 import childProcess from 'node:child_process'
+import { subscribe } from 'node:diagnostics_channel'
 import fs from 'node:fs'
 import promises from 'node:fs/promises'
 import { Socket } from 'node:net'
@@ -46,6 +47,11 @@ for (const name of ['readFileSync', 'writeFileSync', 'existsSync', 'realpathSync
   observe(asRecord(fs), name, name)
 }
 observe(asRecord(childProcess), 'spawn', 'spawn (loop blocked)')
+
+subscribe('hearth.isolator', (message) => {
+  const { isolator, sinceNs, untilNs } = message as { isolator: string; sinceNs: bigint; untilNs: bigint }
+  lines.push(JSON.stringify({ step: 'isolator', what: isolator, sinceNs: Number(sinceNs), untilNs: Number(untilNs) }))
+})
 
 /** A file handle's class is not exported: the first handle that is opened shows it. */
 const open = promises.open

@@ -42,10 +42,28 @@ export function renderTrace(path: string, spans: readonly Span[]): string {
   return [
     `the median of ${spans.length} launches, ${whole} ms; the tracing itself costs some of it`,
     '    at ms   took ms  step',
-    ...rows.map((r) => `${r.at.toFixed(2).padStart(9)} ${r.took.toFixed(2).padStart(9)}  ${r.name}`),
+    ...rows.filter((r) => !isShare(r)).map((r) => `${r.at.toFixed(2).padStart(9)} ${r.took.toFixed(2).padStart(9)}  ${r.name}`),
+    ...shares(rows),
     `${whole.toFixed(2).padStart(9)}            the first byte; what comes after the fork is conmon, the runtime and the container`,
     ''
   ].join('\n')
+}
+
+interface Row {
+  readonly name: string
+  readonly took: number
+}
+
+const share = 'isolator '
+const isShare = ({ name }: Row): boolean => name.startsWith(share)
+
+/** Each isolator's share of the preparation; what it waits for runs beside the monitor's start. */
+function shares(rows: readonly Row[]): readonly string[] {
+  const own = rows.filter(isShare)
+  const all = own.reduce((sum, { took }) => sum + took, 0)
+  return own.map(
+    ({ name, took }) => `${`${((took * 100) / all).toFixed(0)} %`.padStart(9)} ${took.toFixed(2).padStart(9)}  ${name}`
+  )
 }
 
 const bySince = (a: Step, b: Step): number => a.sinceNs - b.sinceNs

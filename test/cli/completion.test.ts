@@ -27,7 +27,7 @@ t.test('bash takes the script', async (t) => {
 t.test('bash completes commands, subcommands and options', async (t) => {
   t.strictSame(complete('hearth', 'ta'), ['task'])
   t.strictSame(complete('hearth', 'task', 'ru'), ['run'])
-  t.strictSame(complete('hearth', 'task', 'run', '--me'), ['--memory'])
+  t.strictSame(complete('hearth', 'task', 'run', '--rest'), ['--restart', '--restart-delay'])
   t.strictSame(complete('hearth', 'image', 'import', '--k'), ['--kind'])
   t.strictSame(complete('hearth', 'completion', 'z'), ['zsh'])
   t.strictSame(complete('hearth', '--state-dir', '/x', 'node', 'sh'), ['show'])

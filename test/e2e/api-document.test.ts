@@ -91,13 +91,18 @@ t.test('what the API answers is what its document says, no more and no less', as
   const node = `/v1/nodes/${nodes[0]?.nodeId}`
   const of = '/v1/nodes/{id}'
   await check('GET', node, of)
-  for (const part of ['health', 'top', 'metrics', 'fsck', 'images']) await check('GET', `${node}/${part}`, `${of}/${part}`)
+  for (const part of ['health', 'top', 'metrics', 'stats', 'isolators', 'fsck', 'images'])
+    await check('GET', `${node}/${part}`, `${of}/${part}`)
   await check('POST', `${node}/fsck`, `${of}/fsck`)
   await check('GET', `${node}/images/host`, `${of}/images/{name}`)
   await check('POST', `${node}/images/collect`, `${of}/images/collect`)
   await check('GET', '/v1/cluster', '/v1/cluster')
   await check('GET', '/v1/raft', '/v1/raft')
   await check('GET', '/v1/version', '/v1/version')
+  await check('GET', '/v1/tasks/stays/stats', '/v1/tasks/{id}/stats')
+  const wider = { memoryBytes: 256 * 1024 ** 2, limits: { pidsMax: 99 } }
+  const updated = JSON.parse(await check('POST', '/v1/tasks/stays/update', '/v1/tasks/{id}/update', wider))
+  t.match(updated, { resources: [{ name: 'mem', scalar: 256 * 1024 ** 2 }], limits: { pidsMax: 99 } })
   await check('POST', '/v1/tasks/stays/kill', '/v1/tasks/{id}/kill', { graceMs: 0 })
   await check('GET', '/v1/tasks/stays/wait?until=ended', '/v1/tasks/{id}/wait')
   await check('DELETE', '/v1/tasks/stays', '/v1/tasks/{id}')

@@ -24,6 +24,8 @@ const request: IsolatorRequest = {
     hostname: 'h'
   },
   seccomp: 'default',
+  labels: {},
+  made: [],
   journal: async () => undefined
 }
 const mount = (destination: string) => ({ destination, type: 'bind', source: '/x', options: ['bind'] })

@@ -14,7 +14,8 @@ const offer = (offerId: string, cpus: number, mem: number, role = '*') =>
 const wish = (key: string, cpus: number, mem: number, role = '*') => ({
   key,
   role,
-  resources: [scalar('cpus', cpus), scalar('mem', mem * mib)].filter((r) => r.scalar > 0)
+  resources: [scalar('cpus', cpus), scalar('mem', mem * mib)].filter((r) => r.scalar > 0),
+  needs: [] as readonly string[]
 })
 
 t.test('wishes are placed where the most memory is free, and never beyond an offer', async (t) => {
@@ -49,5 +50,20 @@ t.test('a wish that waits says why', async (t) => {
   t.equal(
     whyItWaits(wish('a', 500, 0), [offer('o', 100, 64)]),
     'waits for free resources: it asks for cpus 0.5, host-o has cpus 0.1, memory 64 MB free'
+  )
+})
+
+t.test('a wish waits for a node that can do what it needs, and says what is missing', async (t) => {
+  const able = { ...offer('o', 1_000, 64), capabilities: [{ name: 'limit.io', present: true, detail: 'cgroup v2, io.max' }] }
+  const unable = {
+    ...offer('p', 1_000, 128),
+    capabilities: [{ name: 'limit.io', present: false, detail: 'no blkio controller is mounted' }]
+  }
+  const needy = { ...wish('a', 100, 1), needs: ['limit.io'] }
+  t.same(Object.fromEntries(place([needy], [able, unable]).taken), { o: ['a'] })
+  t.same(place([needy], [unable]).left, [needy])
+  t.equal(
+    whyItWaits(needy, [unable]),
+    'waits for a node that can do what it asks for: host-p has no limit.io: no blkio controller is mounted'
   )
 })

@@ -15,6 +15,7 @@ import type { Log } from '../../base/log.ts'
 import { systemRandom } from '../../base/random.ts'
 import { builtinIsolators } from '../../isolators/builtin.ts'
 import { type CgroupLayout, readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
+import type { Isolator } from '../../isolators/isolator.ts'
 import { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
 import { makeBusyboxLayer } from './busybox-layer.ts'
 
@@ -60,6 +61,8 @@ interface Around {
   readonly rotation: TasksParts['rotation']
   /** Of the isolators; by default the clock’s. */
   readonly sleep?: Clock['sleep']
+  /** Beyond Hearth's own. */
+  readonly isolators?: readonly Isolator[]
   readonly agentId: string
   readonly limits: Pick<TasksConfig, 'launchesAtOnce' | 'maxTasks' | 'attemptsKept'>
   readonly onBroken: (error: unknown) => void
@@ -95,7 +98,7 @@ export function buildAgent(place: AgentPlace, around: Around): BuiltAgent {
     {
       ...{ ledger, outbox, runtime, clock, log, rotation, leases },
       images: { resolve: async (reference) => ({ ...image, reference }) },
-      isolators: [...walls, leases.isolator()],
+      isolators: [...walls, ...(around.isolators ?? []), leases.isolator()],
       bootClock: systemBootClock,
       exec: systemExec,
       recorder: { causesOf: () => [], note: () => undefined },
@@ -106,6 +109,7 @@ export function buildAgent(place: AgentPlace, around: Around): BuiltAgent {
       hostname: 'test',
       allowedMounts: [],
       allowUnconfined: false,
+      missing: () => undefined,
       settled: AbortSignal.abort()
     },
     onBroken

@@ -53,7 +53,7 @@ export async function containerHost(t: Test): Promise<ContainerHost> {
     }
     await runtime.remove(request.containerId)
     runtime.dropExit(request.containerId)
-    for (const isolator of [...isolators].reverse()) await isolator.cleanup(request)
+    for (const isolator of [...isolators].reverse()) await isolator.cleanup(request, new AbortController().signal)
     made.delete(request.containerId)
   }
   t.teardown(async () => {
@@ -93,6 +93,8 @@ export async function containerHost(t: Test): Promise<ContainerHost> {
           hostname: 'test'
         },
         seccomp: 'default',
+        labels: {},
+        made: [],
         journal: async () => undefined,
         ...more
       }

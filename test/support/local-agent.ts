@@ -3,11 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLocalRouter } from '../../agent/local-api/router.ts'
 import { serveLocalApi } from '../../agent/local-api/server.ts'
-import type { LocalTask, LogSource } from '../../agent/local-api/task-routes.ts'
+import type { LimitedTask, LogSource } from '../../agent/local-api/task-routes.ts'
 import { ContainerStreams } from '../../agent/local-api/task-streams.ts'
 import { systemClock } from '../../base/clock.ts'
 import { silentLog } from '../../base/log.ts'
 import type { ExecRequest } from '../../isolators/runtime/runtime.ts'
+import { completeMessage } from '../../proto/codec.ts'
 import type { TestContainer } from './bundle.ts'
 
 export interface LocalAgent {
@@ -17,7 +18,7 @@ export interface LocalAgent {
 }
 
 export interface LocalAgentOptions {
-  readonly tasks: readonly LocalTask[]
+  readonly tasks: readonly LimitedTask[]
   readonly execCommand?: (request: ExecRequest) => readonly string[]
   readonly readLog?: LogSource
   readonly terminalProgram?: readonly string[]
@@ -68,12 +69,13 @@ export function execCommandOf(container: TestContainer): (request: ExecRequest) 
   }
 }
 
-export function localTask(more: Partial<LocalTask>): LocalTask {
+export function localTask(more: Partial<LimitedTask>): LimitedTask {
   return {
     frameworkId: 'hearth-tasks',
     taskId: 'one',
     containerId: '0'.repeat(32),
     attempt: 1,
+    row: completeMessage('TaskRow', {}),
     state: 'running',
     logPath: '',
     sandboxDir: '',

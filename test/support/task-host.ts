@@ -7,6 +7,7 @@ import type { StatusOutbox } from '../../agent/status-outbox.ts'
 import type { Tasks } from '../../agent/tasks.ts'
 import { type Clock, systemClock } from '../../base/clock.ts'
 import { silentLog } from '../../base/log.ts'
+import type { Isolator } from '../../isolators/isolator.ts'
 import type { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
 import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { LaunchAnswer, TaskDefinition, TaskStatus } from '../../proto/gen/messages.ts'
@@ -57,9 +58,12 @@ class MortalClock implements Clock {
 
 /**
  * Real containers under the agent's own tasks, with the agent's crash and the node's reboot at the test's word. `isolatorPauseMs`: the
- * isolators pause no longer than this between two looks.
+ * isolators pause no longer than this between two looks. `isolators`: beyond Hearth's own.
  */
-export function taskHost(t: Test, { isolatorPauseMs = Number.POSITIVE_INFINITY } = {}): TaskHost {
+export function taskHost(
+  t: Test,
+  { isolatorPauseMs = Number.POSITIVE_INFINITY, isolators = [] as readonly Isolator[] } = {}
+): TaskHost {
   const place = agentPlace()
   const { directory, cgroupParent, runDir } = place
   let life: HostLife | undefined
@@ -83,7 +87,7 @@ export function taskHost(t: Test, { isolatorPauseMs = Number.POSITIVE_INFINITY }
     const ledger = await openPlaceLedger(place, silentLog)
     let dead = false
     const { runtime, leases, outbox, tasks } = buildAgent(place, {
-      ...{ ledger, clock, log: silentLog, bootId, agentId: 'a'.repeat(32) },
+      ...{ ledger, clock, log: silentLog, bootId, isolators, agentId: 'a'.repeat(32) },
       rotation: { watch: () => undefined, unwatch: async () => undefined },
       sleep: (ms, signal) => clock.sleep(Math.min(ms, isolatorPauseMs), signal),
       limits: { launchesAtOnce: 2, maxTasks: 100, attemptsKept: 2 },

@@ -29,7 +29,11 @@ async function start(t: Test): Promise<{ readonly path: string; readonly refresh
       refreshes.push(refresh)
       return { verdict: 'OK', checks: [] }
     },
-    node: { top: async () => top as never, metrics: async () => '# TYPE up gauge\nup 1\n' },
+    node: {
+      top: async () => top as never,
+      metrics: async () => '# TYPE up gauge\nup 1\n',
+      isolators: async () => ({ isolators: [], host: [{ name: 'runtime.crun', present: false, detail: 'not installed' }] })
+    },
     log: silentLog
   })
   const service = serveLocalApi({ router, log: silentLog }, { path, mode: 0o660, group: 'hearth' })

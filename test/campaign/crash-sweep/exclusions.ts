@@ -59,10 +59,26 @@ export const exclusions: readonly Exclusion[] = [
     sometimes: true,
     at: ['agent/recorder/sample.ts', 'agent/recorder/ring.ts renameSync']
   },
+  {
+    why: 'Only where the operator names modules of isolators: test/agent/walls and test/host/isolators go there',
+    at: ['isolators/load.ts']
+  },
+  { why: 'Only for a task with a limit of I/O, of which nothing is kept', at: ['isolators/cgroup2/disks.ts'] },
+  {
+    why: 'Only once nobody has looked for a minute, or the container is gone',
+    sometimes: true,
+    at: ['isolators/cgroup2/kept-counters.ts closeSync']
+  },
   { why: 'Only where a settings file is given', at: ['base/settings.ts'] },
   {
     why: 'Only on hosts with all controllers on cgroup v2: test/isolators and the virtual machine go there',
-    at: ['isolators/cgroup2/tree.ts readFile writeFile mkdir', 'isolators/runtime/oci/process-table.ts readFileSync']
+    at: [
+      'isolators/cgroup2/tree.ts readFile writeFile mkdir',
+      'isolators/cgroup2/cpusets.ts',
+      'isolators/cgroup2/limits.ts existsSync',
+      'isolators/cgroup2/offers.ts readdirSync existsSync',
+      'isolators/runtime/oci/process-table.ts readFileSync'
+    ]
   },
   {
     why: 'Only with a master on another host, over TCP: the socket is the same from then on',
@@ -108,7 +124,6 @@ export const exclusions: readonly Exclusion[] = [
     why: 'Only where a copy into the sandbox replaces something of another kind',
     at: ['agent/sandbox-files/write-archive.ts rm unlink']
   },
-  { why: 'Nothing calls it yet: the use of a container is told to nobody', at: ['isolators/cgroup2/limits.ts readFile'] },
   {
     why: 'Depends on which of two comes first, or on a pause longer than a life cycle takes here',
     sometimes: true,

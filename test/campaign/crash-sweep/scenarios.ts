@@ -2,6 +2,8 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { within } from '../../../base/clock.ts'
+import { encodeMessage } from '../../../proto/codec.ts'
+import { scalar } from '../../../proto/resources.ts'
 import { channels } from '../../../proto/stream-frame.ts'
 import { openStream } from '../../support/stream-client.ts'
 import type { ExpectedEnd } from '../invariants/expected.ts'
@@ -154,6 +156,22 @@ async function logs(s: Stage, task: Ordered | undefined): Promise<readonly strin
   return []
 }
 
+/** What the agent says that the task has is what it keeps to, whatever strikes in between. */
+async function resize(s: Stage, task: Ordered | undefined): Promise<readonly string[]> {
+  const path = taskPath(task)
+  for (const mem of [96, 48]) {
+    const body = encodeMessage('Resize', { resources: [scalar('mem', mem * 1024 ** 2)] })
+    const answer = await answerOf(s, 'POST', `${path}/limits`, body)
+    if (answer?.status !== 200) continue
+    const stats = await answerOf(s, 'GET', `${path}/stats`)
+    if (stats === undefined || stats.status !== 200) continue
+    const { limits } = JSON.parse(stats.body.toString()) as { readonly limits: { readonly memoryBytes: number } }
+    if (limits.memoryBytes !== mem * 1024 ** 2)
+      return [`no change of limits is lost: ${mem} MiB were promised, and it has ${limits.memoryBytes} bytes`]
+  }
+  return []
+}
+
 const forgottenMs = 100
 const importedImage = 'swept'
 
@@ -258,6 +276,7 @@ export const scenarios: readonly Scenario[] = [
   whileRunning('terminal-cut', { body: waiting }, (s, task) => cutExec(s, task, true), { variants: ['plain'] }),
   whileRunning('attach', { body: waiting, terminal: true }, attach, { variants: ['plain', 'restart'] }),
   whileRunning('files', { body: waiting }, files, { variants: ['plain', 'restart'] }),
+  whileRunning('resize', { body: waiting, memoryMb: 64 }, resize, { variants: ['plain', 'restart'] }),
   whileRunning('logs', { body: `${counting(3, ':')}; ${waiting}` }, logs, { variants: ['plain', 'restart'] }),
   {
     ...runToEnd('forget', { body: counting(3, ':') }, [finished]),
