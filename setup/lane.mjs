@@ -1,4 +1,13 @@
 // A lane is one command of the project with a budget of minutes; over it by half, the lane fails.
+import { spawnSync } from 'node:child_process'
+import { giveUp, root } from './bootstrap.mjs'
+
+/** What the commit draws, so that each looks elsewhere and a second run of it at the same. */
+export function commitSeed() {
+  const head = spawnSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' })
+  if (head.status !== 0) giveUp('this lane draws its runs by the commit: run it in a git checkout')
+  return String(Number.parseInt(head.stdout.slice(0, 8), 16))
+}
 
 /** Prints the lane's minutes; returns whether they are within the budget and a half. */
 export function closeLane(name, startedMs, budgetMinutes) {

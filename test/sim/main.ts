@@ -7,6 +7,7 @@ import { renderScenarios, rewriteScenarios, runScenarios } from './scenarios.ts'
 import { runSeeds } from './seeds.ts'
 
 const usage = `npm run sim -- --seeds N [--seed S] [--json FILE]   simulate N clusters, from seed S on
+              [--minutes M] [--resume FILE]         no longer than M minutes; keep finished seeds in FILE and go on from there
 npm run sim -- bugs [--seeds N] [--bug TEXT] [--json FILE]
                                                     plant each known mistake, or those with TEXT in their name, and count the
                                                     seeds until one finds it; goes on where FILE says that it stopped
@@ -17,6 +18,8 @@ npm run sim -- scenarios DIR --rewrite              put what the core prints int
 const options = {
   seeds: { type: 'string' },
   seed: { type: 'string' },
+  minutes: { type: 'string' },
+  resume: { type: 'string' },
   json: { type: 'string' },
   bug: { type: 'string' },
   rewrite: { type: 'boolean' },
@@ -28,6 +31,8 @@ interface Asked {
   readonly folder: string | undefined
   readonly seeds: string | undefined
   readonly seed: string | undefined
+  readonly minutes: string | undefined
+  readonly resume: string | undefined
   readonly json: string | undefined
   readonly bug: string | undefined
   readonly rewrite: boolean
@@ -41,9 +46,9 @@ export async function main(argv: readonly string[], root: string): Promise<numbe
       process.stdout.write(usage)
       return 0
     }
-    const { seeds, seed, json, bug, rewrite = false } = values
-    const command = positionals[0] ?? (seeds === undefined && seed === undefined ? '' : 'seeds')
-    return await carryOut({ command, folder: positionals[1], seeds, seed, json, bug, rewrite }, root)
+    const { seeds, seed, minutes, resume, json, bug, rewrite = false } = values
+    const command = positionals[0] ?? ([seeds, seed, minutes].every((value) => value === undefined) ? '' : 'seeds')
+    return await carryOut({ command, folder: positionals[1], seeds, seed, minutes, resume, json, bug, rewrite }, root)
   } catch (error) {
     const isOption = error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS')
     if (!isOption && !isFault(error)) throw error
@@ -72,8 +77,14 @@ function scenarios({ folder: given, rewrite, json }: Asked, root: string): numbe
   return report.passed === report.run ? 0 : 1
 }
 
-async function seeds({ seeds: count, seed, json }: Asked, root: string): Promise<number> {
-  const report = await runSeeds(numberOf('--seed', seed ?? '1'), numberOf('--seeds', count ?? '1'), root, tell)
+async function seeds({ seeds: count, seed, minutes, resume, json }: Asked, root: string): Promise<number> {
+  const wish = {
+    firstSeed: numberOf('--seed', seed ?? '1'),
+    count: numberOf('--seeds', count ?? (minutes === undefined ? '1' : '1000000')),
+    minutes: minutes === undefined ? undefined : numberOf('--minutes', minutes),
+    resume
+  }
+  const report = await runSeeds(wish, root, tell)
   process.stdout.write(renderReport(report))
   write(json, report)
   return report.violations.length === 0 ? 0 : 1
