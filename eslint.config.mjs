@@ -87,6 +87,17 @@ export const outsideRules = [
   }
 ]
 
+/** The child that pulls images speaks TLS with registries; it is short-lived, and no agent. */
+outsideRules.push({
+  files: ['agent/images/registry/http.ts'],
+  rules: {
+    'no-restricted-imports': [
+      'error',
+      { patterns: [{ regex: strangers.regex.replace('|http|', '|http|https|'), message: otherPorts }] }
+    ]
+  }
+})
+
 export default tseslint.config(...outsideRules, {
   files: ['**/*.ts'],
   ignores: ['dist/**', 'node_modules/**', '.cache/**', '.tap/**', 'proto/gen/**'],

@@ -39,7 +39,7 @@ export async function openAttempt(
   const task = onlyTask(row)
   const image = await parts.images.resolve(task.image, signal)
   const user = await parts.resolveUser(task.process?.user || image.user, image.layers)
-  await objects.intend(image.digest)
+  await objects.intend(image)
   await mkdir(sandboxOf(config, row.containerId), { recursive: true, mode: 0o711 })
   return fullRequest(config, row, image, user, objects.intendMade)
 }

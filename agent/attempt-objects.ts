@@ -27,6 +27,11 @@ export class AttemptObjects {
     return this.#rows().get(`bundle:${this.#containerId}`)?.facts['image']
   }
 
+  /** The signal by which its image wants to be ended; empty where it says nothing. */
+  get stopSignal(): string {
+    return this.#rows().get(`bundle:${this.#containerId}`)?.facts['stopSignal'] ?? ''
+  }
+
   /** When its first process began, in clock ticks of this boot; undefined where it was not seen running in this boot. */
   get startTicks(): number | undefined {
     const row = this.#rows().get(`conmon:${this.#containerId}`)
@@ -50,8 +55,9 @@ export class AttemptObjects {
     await this.#write('conmon', 'done', { ...this.#monitorFacts(), ...decisionFacts(decided) })
   }
 
-  async intend(imageDigest: string): Promise<void> {
-    await Promise.all(ownObjects.map((kind) => this.#write(kind, 'intent', kind === 'bundle' ? { image: imageDigest } : {})))
+  async intend({ digest, stopSignal }: { readonly digest: string; readonly stopSignal: string }): Promise<void> {
+    const ofImage = { image: digest, ...(stopSignal === '' ? {} : { stopSignal }) }
+    await Promise.all(ownObjects.map((kind) => this.#write(kind, 'intent', kind === 'bundle' ? ofImage : {})))
   }
 
   /** What the isolators named and nobody has cleaned up yet. */

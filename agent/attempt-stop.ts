@@ -4,11 +4,14 @@ import { Fault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { Runtime } from '../isolators/runtime/runtime.ts'
 import type { KillPolicy } from '../proto/gen/messages.ts'
+import { signalName } from '../proto/signal.ts'
 
 interface Parts {
   readonly runtime: Pick<Runtime, 'signal' | 'kill'>
   readonly clock: Clock
   readonly log: Log
+  /** What the image says about the signal; empty: nothing. */
+  readonly objects: { readonly stopSignal: string }
 }
 
 const defaultGraceMs = 10_000
@@ -28,14 +31,14 @@ export class AttemptStop {
   }
 
   begin(policy: KillPolicy | null): void {
-    const { runtime, clock, log } = this.#parts
+    const { runtime, clock, log, objects } = this.#parts
     this.over()
     const killBy = new AbortController()
     this.#killBy = killBy
     const graceMs = graceOf(policy)
     const stopping = async (): Promise<void> => {
       if (graceMs > 0) {
-        await runtime.signal(this.#containerId, signalNumber(policy?.signal ?? ''))
+        await runtime.signal(this.#containerId, signalNumber(policy?.signal || knownSignal(objects.stopSignal)))
         await clock.sleep(graceMs, killBy.signal)
       }
       for (let pauseMs: number = againMs.first; ; pauseMs = Math.min(againMs.most, 2 * pauseMs)) {
@@ -58,9 +61,18 @@ export class AttemptStop {
   }
 }
 
+/** glibc's first real-time signal, which is the one that images mean by SIGRTMIN (systemd wants SIGRTMIN+3). */
+const firstRealTime = 34
+const lastRealTime = 64
+
 function signalNumber(name: string): number {
+  const [, offset] = /^SIGRTMIN(?:\+(\d{1,2}))?$/.exec(name) ?? []
+  if (name.startsWith('SIGRTMIN')) return Math.min(firstRealTime + Number(offset ?? 0), lastRealTime)
   const known: Readonly<Record<string, number>> = constants.signals
   const number = known[name === '' ? 'SIGTERM' : name]
   if (number === undefined) throw new Fault('invalid', `there is no signal ${name}`)
   return number
 }
+
+/** Images hold whatever their makers wrote: what is no signal ends a container as usual. */
+const knownSignal = (text: string): string => (/^SIGRTMIN(\+\d{1,2})?$/.test(text) ? text : (signalName(text) ?? ''))

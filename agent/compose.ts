@@ -23,7 +23,7 @@ import { startExec, systemExec } from './host/exec.ts'
 import type { HostFacts } from './host/facts.ts'
 import type { Placement } from './host/placement.ts'
 import { imageRoutes } from './images/routes.ts'
-import { openImageStore } from './images/store.ts'
+import { type LocalImageStore, openImageStore } from './images/store.ts'
 import { resolveUser } from './images/users.ts'
 import { Leases } from './lease/leases.ts'
 import { createLocalRouter } from './local-api/router.ts'
@@ -90,7 +90,7 @@ export async function compose(parts: Parts): Promise<Agent> {
   const onBroken = (error: unknown): void => parts.end.broken(error)
   const { cgroupParent } = parts.placement
   const agentDir = join(config.stateDir, 'agent')
-  const images = await openImages(agentDir, log)
+  const images = await composeImages(join(agentDir, 'images'), parts)
   const runtime = new OciRuntime(
     { layout, sleep: clock.sleep },
     { runDir: bootDir, shimDir: join(config.runDir, 'bin'), cgroupParent, programs: config }
@@ -155,11 +155,6 @@ export async function compose(parts: Parts): Promise<Agent> {
   }
 }
 
-function openImages(agentDir: string, log: Log): ReturnType<typeof openImageStore> {
-  const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
-  return openImageStore({ exec: systemExec, log, clock: systemClock }, { directory: join(agentDir, 'images'), unpackProgram })
-}
-
 function composeTrash(agentDir: string, log: Log): Trash {
   const onFailure = (path: string, error: unknown): void => log.warn({ path, error }, 'trash.not_deleted')
   const { sleep } = systemClock
@@ -172,6 +167,11 @@ const registrationConfig = ({ masters, stateDir }: AgentConfig, facts: HostFacts
   version: hearthVersion,
   registration: { ...facts, version: hearthVersion }
 })
+
+function composeImages(directory: string, { config: { registries }, facts: { bootId }, log }: Parts): Promise<LocalImageStore> {
+  const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
+  return openImageStore({ exec: systemExec, log, clock: systemClock }, { directory, unpackProgram, registries, bootId })
+}
 
 /** Digests of the images that containers are made of. */
 const imagesOf = (tasks: Tasks): ReadonlySet<string> =>
@@ -254,8 +254,9 @@ const imagesOnly =
     return response
   }
 
-/** `POST /v1/images?name=...`; the others take nothing in. */
-const isImport = ({ method, url }: LocalRequest): boolean => method === 'POST' && url.split('?', 1)[0] === '/v1/images'
+/** `POST /v1/images?name=...` and `POST /v1/images/pull?reference=...`; the others take nothing in. */
+const isImport = ({ method, url }: LocalRequest): boolean =>
+  method === 'POST' && /^\/v1\/images(\/pull)?$/.test(url.split('?', 1)[0] ?? '')
 
 /** The master writes the token; an agent that is quicker finds none yet and tries again with its next dial. */
 async function readToken(path: string): Promise<string> {

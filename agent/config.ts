@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import { absolutePath, levels, oneOfLevels, readSettings, type Setting } from '../base/settings.ts'
+import type { RegistrySettings } from './images/registry/settings.ts'
+import { readRegistries, registrySettings } from './images/registry-options.ts'
 import { readUpgradeOrders, type UpgradeOrders } from './upgrade/orders.ts'
 
 export interface AgentConfig {
@@ -31,6 +33,7 @@ export interface AgentConfig {
   readonly keptLogMs: number
   /** Of all kept logs together. */
   readonly keptLogBytes: number
+  readonly registries: RegistrySettings
   /** End all workloads of the state directory and exit; the way out when no agent runs. */
   readonly stopWorkloads: boolean
   /** Compare the ledger with the host, print the report and exit: `hearth node fsck` where no agent runs. */
@@ -137,6 +140,7 @@ export const agentSettings: readonly Setting[] = [
     help: 'how much the logs of removed tasks may take together; the oldest go first',
     check: (text) => (/^\d{1,8}$/.test(text) ? undefined : 'must be a whole number of MiB from 0 to 99999999')
   },
+  ...registrySettings,
   {
     flag: 'log-level',
     env: 'HEARTH_LOG_LEVEL',
@@ -173,6 +177,7 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
     healthDns: of('health-dns') === 'yes',
     keptLogMs: Number(of('kept-log-hours')) * 3_600_000,
     keptLogBytes: Number(of('kept-log-mib')) * 1024 ** 2,
+    registries: readRegistries(of),
     stopWorkloads: isOn('stop-workloads'),
     fsck: isOn('fsck'),
     upgrade: readUpgradeOrders(env)

@@ -111,6 +111,7 @@ const reasons: ReadonlySet<string> = new Set<Reason>([
   'task_invalid',
   'image_unknown',
   'image_damaged',
+  'image_pull_failed',
   'program_not_found',
   'program_not_executable',
   'launch_failed',

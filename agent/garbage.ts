@@ -3,9 +3,16 @@ import { isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { Service } from '../base/service.ts'
 
+interface Freed {
+  readonly bytes: number
+  readonly layers: number
+}
+
 interface Parts {
   readonly images: {
-    collect(inUse: ReadonlySet<string>, signal: AbortSignal): Promise<{ readonly bytes: number; readonly layers: number }>
+    collect(inUse: ReadonlySet<string>, signal: AbortSignal): Promise<Freed>
+    close(): Promise<void>
+    relieve(inUse: ReadonlySet<string>, signal: AbortSignal): Promise<Freed & { readonly images: readonly string[] }>
   }
   /** Digests of the images that containers of this agent run from. */
   readonly inUse: () => ReadonlySet<string>
@@ -13,7 +20,10 @@ interface Parts {
   readonly log: Log
 }
 
-/** Collects layers that no image and no container needs any more, every so often: replaced images, old views of the host. */
+/**
+ * Every so often: collects layers that no image and no container needs any more (replaced images, old views of the host), and removes
+ * unused images where the disk is nearly full.
+ */
 export class Garbage implements Service {
   readonly name = 'garbage'
   readonly #parts: Parts
@@ -33,6 +43,7 @@ export class Garbage implements Service {
   async stop(): Promise<void> {
     this.#stop.abort()
     await this.#loop
+    await this.#parts.images.close()
   }
 
   async #collectAgain(): Promise<void> {
@@ -43,6 +54,9 @@ export class Garbage implements Service {
         await clock.sleep(this.#everyMs, signal)
         const { layers, bytes } = await images.collect(inUse(), signal)
         if (layers > 0) log.info({ layers, bytes }, 'images.collected')
+        const relieved = await images.relieve(inUse(), signal)
+        if (relieved.images.length > 0)
+          log.warn({ images: relieved.images.length, bytes: relieved.bytes }, 'images.pruned_for_room')
       } catch (e) {
         if (signal.aborted) return
         if (!isFault(e)) throw e

@@ -46,6 +46,14 @@ export interface LedgerTask {
 export interface ImageStore {
   /** Throws `Fault('not-found')` for an unknown image, `corrupt` for one whose layers are damaged. */
   resolve(reference: string, signal: AbortSignal): Promise<ResolvedImage>
+  /** Pulls the image where the wish says so, and does nothing where it does not. */
+  fetch(reference: string, wish: PullWish, signal: AbortSignal): Promise<void>
+}
+
+export interface PullWish {
+  readonly policy: 'missing' | 'always' | 'never'
+  /** How far a pull has come; called only where there is one. */
+  readonly onProgress: (progress: { readonly archiveBytes: number; readonly totalBytes: number }) => void
 }
 
 export interface ResolvedImage {

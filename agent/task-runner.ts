@@ -9,6 +9,7 @@ import { isTerminal } from '../proto/task-state.ts'
 import { alone, atOnce, type LaunchTurn, type Neighbours, untilBegin } from './attempt-begin.ts'
 import { KilledDuringLaunch, type LaunchParts, launchAttempt, openAttempt } from './attempt-launch.ts'
 import { AttemptObjects } from './attempt-objects.ts'
+import { fetchImage } from './attempt-pull.ts'
 import { AttemptRemoval } from './attempt-removal.ts'
 import { AttemptReport } from './attempt-report.ts'
 import { AttemptStop, graceOf } from './attempt-stop.ts'
@@ -85,7 +86,7 @@ export class TaskRunner {
     this.#report = new AttemptReport(row, latest, { outbox, clock, earlier: () => neighbours.earlier() }, config.agentId)
     this.#objects = new AttemptObjects(row.containerId, parts.ledger, config.bootId)
     this.#decided = this.#objects.decided
-    this.#stop = new AttemptStop(row.containerId, { runtime: parts.runtime, clock, log: this.#log })
+    this.#stop = new AttemptStop(row.containerId, { ...parts, log: this.#log, objects: this.#objects })
     this.#lease = new AttemptLease(row, parts.leases)
     const removed = { ...parts, objects: this.#objects, log: this.#log }
     this.#removal = new AttemptRemoval(removed, () => this.#bare())
@@ -171,6 +172,7 @@ export class TaskRunner {
     let running: RunningContainer
     try {
       if (!(await this.#begin(turn.left))) return
+      await fetchImage({ ...this.#parts, report: this.#report }, this.row, this.#launchStop.signal)
       release = await turn.take()
       this.#launched.signal.addEventListener('abort', release, { once: true })
       const of = { row: this.row, objects: this.#objects, log: this.#log, onPrepared }
@@ -265,18 +267,10 @@ export class TaskRunner {
   }
 
   #causesOf(ending: Ending): TaskStatus['causes'] {
-    const { containerId, taskId, sandboxDir, logPath } = this
+    const { containerId, taskId, attempt, sandboxDir, logPath } = this
     const memoryLimitBytes = this.#bare().limits.memoryBytes
-    const attempt = {
-      containerId,
-      taskId,
-      attempt: this.row.attempt,
-      pid: this.#objects.pid,
-      sandboxDir,
-      logPath,
-      memoryLimitBytes
-    }
-    return this.#parts.recorder.causesOf({ ...attempt, ending }).map((cause) => ({ ...cause, evidence: [...cause.evidence] }))
+    const own = { containerId, taskId, attempt, pid: this.#objects.pid, sandboxDir, logPath, memoryLimitBytes }
+    return this.#parts.recorder.causesOf({ ...own, ending }).map((cause) => ({ ...cause, evidence: [...cause.evidence] }))
   }
 
   /** Something of ours says that it has to end. A limit that was passed tells more than what was decided before. */

@@ -31,6 +31,7 @@ export interface RunOptions extends CommonOptions, AttemptOptions, LogOptions, L
   readonly stopSignal?: string
   readonly stopTimeout?: string
   readonly publish?: readonly string[]
+  readonly pull?: 'missing' | 'always' | 'never'
 }
 
 type Variable = TaskRequest['environment'][number]
@@ -56,6 +57,7 @@ export function buildTaskRequest(image: string, command: readonly string[], opti
       network: options.network,
       runtime: options.runtime,
       role: options.role,
+      pull: options.pull,
       memoryBytes: convert(options.memory, (text) => parseBytes('--memory', text)),
       diskBytes: convert(options.disk, (text) => parseBytes('--disk', text)),
       milliCpu: convert(options.cpus, (text) => parseCpus('--cpus', text)),
@@ -89,7 +91,7 @@ export const withoutSeparator = (command: readonly string[]): readonly string[] 
 function killPolicy(options: RunOptions): TaskRequest['killPolicy'] {
   if (options.stopSignal === undefined && options.stopTimeout === undefined) return undefined
   const graceMs = options.stopTimeout === undefined ? defaultStopMs : parseDuration('--stop-timeout', options.stopTimeout)
-  return { signal: parseSignal('--stop-signal', options.stopSignal ?? 'SIGTERM'), graceMs }
+  return { signal: options.stopSignal === undefined ? '' : parseSignal('--stop-signal', options.stopSignal), graceMs }
 }
 
 /** `TERM`, `sigterm`, `SIGTERM` and `15` are `SIGTERM`. */

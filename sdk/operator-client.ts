@@ -14,6 +14,7 @@ import type {
   NodeHealthAnswer,
   NodeIsolators,
   NodeTop,
+  Pruned,
   RaftFacts,
   Task,
   TaskDetails,
@@ -201,6 +202,28 @@ class NodeCalls {
     const headers = { 'content-type': 'application/octet-stream', accept: streamContentType }
     const path = withQuery(`${nodePath(id)}/images`, query)
     return readStream(await this.#send({ method: 'POST', path, headers, body: archive }, signal))
+  }
+
+  /** `credentials` are for this pull alone. */
+  async pullImage(
+    id: string,
+    query: Query,
+    credentials: { readonly username: string; readonly password: string } | undefined,
+    signal: AbortSignal
+  ): Promise<AsyncGenerator<StreamPart>> {
+    const headers = { 'content-type': 'application/octet-stream', accept: streamContentType }
+    const path = withQuery(`${nodePath(id)}/images/pull`, query)
+    const body = credentials === undefined ? {} : { body: Buffer.from(JSON.stringify(credentials)) }
+    return readStream(await this.#send({ method: 'POST', path, headers, ...body }, signal))
+  }
+
+  async verifyImage(id: string, query: Query, signal: AbortSignal): Promise<AsyncGenerator<StreamPart>> {
+    const path = withQuery(`${nodePath(id)}/images/verify`, query)
+    return readStream(await this.#send({ method: 'POST', path, headers: { accept: streamContentType } }, signal))
+  }
+
+  pruneImages(id: string, query: Query, signal: AbortSignal): Promise<{ readonly pruned: Pruned }> {
+    return json(this.#send, 'POST', withQuery(`${nodePath(id)}/images/prune`, query), {}, signal)
   }
 
   async removeImage(id: string, name: string, signal: AbortSignal): Promise<void> {

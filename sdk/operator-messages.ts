@@ -20,6 +20,8 @@ export interface TaskRequest {
   readonly limits?: LimitsRequest
   readonly labels?: Readonly<Record<string, string>>
   readonly role?: string
+  /** Whether a node pulls the image; default `missing`. */
+  readonly pull?: 'missing' | 'always' | 'never'
   readonly runtime?: 'runc' | 'crun'
   readonly seccomp?: string
   readonly killPolicy?: { readonly signal: string; readonly graceMs: number }
@@ -272,6 +274,23 @@ export interface ImageDetails extends Image {
   readonly workingDirectory: string
   readonly user: string
   readonly stopSignal: string
+}
+
+export interface ImageVerdict {
+  readonly image: string
+  readonly digest: string
+  readonly layers: number
+  readonly damage: readonly {
+    readonly digest: string
+    readonly kind: string
+    readonly paths: readonly string[]
+    readonly count: number
+  }[]
+  readonly repaired: boolean
+}
+
+export interface Pruned extends Collected {
+  readonly images: readonly string[]
 }
 
 export interface Collected {

@@ -7,6 +7,7 @@ export interface StreamEnding {
   readonly status?: TaskStatus | null
   readonly exitCode?: number
   readonly image?: unknown
+  readonly verdict?: unknown
 }
 
 /** Output of which is known that it was lost, and not how much of it. Times are wall time; 0 where not known. */

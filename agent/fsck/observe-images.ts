@@ -22,7 +22,7 @@ interface ListedImage {
  */
 export function* layers({ stateDir }: StorePlace): Iterable<Seen> {
   const store = storeOf(stateDir)
-  const names = namesIn(join(store, 'layers')).filter((name) => !name.endsWith('.json'))
+  const names = namesIn(join(store, 'layers')).filter((name) => !/\.(json|contents)$/.test(name))
   if (names.length === 0) return
   const named = new Set([...listOf(store).flatMap((image) => image.layers.map((l) => hexOf(l.diffId))), ...inDocuments(store)])
   for (const name of names) {

@@ -8,10 +8,12 @@ import type { UnpackedImage } from './unpack-message.ts'
 
 /** mount(2) takes one page of options: what all lower directories together may take of it. */
 const maxLowerBytes = 3_600
+/** What lies beside a layer: its facts, and the list of its contents. */
+const notes = ['json', 'contents'] as const
 const folders = ['blobs', 'blobs/sha256', 'layers', 'l', 'hosts', 'drafts']
 
 /**
- * The store's files: blobs/sha256/HEX, layers/HEX (a tree) with layers/HEX.json (its facts), and l/SHORT, a link to each layer, short
+ * The store's files: blobs/sha256/HEX, layers/HEX (a tree) with layers/HEX.json (its facts) and layers/HEX.contents, and l/SHORT, a link to each layer, short
  * because mount(2) has room for few long names.
  */
 export class ContentFiles {
@@ -30,15 +32,21 @@ export class ContentFiles {
     return join(this.directory, ...parts)
   }
 
-  /** Moves what is new out of the draft; all of it or, where that fails, nothing. */
-  async publish(draft: string, image: UnpackedImage): Promise<readonly LayerRecord[]> {
+  layerPath(diffId: string): string {
+    return this.path('layers', hexOf(diffId))
+  }
+
+  /** Moves what is new out of the draft; all of it or, where that fails, nothing. What is `damaged` gives way to it. */
+  async publish(draft: string, image: UnpackedImage, damaged: ReadonlySet<string> = new Set()): Promise<readonly LayerRecord[]> {
     const made: string[] = []
     try {
+      for (const digest of damaged) await this.#setAside(draft, hexOf(digest))
       const layers: LayerRecord[] = []
-      for (const { diffId, bytes, entries } of image.layers) {
+      for (const { diffId, bytes, entries, contents } of image.layers) {
         const hex = hexOf(diffId)
         await this.#moveLayer(draft, hex, made)
-        layers.push({ diffId, bytes, entries, link: await this.#link(hex, made) })
+        const link = await this.#link(hex, made)
+        layers.push({ diffId, bytes, entries, link, ...(contents === undefined ? {} : { contents }) })
       }
       for (const digest of [image.digest, image.configDigest]) await this.#moveBlob(draft, hexOf(digest), made)
       for (const folder of ['layers', 'l', 'blobs/sha256']) await syncDirectory(this.path(folder))
@@ -56,26 +64,20 @@ export class ContentFiles {
     }
   }
 
-  /** `corrupt` where a document does not have its digest any more, or a layer is not what was unpacked. */
-  async verify(record: ImageRecord): Promise<void> {
-    for (const digest of [record.digest, record.configDigest]) {
-      const bytes = await readFile(this.path('blobs/sha256', hexOf(digest))).catch(() => undefined)
-      if (bytes === undefined || sha256Of(bytes) !== hexOf(digest)) {
-        throw new Fault(
-          'corrupt',
-          `the image ${record.name} is damaged: its document ${digest} is not what it was; import the image again`
-        )
-      }
+  /** Which of an image's documents are not what their digests say. */
+  async damagedDocuments({ digest, configDigest }: ImageRecord): Promise<readonly string[]> {
+    const damaged: string[] = []
+    for (const document of [digest, configDigest]) {
+      const bytes = await readFile(this.path('blobs/sha256', hexOf(document))).catch(() => undefined)
+      if (bytes === undefined || sha256Of(bytes) !== hexOf(document)) damaged.push(document)
     }
-    for (const layer of record.layers) {
-      const found = await countTree(this.path('l', layer.link)).catch(() => undefined)
-      if (found?.entries !== layer.entries) {
-        throw new Fault(
-          'corrupt',
-          `the image ${record.name} is damaged: layer ${layer.diffId} has ${found?.entries ?? 0} files instead of ${layer.entries}; remove and import it again`
-        )
-      }
-    }
+    return damaged
+  }
+
+  /** Whether as much is in a layer as was unpacked; for layers without a list of their contents. */
+  async isComplete({ link, entries }: LayerRecord): Promise<boolean> {
+    const found = await countTree(this.path('l', link)).catch(() => undefined)
+    return found?.entries === entries
   }
 
   /** The layers of an image that has lost its name, by way of its documents; undefined where these are gone. */
@@ -92,7 +94,7 @@ export class ContentFiles {
   /** Blobs and layers outside the two sets; nothing is removed yet. */
   async strays(keptBlobs: ReadonlySet<string>, keptLayers: ReadonlySet<string>): Promise<{ blobs: string[]; layers: string[] }> {
     const blobs = (await readdir(this.path('blobs/sha256'))).filter((hex) => !keptBlobs.has(`sha256:${hex}`))
-    const names = (await readdir(this.path('layers'))).map((name) => name.replace(/\.json$/, ''))
+    const names = (await readdir(this.path('layers'))).map((name) => name.replace(/\.(json|contents)$/, ''))
     return { blobs, layers: [...new Set(names)].filter((hex) => !keptLayers.has(`sha256:${hex}`)) }
   }
 
@@ -109,8 +111,17 @@ export class ContentFiles {
     await rename(this.path('layers', hex), grave).catch((e: unknown) => {
       if (errnoOf(e) !== 'ENOENT') throw e
     })
-    await rm(this.path('layers', `${hex}.json`), { force: true })
+    for (const note of notes) await rm(this.path('layers', `${hex}.${note}`), { force: true })
     return (JSON.parse(facts) as { bytes?: number }).bytes ?? 0
+  }
+
+  /** Into the draft, with which it goes. */
+  async #setAside(draft: string, hex: string): Promise<void> {
+    for (const folder of ['layers', 'blobs/sha256']) {
+      await rename(this.path(folder, hex), join(draft, `damaged-${hex}`)).catch((e: unknown) => {
+        if (errnoOf(e) !== 'ENOENT') throw e
+      })
+    }
   }
 
   async #moveLayer(draft: string, hex: string, made: string[]): Promise<void> {
@@ -119,8 +130,10 @@ export class ContentFiles {
     const fresh = join(draft, 'layers', hex)
     if (!(await isThere(fresh)))
       throw new Fault('unavailable', 'a layer was collected while the image was imported: import it again')
-    made.push(`${final}.json`)
-    await rename(`${fresh}.json`, `${final}.json`)
+    for (const note of notes) {
+      made.push(`${final}.${note}`)
+      await rename(`${fresh}.${note}`, `${final}.${note}`)
+    }
     made.push(final)
     await rename(fresh, final)
   }

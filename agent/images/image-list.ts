@@ -3,15 +3,15 @@ import { join } from 'node:path'
 import { errnoOf } from '../../base/fault.ts'
 import { draftOf, replaceFile } from '../../base/replace-file.ts'
 import type { ImageConfig } from './manifest.ts'
-import { normalizeReference } from './reference.ts'
-import type { ArchiveKind } from './unpack-message.ts'
+import { canonicalReference } from './reference.ts'
+import type { ImageKind } from './unpack-message.ts'
 
 /** One row of images.json. */
 export interface ImageRecord {
   readonly name: string
   readonly digest: string
   readonly configDigest: string
-  readonly kind: Exclude<ArchiveKind, 'auto'>
+  readonly kind: ImageKind
   readonly importedAtMs: number
   readonly archiveBytes: number
   readonly unpackedBytes: number
@@ -29,6 +29,8 @@ export interface LayerRecord {
   readonly link: string
   readonly bytes: number
   readonly entries: number
+  /** The digest of the list of its contents; layers of earlier versions have none. */
+  readonly contents?: string
 }
 
 const formatVersion = 1
@@ -100,7 +102,9 @@ function parseRecords(text: string): ReadonlyMap<string, ImageRecord> | undefine
     if (!sound) return undefined
     const oldestFirst = [...file.images].sort((a, b) => a.importedAtMs - b.importedAtMs)
     // Names that an earlier agent kept as they came.
-    return new Map(oldestFirst.map((row) => ({ ...row, name: normalizeReference(row.name) })).map((row) => [row.name, row]))
+    return new Map(
+      oldestFirst.map((row) => ({ ...row, name: canonicalReference(row.name) ?? row.name })).map((row) => [row.name, row])
+    )
   } catch {
     // The caller puts the file aside, so nothing of it is lost.
     return undefined

@@ -1,5 +1,7 @@
+import { createHash, type Hash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { errnoOf, Fault } from '../../base/fault.ts'
+import type { ContentRow, ContentsWriter } from './layer-contents.ts'
 import type { ImageLimits } from './limits.ts'
 import { SpecialNodes } from './special-nodes.ts'
 import { shownName } from './tar-header.ts'
@@ -45,6 +47,7 @@ export class LayerWriter {
   readonly #spent: Spent
   readonly #whiteouts: boolean
   readonly #special: SpecialNodes
+  readonly #contents: Pick<ContentsWriter, 'add'>
   /** Directories known to be real ones, with what is set on them at the end. */
   readonly #directories = new Map<string, DirectoryMark>([['', plainDirectory]])
   /** Made by the child, maybe not there yet. */
@@ -57,9 +60,18 @@ export class LayerWriter {
   #skippedDevices = 0
   #skippedAttributes = 0
   #uncheckedBytes = statfsEveryBytes
+  /** Of the file at work. */
+  #hash: Hash = createHash('sha256')
 
   /** `whiteouts`: names that begin with `.wh.` remove what lower layers have (OCI image spec, "Whiteouts"). */
-  constructor(root: string, limits: ImageLimits, spent: Spent, whiteouts: boolean) {
+  constructor(
+    root: string,
+    limits: ImageLimits,
+    spent: Spent,
+    contents: Pick<ContentsWriter, 'add'>,
+    { whiteouts }: { readonly whiteouts: boolean }
+  ) {
+    this.#contents = contents
     this.#root = root
     this.#rootBytes = Buffer.from(root, 'utf8').toString('latin1')
     this.#limits = limits
@@ -70,7 +82,7 @@ export class LayerWriter {
 
   async add(entry: TarEntry, reader: TarReader): Promise<void> {
     this.#countEntry()
-    const path = cleanPath(entry.name, entry.name)
+    const path = this.#cleanPath(entry.name, entry.name)
     if (entry.uid > largestId || entry.gid > largestId) throw refused(entry.name, 'it has an owner or group that cannot exist')
     try {
       await this.#put(path, entry, reader)
@@ -116,25 +128,29 @@ export class LayerWriter {
     }
     if (entry.kind === 'directory') return this.#putDirectory(path, entry)
     if (this.#pending.has(path) || this.#directories.has(path)) throw refused(entry.name, 'it is in the archive twice')
-    await this.#putLeaf(path, entry, reader)
+    const [kind, is] = await this.#putLeaf(path, entry, reader)
     this.#entries += 1
+    this.#note(path, entry, kind, is)
   }
 
-  async #putLeaf(path: string, entry: TarEntry, reader: TarReader): Promise<void> {
+  /** What came to be there: its kind, and the digest of its bytes or where it leads. */
+  async #putLeaf(path: string, entry: TarEntry, reader: TarReader): Promise<readonly [ContentRow['kind'], string]> {
     switch (entry.kind) {
       case 'file':
-        return this.#putFile(path, entry, reader)
+        await this.#putFile(path, entry, reader)
+        return ['file', this.#hash.digest('hex')]
       case 'hardlink':
-        return this.#putHardlink(path, entry)
+        return ['hardlink', await this.#putHardlink(path, entry)]
       case 'symlink':
         if (entry.linkName === '' || entry.linkName.includes('\0')) throw refused(entry.name, 'it is a link to nothing')
         fs.symlinkSync(bytes(entry.linkName), this.#at(path))
         fs.lchownSync(this.#at(path), entry.uid, entry.gid)
         fs.lutimesSync(this.#at(path), timeOf(entry), timeOf(entry))
-        return
+        return ['symlink', entry.linkName]
       case 'fifo':
         this.#pending.add(path)
-        return this.#special.add({ ...nodeOf(path, '6', entry, new Map()), size: 0 }, nothing())
+        await this.#special.add({ ...nodeOf(path, '6', entry, new Map()), size: 0 }, nothing())
+        return ['fifo', '']
       case 'directory':
       case 'device':
         throw new Error('invariant broken: not a leaf')
@@ -142,6 +158,7 @@ export class LayerWriter {
   }
 
   async #putFile(path: string, entry: TarEntry, reader: TarReader): Promise<void> {
+    this.#hash = createHash('sha256')
     const attributes = this.#keptAttributes(entry)
     if (attributes.size > 0) {
       this.#pending.add(path)
@@ -162,12 +179,13 @@ export class LayerWriter {
     }
   }
 
-  async #putHardlink(path: string, entry: TarEntry): Promise<void> {
-    const target = cleanPath(entry.linkName, entry.name)
+  async #putHardlink(path: string, entry: TarEntry): Promise<string> {
+    const target = this.#cleanPath(entry.linkName, entry.name)
     if (target === path) throw refused(entry.name, 'it is a link to itself')
     if (this.#pending.has(target)) {
       this.#pending.add(path)
-      return this.#special.add({ ...nodeOf(path, '1', entry, new Map()), linkName: target, size: 0 }, nothing())
+      await this.#special.add({ ...nodeOf(path, '1', entry, new Map()), linkName: target, size: 0 }, nothing())
+      return target
     }
     this.#walk(parentOf(target), entry.name, () => {
       throw refused(entry.name, 'it is a hard link to a file that the archive does not have before it')
@@ -177,6 +195,7 @@ export class LayerWriter {
       throw refused(entry.name, 'it is a hard link to a file that the archive does not have before it')
     }
     fs.linkSync(this.#at(target), this.#at(path))
+    return target
   }
 
   #putDirectory(path: string, entry: TarEntry): void {
@@ -214,6 +233,7 @@ export class LayerWriter {
     this.#entries += 1
     const mark = { mode: 0, uid: 0, gid: 0, mtimeSeconds: 0 }
     await this.#special.add({ name: path, flag: '3', ...mark, size: 0, attributes: new Map() }, nothing())
+    this.#note(path, mark, 'whiteout', '')
   }
 
   async #markOpaque(path: string): Promise<void> {
@@ -249,6 +269,16 @@ export class LayerWriter {
     fs.lchownSync(at, mark.uid, mark.gid)
     fs.chmodSync(at, mark.mode)
     fs.lutimesSync(at, timeOf(mark), timeOf(mark))
+    this.#note(path, mark, 'directory', '')
+  }
+
+  #note(
+    path: string,
+    { mode, uid, gid, size = 0 }: Omit<DirectoryMark, 'mtimeSeconds'> & { readonly size?: number },
+    kind: ContentRow['kind'],
+    is: string
+  ): void {
+    this.#contents.add({ path, kind, mode: mode & 0o7777, uid, gid, size, is })
   }
 
   async *#counted(reader: TarReader): AsyncGenerator<Buffer> {
@@ -263,6 +293,7 @@ export class LayerWriter {
       }
       this.#uncheckedBytes += chunk.length
       if (this.#uncheckedBytes >= statfsEveryBytes) this.#checkSpace()
+      this.#hash.update(chunk)
       yield chunk
     }
   }
@@ -289,6 +320,11 @@ export class LayerWriter {
     )
     this.#skippedAttributes += entry.attributes.size - kept.length
     return new Map(kept)
+  }
+
+  /** Layers begin at the image's root, so that `/etc` in them is `etc`: umoci writes the root itself as `/`. */
+  #cleanPath(path: string, entryName: string): string {
+    return cleanPath(this.#whiteouts ? path.replace(/^\/+/, '') : path, entryName)
   }
 
   #at(path: string): Buffer {

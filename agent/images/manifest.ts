@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { Fault } from '../../base/fault.ts'
+import type { ImageLimits } from './limits.ts'
 import { canonicalReference, isDigest } from './reference.ts'
 
 /** What a manifest says of one blob (OCI image spec, "Descriptor"). */
@@ -42,6 +43,8 @@ export interface DockerRow {
 type Json = Readonly<Record<string, unknown>>
 
 const indexTypes = ['application/vnd.oci.image.index.v1+json', 'application/vnd.docker.distribution.manifest.list.v2+json']
+/** An index may name others; what needs more than this is made to do harm. */
+export const maxIndexDepth = 4
 const maxRows = 1_000
 const maxTextBytes = 256 * 1024
 
@@ -102,7 +105,7 @@ export function parseDockerManifest(bytes: Uint8Array): readonly DockerRow[] {
 }
 
 /** Throws `Fault('unsupported')` where the image is for another kind of machine; an image that does not say passes. */
-export function checkPlatform(found: Platform, wanted: Platform): void {
+function checkPlatform(found: Platform, wanted: Platform): void {
   const fits =
     (found.os === '' || found.os === wanted.os) && (found.architecture === '' || found.architecture === wanted.architecture)
   if (!fits) {
@@ -111,6 +114,23 @@ export function checkPlatform(found: Platform, wanted: Platform): void {
       `the image is for ${found.os}/${found.architecture} and this node is ${wanted.os}/${wanted.architecture}: import the image for this platform`
     )
   }
+}
+
+/** The configuration of an image with so many layers. Throws the Fault that says why nothing can be run from it here. */
+export function checkedConfig(
+  bytes: Uint8Array,
+  layers: number,
+  { platform, limits }: { readonly platform: Platform; readonly limits: Pick<ImageLimits, 'layers'> }
+): ImageConfig {
+  const config = parseConfig(bytes, 'the configuration of the image')
+  checkPlatform(config, platform)
+  if (config.diffIds.length !== layers) {
+    throw new Fault('corrupt', `the image is damaged: it has ${layers} layers, its configuration names ${config.diffIds.length}`)
+  }
+  if (layers === 0) throw new Fault('unsupported', 'the image has no layers: there is nothing to run in it')
+  if (layers > limits.layers)
+    throw new Fault('unsupported', `the image has ${layers} layers, more than ${limits.layers}: squash it first`)
+  return config
 }
 
 /** The row for this platform, of those that carry the name or its tag where there are several images; never a guess between two. */
@@ -181,13 +201,13 @@ export const makeConfig = (platform: Platform, diffIds: readonly string[]): Buff
 
 const isSame = (a: Platform, b: Platform): boolean => a.os === b.os && a.architecture === b.architecture
 
-const senseless = (what: string): Fault => new Fault('corrupt', `the archive is damaged: ${what} makes no sense`)
+const senseless = (what: string): Fault => new Fault('corrupt', `the image is damaged: ${what} makes no sense`)
 
 function parse(bytes: Uint8Array, what: string): unknown {
   try {
     return JSON.parse(Buffer.from(bytes).toString('utf8'))
   } catch (cause) {
-    throw new Fault('corrupt', `the archive is damaged: ${what} is no JSON`, {}, cause)
+    throw new Fault('corrupt', `the image is damaged: ${what} is no JSON`, {}, cause)
   }
 }
 

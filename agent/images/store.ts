@@ -1,50 +1,26 @@
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, stat } from 'node:fs/promises'
+import { stat, statfs } from 'node:fs/promises'
 import type { Clock } from '../../base/clock.ts'
 import type { Exec } from '../../base/exec.ts'
-import { errnoOf, Fault } from '../../base/fault.ts'
+import { Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { randomId } from '../../base/random.ts'
-import type { ImageStore, ResolvedImage } from '../ports.ts'
+import type { ImageStore, PullWish, ResolvedImage } from '../ports.ts'
 import { ContentFiles, hexOf } from './content-files.ts'
 import { HostImage } from './host-image.ts'
+import { ImageCare, type Repull, type VerifyOptions } from './image-care.ts'
 import { ImageList, type ImageRecord } from './image-list.ts'
+import { hostSummary, type ImageDetails, type ImageSummary, runOptions, summaryOf } from './image-views.ts'
+import { asInput, ImageWork } from './image-work.ts'
+import { LastUse } from './last-use.ts'
 import { defaultImageLimits, type ImageLimits } from './limits.ts'
-import type { Platform } from './manifest.ts'
+import { type Collected, isEnough, isLow, type Pruned, type PruneWish, prunable, pruneEach, type Room, spared } from './prune.ts'
+import { Pulls } from './pulls.ts'
 import { hostImageName, isDigest, newImageName, normalizeReference } from './reference.ts'
-import { endLeftChild, runUnpackChild } from './unpack-child.ts'
-import type { ArchiveKind, ImportProgress, UnpackedImage } from './unpack-message.ts'
-
-export interface ImageSummary {
-  readonly name: string
-  readonly digest: string
-  readonly kind: 'host' | Exclude<ArchiveKind, 'auto'>
-  /** 0 for the built-in image. */
-  readonly importedAtMs: number
-  readonly archiveBytes: number
-  readonly unpackedBytes: number
-  readonly entries: number
-  readonly layers: number
-  /** Device nodes of the archive that were left out. */
-  readonly skippedDevices: number
-  readonly skippedAttributes: number
-}
-
-export interface ImageDetails extends ImageSummary {
-  readonly layerDigests: readonly string[]
-  readonly entrypoint: readonly string[]
-  readonly command: readonly string[]
-  readonly environment: readonly string[]
-  readonly workingDirectory: string
-  readonly user: string
-  readonly stopSignal: string
-}
-
-export interface Collected {
-  readonly layers: number
-  readonly blobs: number
-  readonly bytes: number
-}
+import type { RegistrySettings } from './registry/settings.ts'
+import { Suspicion } from './suspicion.ts'
+import type { ArchiveKind, ImportProgress, PullSecrets, UnpackedImage } from './unpack-message.ts'
+import type { Verdict } from './verdict.ts'
 
 export interface ImageStoreParts {
   readonly exec: Exec
@@ -59,6 +35,9 @@ export interface ImageStoreConfig {
   /** The command line of the unpack child (unpack-main.ts, bundled); the request is appended as one argument. */
   readonly unpackProgram: readonly string[]
   readonly limits?: ImageLimits
+  readonly registries: RegistrySettings
+  /** Another one than before: the machine went down in between. */
+  readonly bootId: string
 }
 
 export interface LocalImageStore extends ImageStore {
@@ -69,38 +48,56 @@ export interface LocalImageStore extends ImageStore {
     onProgress: (progress: ImportProgress) => void,
     signal: AbortSignal
   ): Promise<ImageSummary>
+  /** From its registry, whether it is here or not: what is here of it is not fetched again. */
+  pull(
+    reference: string,
+    secrets: PullSecrets,
+    onProgress: (progress: ImportProgress) => void,
+    signal: AbortSignal
+  ): Promise<ImageSummary>
   list(): Promise<readonly ImageSummary[]>
   show(reference: string): Promise<ImageDetails>
   /** Takes the name away; what it named goes with the next `collect`. */
   remove(reference: string): Promise<void>
   /** Removes blobs and layers that neither an image nor a container with one of these digests uses. */
   collect(inUse: ReadonlySet<string>, signal: AbortSignal): Promise<Collected>
-  /** Compares the documents with their digests and each layer with what was unpacked. Throws `Fault('corrupt')`. */
-  verify(reference: string): Promise<void>
+  /** Removes images that no container uses, then collects. `isEnough` is asked after each one; default: never enough. */
+  prune(wish: PruneWish, inUse: ReadonlySet<string>, signal: AbortSignal, isEnough?: () => Promise<boolean>): Promise<Pruned>
+  /** Prunes where the disk is nearly full, until it is not; images of archives stay. */
+  relieve(inUse: ReadonlySet<string>, signal: AbortSignal): Promise<Pruned>
+  /**
+   * Looks at every byte of an image. With `repair`, what is damaged is pulled anew, and nothing else; that needs an image of a registry
+   * which no container runs from (`inUse`, as for `collect`).
+   */
+  verify(reference: string, options: VerifyOptions, signal: AbortSignal): Promise<Verdict>
+  /** To be called where the agent ends in order: the next boot then has nothing to suspect. */
+  close(): Promise<void>
 }
 
 const maxImports = 2
-const removeTimeoutMs = 600_000
 /** An image that was just resolved is about to be used, whether or not its container is on record yet. */
 const recentMs = 120_000
-const defaultPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
-const architectures: Readonly<Record<string, string>> = {
-  x64: 'amd64',
-  arm64: 'arm64',
-  riscv64: 'riscv64',
-  s390x: 's390x',
-  ppc64: 'ppc64le'
-}
-
 /** Opens or makes the store, and removes what an earlier agent left half done in it. */
 export async function openImageStore(parts: ImageStoreParts, config: ImageStoreConfig): Promise<LocalImageStore> {
   const files = new ContentFiles(config.directory)
   await files.makeFolders()
   const list = await ImageList.open(config.directory)
   if (list.damaged !== undefined) parts.log.error({ path: list.damaged }, 'image.list_damaged')
-  const store = new DirectoryImageStore(parts, config, files, list)
-  await store.sweep()
-  return store
+  const { unpackProgram, limits = defaultImageLimits } = config
+  const work = new ImageWork({ ...parts, files }, { unpackProgram, limits })
+  await work.sweep()
+  const lastUse = await LastUse.open(files.path('used.json'), parts.clock)
+  const layers = new Set(list.all().flatMap((image) => image.layers.map((layer) => layer.diffId)))
+  const suspicion = await Suspicion.open(files.path('boot.json'), config.bootId, [...layers])
+  return new DirectoryImageStore(parts, config, { files, list, work, lastUse, suspicion })
+}
+
+interface Rooms {
+  readonly files: ContentFiles
+  readonly list: ImageList
+  readonly work: ImageWork
+  readonly lastUse: LastUse
+  readonly suspicion: Suspicion
 }
 
 class DirectoryImageStore implements LocalImageStore {
@@ -109,36 +106,43 @@ class DirectoryImageStore implements LocalImageStore {
   readonly #files: ContentFiles
   readonly #list: ImageList
   readonly #host: HostImage
-  readonly #limits: ImageLimits
+  readonly #work: ImageWork
+  readonly #pulls: Pulls<ImageRecord>
+  readonly #lastUse: LastUse
+  readonly #suspicion: Suspicion
+  readonly #care: ImageCare
   readonly #recent = new Map<string, number>()
   #imports = 0
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor(parts: ImageStoreParts, config: ImageStoreConfig, files: ContentFiles, list: ImageList) {
+  constructor(parts: ImageStoreParts, config: ImageStoreConfig, { files, list, work, lastUse, suspicion }: Rooms) {
+    this.#lastUse = lastUse
+    this.#suspicion = suspicion
+    const repull: Repull = (...of) => this.#repair(...of)
+    this.#care = new ImageCare({ files, work, suspicion, log: parts.log, repull })
     this.#parts = parts
     this.#config = config
     this.#files = files
     this.#list = list
-    this.#limits = config.limits ?? defaultImageLimits
+    this.#work = work
+    this.#pulls = new Pulls((wish, onProgress, signal) => this.#pull(wish.name, wish.secrets, onProgress, signal))
     this.#host = new HostImage(parts, { directory: files.path('hosts'), hostRoot: config.hostRoot ?? '/' })
-  }
-
-  async sweep(): Promise<void> {
-    const drafts = (await readdir(this.#files.path('drafts'))).map((name) => this.#files.path('drafts', name))
-    for (const draft of drafts) await endLeftChild(draft)
-    const hosts = (await readdir(this.#files.path('hosts'))).filter((name) => name.includes('.'))
-    for (const path of [...drafts, ...hosts.map((name) => this.#files.path('hosts', name))]) {
-      await this.#discard(path)
-      this.#parts.log.info({ path }, 'image.draft_removed')
-    }
   }
 
   async resolve(reference: string, signal: AbortSignal): Promise<ResolvedImage> {
     signal.throwIfAborted()
-    const host = isHost(reference)
-    const image = host ? await this.#host.resolve() : await this.#resolved(this.#find(reference))
-    this.#recent.set(image.digest, this.#parts.clock.monotonicMs())
+    const image = isHost(reference) ? await this.#host.resolve() : await this.#resolved(this.#find(reference))
+    this.#used(image.digest)
     return image
+  }
+
+  async fetch(reference: string, { policy, onProgress }: PullWish, signal: AbortSignal): Promise<void> {
+    if (isHost(reference)) return
+    const known = this.#known(reference)
+    if (known !== undefined) await this.#care.settle(known, onProgress, signal)
+    if (policy === 'always' || (policy === 'missing' && known === undefined)) {
+      if (!isDigest(reference)) await this.pull(reference, {}, onProgress, signal)
+    } else if (known !== undefined) this.#used(known.digest)
   }
 
   async import(
@@ -151,32 +155,26 @@ class DirectoryImageStore implements LocalImageStore {
     if (this.#imports >= maxImports)
       throw new Fault('exhausted', `${maxImports} images are being imported already: try again when one is done`)
     this.#imports += 1
-    const draft = this.#files.path('drafts', randomId())
+    const request = { task: 'unpack', kind: options.kind, name } as const
     try {
-      await mkdir(draft, { mode: 0o700 })
-      const { unpackProgram } = this.#config
-      const request = {
-        draft,
-        finished: this.#files.path('layers'),
-        kind: options.kind,
-        name,
-        platform: platform(),
-        limits: this.#limits
-      }
-      const image = await runUnpackChild(unpackProgram, request, { archive, onProgress }, this.#parts.log, signal)
-      const record = await this.#serially(() => this.#publish(draft, image))
-      this.#parts.log.info(
-        { image: record.name, digest: record.digest, layers: record.layers.length, unpackedBytes: record.unpackedBytes },
-        'image.imported'
+      return summaryOf(
+        await this.#work.make(request, { input: archive, onProgress }, (draft, image) => this.#taken(draft, image), signal)
       )
-      return summaryOf(record)
-    } catch (e) {
-      if (errnoOf(e) === 'ENOSPC') throw new Fault('exhausted', 'no space left on the disk to keep the image', {}, e)
-      throw e
     } finally {
       this.#imports -= 1
-      await this.#discard(draft)
     }
+  }
+
+  async pull(
+    reference: string,
+    secrets: PullSecrets,
+    onProgress: (progress: ImportProgress) => void,
+    signal: AbortSignal
+  ): Promise<ImageSummary> {
+    const record = await this.#pulls.join({ name: pulledName(reference), secrets }, onProgress, signal)
+    await this.#care.settle(record, onProgress, signal)
+    this.#used(record.digest)
+    return summaryOf(record)
   }
 
   async list(): Promise<readonly ImageSummary[]> {
@@ -215,17 +213,52 @@ class DirectoryImageStore implements LocalImageStore {
         signal.throwIfAborted()
         const grave = this.#files.path('drafts', randomId())
         bytes += await this.#files.unlinkLayer(hex, grave)
-        await this.#discard(grave)
+        await this.#work.discard(grave)
       }
       for (const hex of strays.blobs) await this.#files.removeBlob(hex)
+      await this.#lastUse.save(new Set(this.#list.all().map((record) => record.digest)))
       const collected = { layers: strays.layers.length, blobs: strays.blobs.length, bytes }
       this.#parts.log.info({ ...collected }, 'image.collected')
       return collected
     })
   }
 
-  async verify(reference: string): Promise<void> {
-    if (!isHost(reference)) await this.#files.verify(this.#find(reference))
+  async prune(
+    wish: PruneWish,
+    inUse: ReadonlySet<string>,
+    signal: AbortSignal,
+    isEnough: () => Promise<boolean> = async () => false
+  ): Promise<Pruned> {
+    const used = new Set([...inUse, ...this.#recentDigests()])
+    const facts = { nowMs: this.#parts.clock.wallMs(), inUse: used, usedAtMs: (digest: string) => this.#lastUse.of(digest) }
+    const remove = async ({ name, digest }: ImageRecord): Promise<Collected> => {
+      await this.#serially(() => this.#list.delete(name))
+      this.#parts.log.info({ image: name, digest }, 'image.pruned')
+      return this.collect(inUse, signal)
+    }
+    return pruneEach(prunable(this.#list.all(), wish, facts), remove, isEnough, signal)
+  }
+
+  async relieve(inUse: ReadonlySet<string>, signal: AbortSignal): Promise<Pruned> {
+    if (!isLow(await this.#room())) return { images: [], layers: 0, blobs: 0, bytes: 0 }
+    return this.prune(spared, inUse, signal, async () => isEnough(await this.#room()))
+  }
+
+  async verify(reference: string, options: VerifyOptions, signal: AbortSignal): Promise<Verdict> {
+    if (isHost(reference)) {
+      const { reference: image, digest } = await this.#host.resolve()
+      return { image, digest, layers: 0, damage: [], repaired: false }
+    }
+    return this.#care.verify(this.#find(reference), options, signal)
+  }
+
+  close(): Promise<void> {
+    return this.#suspicion.close()
+  }
+
+  async #room(): Promise<Room> {
+    const { bavail, blocks, bsize } = await statfs(this.#files.directory)
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize }
   }
 
   async #resolved(record: ImageRecord): Promise<ResolvedImage> {
@@ -245,15 +278,54 @@ class DirectoryImageStore implements LocalImageStore {
     return { reference: record.name, digest: record.digest, layers, mounts: [], ...runOptions(record.config) }
   }
 
-  #find(reference: string): ImageRecord {
-    const record = isDigest(reference) ? this.#list.withDigest(reference) : this.#list.get(normalizeReference(reference))
-    if (record !== undefined) return record
-    const known = [hostImageName, ...this.#list.all().map((row) => row.name)].slice(0, 8).join(', ')
-    throw new Fault('not-found', `there is no image ${reference} on this node: import it first, or use one of ${known}`)
+  #known(reference: string): ImageRecord | undefined {
+    return isDigest(reference) ? this.#list.withDigest(reference) : this.#list.get(normalizeReference(reference))
   }
 
-  async #publish(draft: string, image: UnpackedImage): Promise<ImageRecord> {
-    const layers = await this.#files.publish(draft, image)
+  #find(reference: string): ImageRecord {
+    const record = this.#known(reference)
+    if (record !== undefined) return record
+    const known = [hostImageName, ...this.#list.all().map((row) => row.name)].slice(0, 8).join(', ')
+    throw new Fault('not-found', `there is no image ${reference} on this node: pull or import it first, or use one of ${known}`)
+  }
+
+  #pull(
+    name: string,
+    secrets: PullSecrets,
+    onProgress: (progress: ImportProgress) => void,
+    signal: AbortSignal
+  ): Promise<ImageRecord> {
+    const request = { task: 'pull', name, registries: this.#config.registries, anew: [] } as const
+    return this.#work.make(
+      request,
+      { input: asInput(JSON.stringify(secrets)), onProgress },
+      (draft, image) => this.#taken(draft, image),
+      signal
+    )
+  }
+
+  /** By its digest: what the tag means today is another matter. */
+  #repair(
+    { name, digest }: ImageRecord,
+    damaged: readonly string[],
+    onProgress: (progress: ImportProgress) => void,
+    signal: AbortSignal
+  ): Promise<ImageRecord> {
+    const exact = `${name.replace(/[:@][^/]*$/, '')}@${digest}`
+    const request = { task: 'pull', name: exact, registries: this.#config.registries, anew: damaged } as const
+    const publish = (draft: string, image: UnpackedImage) => this.#taken(draft, { ...image, name }, damaged)
+    return this.#work.make(request, { input: asInput('{}'), onProgress }, publish, signal)
+  }
+
+  async #taken(draft: string, image: UnpackedImage, damaged: readonly string[] = []): Promise<ImageRecord> {
+    const record = await this.#serially(() => this.#publish(draft, image, new Set(damaged)))
+    const { name, digest, kind, unpackedBytes } = record
+    this.#parts.log.info({ image: name, digest, kind, layers: record.layers.length, unpackedBytes }, 'image.imported')
+    return record
+  }
+
+  async #publish(draft: string, image: UnpackedImage, damaged: ReadonlySet<string>): Promise<ImageRecord> {
+    const layers = await this.#files.publish(draft, image, damaged)
     const sum = (pick: (layer: UnpackedImage['layers'][number]) => number): number =>
       image.layers.reduce((all, layer) => all + pick(layer), 0)
     const { name, digest, configDigest, kind, archiveBytes, config } = image
@@ -291,23 +363,16 @@ class DirectoryImageStore implements LocalImageStore {
     return { blobs, layers }
   }
 
+  #used(digest: string): void {
+    this.#recent.set(digest, this.#parts.clock.monotonicMs())
+    this.#lastUse.note(digest)
+  }
+
   #recentDigests(): readonly string[] {
     const now = this.#parts.clock.monotonicMs()
     for (const [digest, atMs] of this.#recent) if (now - atMs > recentMs) this.#recent.delete(digest)
     // One that is gone altogether needs no protection.
     return [...this.#recent.keys()].filter((digest) => existsSync(this.#files.path('blobs/sha256', hexOf(digest))))
-  }
-
-  /** Through `rm`: a large tree would keep the agent's thread pool busy. */
-  async #discard(path: string): Promise<void> {
-    const options = { timeoutMs: removeTimeoutMs }
-    const result = await this.#parts.exec.run(
-      'rm',
-      ['--recursive', '--force', '--one-file-system', '--', path],
-      options,
-      new AbortController().signal
-    )
-    if (result.code !== 0) this.#parts.log.warn({ path, stderr: result.stderr.slice(0, 200) }, 'image.discard_failed')
   }
 
   /** Names and layers change one at a time. */
@@ -318,36 +383,12 @@ class DirectoryImageStore implements LocalImageStore {
   }
 }
 
+function pulledName(reference: string): string {
+  if (!isDigest(reference)) return newImageName(reference)
+  throw new Fault(
+    'invalid',
+    'a digest alone does not say which registry has the image: name it too, as in registry.example/name@sha256:…'
+  )
+}
+
 const isHost = (reference: string): boolean => reference === hostImageName || reference === `${hostImageName}:latest`
-
-const platform = (): Platform => ({ os: 'linux', architecture: architectures[process.arch] ?? process.arch })
-
-function runOptions(
-  config: Pick<ResolvedImage, 'entrypoint' | 'command' | 'environment' | 'workingDirectory' | 'user' | 'stopSignal'>
-) {
-  const { entrypoint, command, user, stopSignal } = config
-  const hasPath = config.environment.some((pair) => pair.startsWith('PATH='))
-  const environment = hasPath ? config.environment : [defaultPath, ...config.environment]
-  return { entrypoint, command, user, stopSignal, environment, workingDirectory: config.workingDirectory || '/' }
-}
-
-function summaryOf(record: ImageRecord): ImageSummary {
-  const { name, digest, kind, importedAtMs, archiveBytes, unpackedBytes, entries, skippedDevices, skippedAttributes } = record
-  return {
-    name,
-    digest,
-    kind,
-    importedAtMs,
-    archiveBytes,
-    unpackedBytes,
-    entries,
-    layers: record.layers.length,
-    skippedDevices,
-    skippedAttributes
-  }
-}
-
-function hostSummary(host: ResolvedImage): ImageSummary {
-  const nothing = { importedAtMs: 0, archiveBytes: 0, unpackedBytes: 0, entries: 0, skippedDevices: 0, skippedAttributes: 0 }
-  return { name: hostImageName, digest: host.digest, kind: 'host', layers: 1, ...nothing }
-}

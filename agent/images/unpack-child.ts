@@ -5,25 +5,26 @@ import type { Writable } from 'node:stream'
 import { errnoOf, Fault, isFaultCode } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { writeToChild } from './child-input.ts'
-import type { ImportProgress, UnpackedImage, UnpackMessage, UnpackRequest } from './unpack-message.ts'
+import type { ChildRequest, ChildResult, ImportProgress, UnpackMessage } from './unpack-message.ts'
 
 const maxLineBytes = 4 * 1024 * 1024
 const maxErrorBytes = 8 * 1024
 const ownerFile = 'owner.json'
 
 export interface ImportSource {
+  /** What the child gets on its standard input. */
   readonly archive: AsyncIterable<Uint8Array>
   readonly onProgress: (progress: ImportProgress) => void
 }
 
-/** Runs one import in a child of its own. When it returns or throws, the child and all that it started are gone. */
+/** Runs one request in a child of its own; its result is of the kind that was asked for. When it returns or throws, the child and all that it started are gone. */
 export async function runUnpackChild(
   program: readonly string[],
-  request: UnpackRequest,
+  request: ChildRequest,
   source: ImportSource,
   log: Log,
   signal: AbortSignal
-): Promise<UnpackedImage> {
+): Promise<ChildResult> {
   signal.throwIfAborted()
   const [file = '', ...args] = program
   // A process group of its own, so that tar and zstd end with it.
@@ -38,7 +39,7 @@ export async function runUnpackChild(
     child.stdin.on('error', () => undefined)
     const [, last] = await Promise.all([feed(child.stdin, source.archive), readMessages(child.stdout, source.onProgress), ended])
     signal.throwIfAborted()
-    if (last?.type === 'done') return last.image
+    if (last?.type === 'done') return last.result
     if (last?.type === 'fault') throw new Fault(isFaultCode(last.code) ? last.code : 'unavailable', last.message, last.detail)
     log.warn({ exit: await ended, stderr: said() }, 'image.unpack_ended')
     throw new Fault('unavailable', `unpacking ended early (${await ended}): import the image again`)
@@ -123,9 +124,11 @@ async function readMessages(
   for await (const chunk of lines) {
     held = Buffer.concat([held, chunk])
     for (let end = held.indexOf(0x0a); end >= 0; end = held.indexOf(0x0a)) {
-      last = JSON.parse(held.subarray(0, end).toString('utf8')) as UnpackMessage
+      const message = JSON.parse(held.subarray(0, end).toString('utf8')) as UnpackMessage
       held = held.subarray(end + 1)
-      if (last.type === 'progress') onProgress(last.progress)
+      // Streams that are on their way to stop may still tell of progress after the end was told.
+      if (message.type === 'progress') onProgress(message.progress)
+      else last = message
     }
     if (held.length > maxLineBytes) throw new Fault('unavailable', 'the unpacking child says too much in one line')
   }

@@ -2,22 +2,32 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeSync } from 'node:fs'
 import { errnoOf, Fault } from '../../base/fault.ts'
+import { Pulling } from './registry/pull.ts'
 import { Unpacking } from './unpack.ts'
-import type { ImportProgress, UnpackMessage, UnpackRequest } from './unpack-message.ts'
+import type {
+  ChildRequest,
+  ChildResult,
+  DamagedLayer,
+  ImportProgress,
+  PullSecrets,
+  UnpackMessage,
+  VerifyRequest
+} from './unpack-message.ts'
+import { verifyLayer } from './verify-layer.ts'
 
 const reportEveryMs = 100
 
 /**
- * The short-lived child that reads an archive from its standard input and unpacks it: the agent stays small, its thread pool free.
- * It answers with JSON lines; the last one is `done` or `fault`.
+ * The short-lived child that unpacks an archive from its standard input, pulls an image or verifies one: the agent stays small, its
+ * thread pool free. It answers with JSON lines; the last one is `done` or `fault`.
  */
 export async function main(argv: readonly string[]): Promise<void> {
-  const request = JSON.parse(argv[0] ?? '{}') as UnpackRequest
+  const request = JSON.parse(argv[0] ?? '{}') as ChildRequest
   process.umask(0o022)
   try {
-    const image = await new Unpacking(request, reporter()).run(process.stdin)
-    await syncFileSystem(request.draft)
-    say({ type: 'done', image })
+    const result = await resultOf(request)
+    if (request.task !== 'verify') await syncFileSystem(request.draft)
+    say({ type: 'done', result })
   } catch (e) {
     const fault = faultOf(e)
     say({ type: 'fault', code: fault.code, message: fault.message, detail: fault.detail })
@@ -25,12 +35,37 @@ export async function main(argv: readonly string[]): Promise<void> {
   process.stdin.destroy()
 }
 
+async function resultOf(request: ChildRequest): Promise<ChildResult> {
+  if (request.task === 'verify') return verified(request)
+  if (request.task === 'unpack') return new Unpacking(request, reporter()).run(process.stdin)
+  const parts: Uint8Array[] = []
+  for await (const chunk of process.stdin as AsyncIterable<Uint8Array>) parts.push(chunk)
+  const secrets = JSON.parse(Buffer.concat(parts).toString('utf8')) as PullSecrets
+  return new Pulling(request, secrets, reporter()).run()
+}
+
+function verified({ layers }: VerifyRequest): readonly DamagedLayer[] {
+  const report = reporter()
+  let archiveBytes = 0
+  return layers.flatMap((layer, at) => {
+    const onBytes = (bytes: number): void => {
+      archiveBytes += bytes
+      const counts = { totalBytes: 0, unpackedBytes: 0, entries: 0, layer: at + 1, layers: layers.length }
+      report({ phase: 'verifying', archiveBytes, ...counts })
+    }
+    return verifyLayer(layer, onBytes) ?? []
+  })
+}
+
+/** Each phase is told once at least. */
 function reporter(): (progress: ImportProgress) => void {
   let next = 0
+  let phase = ''
   return (progress) => {
     const now = performance.now()
-    if (now < next) return
+    if (now < next && progress.phase === phase) return
     next = now + reportEveryMs
+    phase = progress.phase
     say({ type: 'progress', progress })
   }
 }

@@ -1,11 +1,16 @@
 import type { FaultDetail } from '../../base/fault.ts'
 import type { ImageLimits } from './limits.ts'
 import type { ImageConfig, Platform } from './manifest.ts'
+import type { RegistrySettings } from './registry/settings.ts'
 
-/** What the agent and its unpack child say to each other: one JSON argument there, JSON lines back. */
+/** What the agent and its unpack child say to each other: one JSON argument and its standard input there, JSON lines back. */
+export type ChildRequest = UnpackRequest | PullRequest | VerifyRequest
+
 export type ArchiveKind = 'auto' | 'rootfs' | 'oci' | 'docker-archive'
 
+/** The archive comes by the child's standard input. */
 export interface UnpackRequest {
+  readonly task: 'unpack'
   /** An empty folder of the import's own: `layers/`, `blobs/` and `spool/` are made in it. */
   readonly draft: string
   /** Where finished layers lie: one that is there is not unpacked again. */
@@ -17,8 +22,53 @@ export interface UnpackRequest {
   readonly limits: ImageLimits
 }
 
+/** `PullSecrets` come by the child's standard input, as JSON: an argument could be read by everybody on the host. */
+export interface PullRequest {
+  readonly task: 'pull'
+  readonly draft: string
+  readonly finished: string
+  /** A name as the store has it. */
+  readonly name: string
+  readonly platform: Platform
+  readonly limits: ImageLimits
+  readonly registries: RegistrySettings
+  /** Layers that are fetched although they are here: they are damaged. */
+  readonly anew: readonly string[]
+}
+
+export interface VerifyRequest {
+  readonly task: 'verify'
+  readonly draft: string
+  readonly layers: readonly LayerToVerify[]
+}
+
+export type ChildResult = UnpackedImage | readonly DamagedLayer[]
+
+export interface LayerToVerify {
+  readonly diffId: string
+  /** Beside it lies the list of its contents. */
+  readonly directory: string
+  /** The digest of that list. */
+  readonly contents: string
+}
+
+export interface DamagedLayer {
+  readonly diffId: string
+  /** The first of the paths that are not what they were, for people. */
+  readonly paths: readonly string[]
+  readonly damaged: number
+}
+
+export interface PullSecrets {
+  /** For the image's own registry, in the place of what config.json has. */
+  readonly credentials?: { readonly username: string; readonly password: string }
+}
+
+/** How an image came: in an archive of this kind, or from a registry. */
+export type ImageKind = Exclude<ArchiveKind, 'auto'> | 'registry'
+
 export interface UnpackedImage {
-  readonly kind: Exclude<ArchiveKind, 'auto'>
+  readonly kind: ImageKind
   readonly name: string
   /** Of the manifest. */
   readonly digest: string
@@ -35,15 +85,19 @@ export interface UnpackedLayer {
   readonly bytes: number
   readonly skippedDevices: number
   readonly skippedAttributes: number
+  /** The digest of the list of its contents; layers of earlier versions have none. */
+  readonly contents?: string
 }
 
 export interface ImportProgress {
-  readonly phase: 'reading' | 'unpacking' | 'publishing'
-  /** Of the archive, so far. */
+  readonly phase: 'reading' | 'unpacking' | 'asking' | 'pulling' | 'publishing' | 'verifying'
+  /** Of the archive, or of the layers as the registry sends them, so far. */
   readonly archiveBytes: number
+  /** What `archiveBytes` comes to in the end; 0 while that is unknown. */
+  readonly totalBytes: number
   readonly unpackedBytes: number
   readonly entries: number
-  /** The layer at work, from 1; 0 before the first. */
+  /** The layer at work, from 1; of a pull, whose layers come side by side, how many are there. */
   readonly layer: number
   /** 0 while their number is unknown. */
   readonly layers: number
@@ -51,5 +105,5 @@ export interface ImportProgress {
 
 export type UnpackMessage =
   | { readonly type: 'progress'; readonly progress: ImportProgress }
-  | { readonly type: 'done'; readonly image: UnpackedImage }
+  | { readonly type: 'done'; readonly result: ChildResult }
   | { readonly type: 'fault'; readonly code: string; readonly message: string; readonly detail: FaultDetail }

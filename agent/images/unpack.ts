@@ -5,9 +5,9 @@ import { Fault } from '../../base/fault.ts'
 import { ArchiveSpool, holdsBlobs } from './archive-spool.ts'
 import { ByteSource } from './byte-source.ts'
 import { plainTar } from './compression.ts'
-import { LayerWriter, type Spent } from './layer-writer.ts'
+import { entriesOf, hashed, LayerStage } from './layer-stage.ts'
 import {
-  checkPlatform,
+  checkedConfig,
   chooseDockerRow,
   chooseRow,
   type Descriptor,
@@ -15,6 +15,7 @@ import {
   isIndex,
   makeConfig,
   makeManifest,
+  maxIndexDepth,
   ownNameOf,
   parseConfig,
   parseDockerManifest,
@@ -22,21 +23,20 @@ import {
   parseManifest,
   sha256Of
 } from './manifest.ts'
+import { putDocuments } from './put-documents.ts'
 import { canonicalReference, newImageName } from './reference.ts'
 import { type TarEntry, TarReader } from './tar-reader.ts'
 import type { ImportProgress, UnpackedImage, UnpackedLayer, UnpackRequest } from './unpack-message.ts'
 
 type Chunks = AsyncIterable<Uint8Array>
 
-const maxIndexDepth = 4
 const maxStartEntries = 8
 
 /** One import, from the archive's bytes to finished layers and documents in the request's draft folder. Runs in the child. */
 export class Unpacking {
   readonly #request: UnpackRequest
   readonly #report: (progress: ImportProgress) => void
-  readonly #spent: Spent = { bytes: 0, entries: 0 }
-  readonly #done = new Map<string, UnpackedLayer>()
+  readonly #stage: LayerStage
   #archiveBytes = 0
   #layer = 0
   #layers = 0
@@ -44,12 +44,13 @@ export class Unpacking {
   constructor(request: UnpackRequest, report: (progress: ImportProgress) => void) {
     this.#request = request
     this.#report = report
+    this.#stage = new LayerStage(request, () => this.#tell('unpacking'))
   }
 
   async run(archive: Chunks): Promise<UnpackedImage> {
     for (const folder of ['layers', 'blobs', 'spool']) fs.mkdirSync(join(this.#request.draft, folder), { mode: 0o700 })
     const hash = createHash('sha256')
-    const plain = this.#hashed(await plainTar(this.#received(archive), this.#request.limits, 'the archive'), hash)
+    const plain = hashed(await plainTar(this.#received(archive), this.#request.limits, 'the archive'), hash)
     const source = new ByteSource(plain)
     const reader = new TarReader(source, this.#request.limits, 'needed')
     const start: TarEntry[] = []
@@ -77,11 +78,11 @@ export class Unpacking {
     const name = this.#named('')
     this.#layer = 1
     this.#layers = 1
-    const folder = join(this.#request.draft, 'layers', 'rootfs')
-    const facts = await this.#write(folder, reader, start, source, false)
+    const folder = this.#stage.newFolder()
+    const facts = await this.#stage.write(folder, reader, start, source, false)
     const diffId = `sha256:${hash.digest('hex')}`
     if (facts.entries === 0) throw emptyRootfs(facts.skippedDevices)
-    const layer = this.#settle(folder, diffId, facts)
+    const layer = this.#stage.settle(folder, diffId, facts)
     const config = makeConfig(this.#request.platform, [diffId])
     return this.#image('rootfs', name, makeManifest(config, [layer]), config, [layer])
   }
@@ -145,69 +146,13 @@ export class Unpacking {
   }
 
   #checkedConfig(bytes: Buffer, layers: number): ImageConfig {
-    const config = parseConfig(bytes, 'the configuration of the image')
-    checkPlatform(config, this.#request.platform)
-    if (config.diffIds.length !== layers) {
-      throw new Fault(
-        'corrupt',
-        `the archive is damaged: the image has ${layers} layers, its configuration names ${config.diffIds.length}`
-      )
-    }
-    if (layers === 0) throw new Fault('unsupported', 'the image has no layers: there is nothing to run in it')
-    if (layers > this.#request.limits.layers) {
-      throw new Fault('unsupported', `the image has ${layers} layers, more than ${this.#request.limits.layers}: squash it first`)
-    }
     this.#layers = layers
-    return config
+    return checkedConfig(bytes, layers, this.#request)
   }
 
   async #stackedLayer(diffId: string, chunks: () => Chunks): Promise<UnpackedLayer> {
     this.#layer += 1
-    const known = this.#done.get(diffId) ?? this.#finishedLayer(diffId)
-    if (known !== undefined) return known
-    const folder = join(this.#request.draft, 'layers', 'stacked')
-    const hash = createHash('sha256')
-    const what = `layer ${this.#layer} of the image`
-    const source = new ByteSource(this.#hashed(await plainTar(chunks(), this.#request.limits, what), hash))
-    const facts = await this.#write(folder, new TarReader(source, this.#request.limits, 'optional'), [], source, true)
-    const found = `sha256:${hash.digest('hex')}`
-    if (found !== diffId)
-      throw new Fault('corrupt', `the archive is damaged: ${what} has the digest ${found} instead of ${diffId}`)
-    return this.#settle(folder, diffId, facts)
-  }
-
-  async #write(folder: string, reader: TarReader, start: readonly TarEntry[], source: ByteSource, whiteouts: boolean) {
-    fs.mkdirSync(folder, { mode: 0o755 })
-    const writer = new LayerWriter(folder, this.#request.limits, this.#spent, whiteouts)
-    try {
-      for await (const entry of entriesOf(reader, start)) {
-        await writer.add(entry, reader)
-        this.#tell('unpacking')
-      }
-      for await (const _ of source.rest());
-      return await writer.finish()
-    } catch (e) {
-      await writer.abandon()
-      throw e
-    }
-  }
-
-  #settle(folder: string, diffId: string, facts: Awaited<ReturnType<LayerWriter['finish']>>): UnpackedLayer {
-    const final = join(this.#request.draft, 'layers', hexOf(diffId))
-    const layer = { diffId, ...facts }
-    fs.writeFileSync(`${final}.json`, JSON.stringify(layer), { mode: 0o600 })
-    fs.renameSync(folder, final)
-    const { opaque: _, ...shown } = layer
-    this.#done.set(diffId, shown)
-    return shown
-  }
-
-  #finishedLayer(diffId: string): UnpackedLayer | undefined {
-    const path = join(this.#request.finished, hexOf(diffId))
-    if (!fs.existsSync(path)) return undefined
-    const { opaque: _, ...layer } = JSON.parse(fs.readFileSync(`${path}.json`, 'utf8')) as UnpackedLayer & { opaque: unknown }
-    this.#done.set(diffId, layer)
-    return layer
+    return this.#stage.known(diffId) ?? this.#stage.stacked(diffId, chunks(), `layer ${this.#layer} of the image`)
   }
 
   /** The name asked for, or else the archive's own. */
@@ -228,8 +173,7 @@ export class Unpacking {
     config: Buffer,
     layers: readonly UnpackedLayer[]
   ): UnpackedImage {
-    for (const bytes of [manifest, config])
-      fs.writeFileSync(join(this.#request.draft, 'blobs', sha256Of(bytes)), bytes, { mode: 0o600 })
+    putDocuments(this.#request.draft, [manifest, config])
     return {
       kind,
       name,
@@ -252,19 +196,13 @@ export class Unpacking {
     }
   }
 
-  async *#hashed(chunks: Chunks, hash: Hash): AsyncGenerator<Uint8Array> {
-    for await (const chunk of chunks) {
-      hash.update(chunk)
-      yield chunk
-    }
-  }
-
   #tell(phase: ImportProgress['phase']): void {
     this.#report({
       phase: this.#layer > 0 ? 'unpacking' : phase,
       archiveBytes: this.#archiveBytes,
-      unpackedBytes: this.#spent.bytes,
-      entries: this.#spent.entries,
+      totalBytes: 0,
+      unpackedBytes: this.#stage.spent.bytes,
+      entries: this.#stage.spent.entries,
       layer: this.#layer,
       layers: this.#layers
     })
@@ -272,12 +210,6 @@ export class Unpacking {
 }
 
 type Hash = ReturnType<typeof createHash>
-
-/** Those already read, then the rest; the content belongs to the last one given out. */
-async function* entriesOf(reader: TarReader, start: readonly TarEntry[]): AsyncGenerator<TarEntry> {
-  yield* start
-  for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) yield entry
-}
 
 function emptyRootfs(skippedDevices: number): Fault {
   if (skippedDevices === 0) return new Fault('invalid', 'the archive is empty: it holds no file')
@@ -287,5 +219,3 @@ function emptyRootfs(skippedDevices: number): Fault {
     `the archive holds nothing to run: ${nodes} left out, as containers get their own, and nothing else is in it`
   )
 }
-
-const hexOf = (digest: string): string => digest.slice('sha256:'.length)

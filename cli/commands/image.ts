@@ -3,13 +3,13 @@ import { join } from 'node:path'
 import { errnoOf, Fault } from '../../base/fault.ts'
 import type { OperatorClient } from '../../sdk/operator-client.ts'
 import type { Image } from '../../sdk/operator-messages.ts'
-import { showBytes, showDuration } from '../amounts.ts'
+import { parseDuration, showBytes, showDuration } from '../amounts.ts'
 import { type CommonOptions, type Context, widthOf, writeOut } from '../context.ts'
 import { startProgress } from '../output/progress.ts'
 import { renderFacts, renderTable } from '../output/table.ts'
 import { forEach } from './task-move.ts'
 
-interface ImageOptions extends CommonOptions {
+export interface ImageOptions extends CommonOptions {
   readonly node?: string
 }
 
@@ -151,8 +151,25 @@ export async function collectImages(context: Context, options: ImageOptions): Pr
   return 0
 }
 
+interface PruneOptions extends ImageOptions {
+  readonly unusedFor?: string
+  readonly imported?: boolean
+}
+
+export async function pruneImages(context: Context, options: PruneOptions): Promise<number> {
+  const unusedMs = options.unusedFor === undefined ? 0 : parseDuration('--unused-for', options.unusedFor)
+  const client = context.client(options)
+  const node = await nodeFor(client, options, context.signal)
+  const { pruned } = await client.nodes.pruneImages(node, { unusedMs, imported: options.imported === true }, context.signal)
+  const { stdout } = context.streams
+  const images = pruned.images.map((name) => `${name}\n`).join('')
+  const sum = `removed ${pruned.images.length} images with ${pruned.layers} layers, ${showBytes(pruned.bytes)}\n`
+  await writeOut(stdout, options.json === true ? `${JSON.stringify(pruned)}\n` : `${images}${sum}`)
+  return 0
+}
+
 /** Images lie on nodes. Where there is one node there is nothing to choose. */
-async function nodeFor(client: OperatorClient, options: ImageOptions, signal: AbortSignal): Promise<string> {
+export async function nodeFor(client: OperatorClient, options: ImageOptions, signal: AbortSignal): Promise<string> {
   if (options.node !== undefined) return options.node
   const nodes = (await client.nodes.list(signal)).filter((node) => node.connected)
   const [only] = nodes

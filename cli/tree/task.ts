@@ -12,7 +12,7 @@ export function addTaskCommands(program: Command, shell: Shell): void {
 function addRun(task: Command, shell: Shell): void {
   const run = leaf(task, 'run', 'run a program in a new container')
     .usage('[options] IMAGE [--] [COMMAND...]')
-    .argument('<image>', 'an imported image, or host for the programs of the host itself')
+    .argument('<image>', 'an image of a registry or an imported one, or host for the programs of the host itself')
     .argument('[command...]', 'what to run instead of the image’s own command')
     .passThroughOptions()
   run
@@ -32,6 +32,9 @@ function addRun(task: Command, shell: Shell): void {
     .option('--name <name>', 'a name that no other living task has')
     .addOption(new Option('--network <mode>', 'whose network it sees').choices(['host', 'none']))
     .addOption(new Option('--runtime <name>', 'what starts the container').choices(['runc', 'crun']))
+    .addOption(
+      new Option('--pull <when>', 'whether the image is pulled; default missing').choices(['missing', 'always', 'never'])
+    )
     .option('--role <role>', 'whose share of the cluster it uses, such as shop/web; default *')
     .option('--stop-signal <signal>', 'the signal that asks the program to end')
     .option('--stop-timeout <time>', 'how long it may take before it is killed, such as 10s')

@@ -275,6 +275,7 @@ export const answerSchemas: Readonly<Record<string, Schema>> = {
   ImageDetails: imageDetails,
   Images: object({ images: list(ref('Image')) }),
   Collected: object({ collected: object({ layers: whole, blobs: whole, bytes: whole }) }),
+  Pruned: object({ pruned: object({ images: list(text), layers: whole, blobs: whole, bytes: whole }) }),
   Finding: finding,
   Fsck: fsck,
   Cluster: object({ clusterId: text, nodeId: text, term: whole, index: whole, featureLevel: whole, epoch: whole }),

@@ -16,6 +16,13 @@ export function imageRoutes(app: FastifyInstance, nodes: NodeDirectory): void {
 
   app.get('/v1/nodes/:id/images', { schema: { summary: 'Images of a node', params } }, (q, r) => pass(q, r, ''))
   app.post('/v1/nodes/:id/images', { schema: { summary: 'Import an archive', params } }, (q, r) => pass(q, r, ''))
+  app.post('/v1/nodes/:id/images/pull', { schema: { summary: 'Pull an image', params } }, (q, r) => pass(q, r, '/pull'))
+  app.post('/v1/nodes/:id/images/verify', { schema: { summary: 'Look at every byte of an image', params } }, (q, r) =>
+    pass(q, r, '/verify')
+  )
+  app.post('/v1/nodes/:id/images/prune', { schema: { summary: 'Remove images that no container uses', params } }, (q, r) =>
+    pass(q, r, '/prune')
+  )
   app.post('/v1/nodes/:id/images/collect', { schema: { summary: 'Remove what nothing uses', params } }, (q, r) =>
     pass(q, r, '/collect')
   )

@@ -52,6 +52,9 @@ const answers: Readonly<Record<string, Answered>> = {
   'post /v1/nodes/{id}/fsck': is('Fsck', 'The findings and what was done'),
   'get /v1/nodes/{id}/images': is('Images', 'All images'),
   'post /v1/nodes/{id}/images': raw(streamContentType, 'Stream frames: progress, then the image'),
+  'post /v1/nodes/{id}/images/pull': raw(streamContentType, 'Stream frames: progress, then the image'),
+  'post /v1/nodes/{id}/images/verify': raw(streamContentType, 'Stream frames: progress, then the verdict'),
+  'post /v1/nodes/{id}/images/prune': is('Pruned', 'What was removed'),
   'post /v1/nodes/{id}/images/collect': is('Collected', 'What was removed'),
   'get /v1/nodes/{id}/images/{name}': is('ImageDetails', 'The image'),
   'delete /v1/nodes/{id}/images/{name}': empty('It is gone')

@@ -139,7 +139,8 @@ export const taskRequestSchema = {
     logBudget: { ...closed, properties: { fileBytes: whole(65_536), files: whole(2, 1000), maxAgeMs: whole(0) } },
     restart,
     probes: { ...closed, properties: { startup: probe, readiness: probe, liveness: probe } },
-    removeWhenDone: { type: 'boolean' }
+    removeWhenDone: { type: 'boolean' },
+    pull: { type: 'string', enum: ['missing', 'always', 'never'] }
   }
 } as const
 

@@ -41,6 +41,7 @@ export interface TaskRequest {
   readonly restart?: RestartRequest
   readonly probes?: ProbesRequest
   readonly removeWhenDone?: boolean
+  readonly pull?: 'missing' | 'always' | 'never'
 }
 
 /**
@@ -71,7 +72,8 @@ export function orderOf(request: TaskRequest): TaskOrder {
       runtime: request.runtime,
       seccomp: request.seccomp,
       restart: restartOf(request.restart),
-      probes: probesOf(request.probes, request.network)
+      probes: probesOf(request.probes, request.network),
+      pull: request.pull
     }
   }
 }

@@ -29,7 +29,7 @@ const attributeKindNumbers = numbersOf(attributeKindNames)
 const taskStateNames: Names<TaskState> = { 0: 'unspecified_state', 1: 'staging', 2: 'starting', 3: 'running', 4: 'killing', 5: 'finished', 6: 'failed', 7: 'killed', 8: 'error', 9: 'lost', 10: 'dropped', 11: 'unreachable', 12: 'gone', 13: 'gone_by_operator' }
 const taskStateNumbers = numbersOf(taskStateNames)
 
-const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 29: 'limit_pids', 30: 'limit_other', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped' }
+const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 15: 'image_pull_failed', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 29: 'limit_pids', 30: 'limit_other', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped' }
 const reasonNumbers = numbersOf(reasonNames)
 
 const networkModeNames: Names<NetworkMode> = { 0: 'unspecified_network', 1: 'host', 2: 'none' }
@@ -1801,10 +1801,11 @@ function writeTaskDefinition(w: Writer, m: Init<TaskDefinition>): Writer {
   if (m.probes != null) for (const item of m.probes) writeProbe(w.uint32(114).fork(), item).ldelim()
   if (m.lease != null) writeLeaseTerms(w.uint32(122).fork(), m.lease).ldelim()
   if (m.limits != null) writeTaskLimits(w.uint32(130).fork(), m.limits).ldelim()
+  if (m.pull != null && m.pull !== '') w.uint32(138).string(String(m.pull))
   return writeUnknown(w, m)
 }
 
-function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = { resources: [], mounts: [], labels: [], probes: [], taskId: '', name: '', image: '', process: null, network: null, killPolicy: null, logBudget: null, runtime: '', seccomp: '', restart: null, lease: null, limits: null }): Draft<TaskDefinition> {
+function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = { resources: [], mounts: [], labels: [], probes: [], taskId: '', name: '', image: '', process: null, network: null, killPolicy: null, logBudget: null, runtime: '', seccomp: '', restart: null, lease: null, limits: null, pull: '' }): Draft<TaskDefinition> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -1857,6 +1858,9 @@ function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = {
       case 130:
         d.limits = readNested(r, readTaskLimits, d.limits)
         continue
+      case 138:
+        d.pull = r.stringVerify()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -1864,7 +1868,7 @@ function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = {
 }
 
 function completeTaskDefinition(m: Init<TaskDefinition>): TaskDefinition {
-  const d: Draft<TaskDefinition> = { resources: m.resources?.map(completeResource) ?? [], mounts: m.mounts?.map(completeMount) ?? [], labels: m.labels?.map(completeLabel) ?? [], probes: m.probes?.map(completeProbe) ?? [], taskId: String(m.taskId ?? ''), name: String(m.name ?? ''), image: String(m.image ?? ''), process: m.process == null ? null : completeProcess(m.process), network: m.network == null ? null : completeNetworkRequest(m.network), killPolicy: m.killPolicy == null ? null : completeKillPolicy(m.killPolicy), logBudget: m.logBudget == null ? null : completeLogBudget(m.logBudget), runtime: String(m.runtime ?? ''), seccomp: String(m.seccomp ?? ''), restart: m.restart == null ? null : completeRestartPolicy(m.restart), lease: m.lease == null ? null : completeLeaseTerms(m.lease), limits: m.limits == null ? null : completeTaskLimits(m.limits) }
+  const d: Draft<TaskDefinition> = { resources: m.resources?.map(completeResource) ?? [], mounts: m.mounts?.map(completeMount) ?? [], labels: m.labels?.map(completeLabel) ?? [], probes: m.probes?.map(completeProbe) ?? [], taskId: String(m.taskId ?? ''), name: String(m.name ?? ''), image: String(m.image ?? ''), process: m.process == null ? null : completeProcess(m.process), network: m.network == null ? null : completeNetworkRequest(m.network), killPolicy: m.killPolicy == null ? null : completeKillPolicy(m.killPolicy), logBudget: m.logBudget == null ? null : completeLogBudget(m.logBudget), runtime: String(m.runtime ?? ''), seccomp: String(m.seccomp ?? ''), restart: m.restart == null ? null : completeRestartPolicy(m.restart), lease: m.lease == null ? null : completeLeaseTerms(m.lease), limits: m.limits == null ? null : completeTaskLimits(m.limits), pull: String(m.pull ?? '') }
   return copyUnknown(m, d)
 }
 

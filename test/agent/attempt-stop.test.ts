@@ -21,7 +21,12 @@ t.test('a container whose kill fails is killed again until it goes', async (t) =
       if (failuresLeft >= 0) throw new Error('EIO')
       resolve()
     }
-    const stop = new AttemptStop('a', { runtime: { kill, signal: async () => undefined }, clock, log: silentLog })
+    const stop = new AttemptStop('a', {
+      runtime: { kill, signal: async () => undefined },
+      clock,
+      log: silentLog,
+      objects: { stopSignal: '' }
+    })
     stop.begin({ signal: '', graceMs: 0 })
   })
   await killed
@@ -38,10 +43,32 @@ t.test('once the container has ended nobody tries to kill it any more', async (t
       resolve()
       throw new Error('EIO')
     }
-    const stop = new AttemptStop('a', { runtime: { kill, signal: async () => undefined }, clock, log: silentLog })
+    const stop = new AttemptStop('a', {
+      runtime: { kill, signal: async () => undefined },
+      clock,
+      log: silentLog,
+      objects: { stopSignal: '' }
+    })
     stop.begin({ signal: '', graceMs: 0 })
   })
   await tried
   await new Promise((resolve) => setImmediate(resolve))
   t.equal(kills, 1)
+})
+
+t.test('the image says by which signal it ends, unless somebody else does', async (t) => {
+  const sent = async (signal: string, ofImage: string): Promise<number> => {
+    const { clock } = quickClock()
+    return new Promise((resolve) => {
+      const runtime = { kill: async () => undefined, signal: async (_: string, number: number) => resolve(number) }
+      new AttemptStop('a', { runtime, clock, log: silentLog, objects: { stopSignal: ofImage } }).begin({ signal, graceMs: 1 })
+    })
+  }
+  t.equal(await sent('', ''), 15)
+  t.equal(await sent('', 'SIGQUIT'), 3)
+  t.equal(await sent('', 'int'), 2)
+  t.equal(await sent('', '9'), 9)
+  t.equal(await sent('', 'SIGRTMIN+3'), 37, 'as systemd wants it')
+  t.equal(await sent('', 'nonsense'), 15)
+  t.equal(await sent('SIGUSR1', 'SIGQUIT'), 10)
 })

@@ -24,6 +24,7 @@ function heldClock() {
 t.test('each round collects what is not in use at that time, and a failed round is not the last', async (t) => {
   const held = heldClock()
   const rounds: string[][] = []
+  const relieved: string[][] = []
   let used = new Set(['a'])
   let collected: () => void = () => undefined
   const images = {
@@ -32,6 +33,11 @@ t.test('each round collects what is not in use at that time, and a failed round 
       collected()
       if (rounds.length === 1) throw new Fault('unavailable', 'the disk is away')
       return { layers: 1, bytes: 1 }
+    },
+    close: async () => undefined,
+    async relieve(inUse: ReadonlySet<string>) {
+      relieved.push([...inUse])
+      return { images: [], layers: 0, bytes: 0 }
     }
   }
   const garbage = new Garbage({ images, inUse: () => used, clock: held.clock, log: silentLog }, { everyMs: 1 })
@@ -47,4 +53,5 @@ t.test('each round collects what is not in use at that time, and a failed round 
   await second
   await garbage.stop()
   t.same(rounds, [['a'], ['b']])
+  t.same(relieved, [['b']], 'room is made after what is unused has gone')
 })

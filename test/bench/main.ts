@@ -14,6 +14,7 @@ import { launch } from './launch.ts'
 import { ledger } from './ledger.ts'
 import { logs } from './logs.ts'
 import { commitOf, machineFacts, versionFacts } from './machine.ts'
+import { pull } from './pull.ts'
 import { type RaftWish, raft, raftFlags, raftWishOf } from './raft.ts'
 import { reattach } from './reattach.ts'
 import { checkReportPlace, type Report, renderReport, writeReport } from './report.ts'
@@ -24,7 +25,7 @@ interface Kind {
   readonly n: number
 }
 
-/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing, starts, orphans of a kind, containers, appends, containers, seconds a row, tasks. */
+/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing, starts, orphans of a kind, containers, appends, containers, seconds a row, pulls, tasks. */
 const benches: Readonly<Record<string, Kind>> = {
   launch: { measure: launch, n: 200 },
   burst: { measure: burst, n: 100 },
@@ -37,6 +38,7 @@ const benches: Readonly<Record<string, Kind>> = {
   ledger: { measure: ledger, n: 500 },
   reattach: { measure: reattach, n: 500 },
   raft: { measure: raft, n: 30 },
+  pull: { measure: pull, n: 5 },
   'state-snapshot': { measure: stateSnapshot, n: 100_000 }
 }
 

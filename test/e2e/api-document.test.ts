@@ -95,6 +95,7 @@ t.test('what the API answers is what its document says, no more and no less', as
     await check('GET', `${node}/${part}`, `${of}/${part}`)
   await check('POST', `${node}/fsck`, `${of}/fsck`)
   await check('GET', `${node}/images/host`, `${of}/images/{name}`)
+  await check('POST', `${node}/images/prune`, `${of}/images/prune`)
   await check('POST', `${node}/images/collect`, `${of}/images/collect`)
   await check('GET', '/v1/cluster', '/v1/cluster')
   await check('GET', '/v1/raft', '/v1/raft')

@@ -97,7 +97,7 @@ export function buildAgent(place: AgentPlace, around: Around): BuiltAgent {
   const tasks = new Tasks(
     {
       ...{ ledger, outbox, runtime, clock, log, rotation, leases },
-      images: { resolve: async (reference) => ({ ...image, reference }) },
+      images: { resolve: async (reference) => ({ ...image, reference }), fetch: async () => undefined },
       isolators: [...walls, ...(around.isolators ?? []), leases.isolator()],
       bootClock: systemBootClock,
       exec: systemExec,

@@ -8,7 +8,7 @@ import type { Test } from 'tap'
 const program = join(import.meta.dirname, '../../dist/hearth.cjs')
 
 /** Tests speak with nobody outside this host. */
-const loopbackOnly = { HEARTH_HEALTH_DNS: 'no' }
+const loopbackOnly = { HEARTH_HEALTH_DNS: 'no', HEARTH_DOCKER_HUB: 'no' }
 
 export interface Ran {
   readonly code: number

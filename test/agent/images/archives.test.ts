@@ -13,7 +13,8 @@ import {
   run,
   sha256,
   storeBench,
-  tarOf
+  tarOf,
+  verify
 } from './fixtures.ts'
 
 const skip = isRoot ? false : 'needs root: owners and device nodes must be set'
@@ -52,7 +53,7 @@ t.test('GNU tar, plain and packed, in each of its formats', { skip }, async (t) 
       (await run('diff', ['-r', '--no-dereference', ...exclude.map(() => '--exclude=long-name*'), root, `${layer}/`])).toString(),
       ''
     )
-    await store.verify(`busybox:${format}`)
+    t.match(await verify(store, `busybox:${format}`), { damage: [] })
   }
 })
 

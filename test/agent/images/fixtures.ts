@@ -8,6 +8,7 @@ import { build } from 'esbuild'
 import type { Test } from 'tap'
 import { systemExec } from '../../../agent/host/exec.ts'
 import { defaultImageLimits, type ImageLimits } from '../../../agent/images/limits.ts'
+import { type RegistrySettings, usualPatience } from '../../../agent/images/registry/settings.ts'
 import { type LocalImageStore, openImageStore } from '../../../agent/images/store.ts'
 import type { ArchiveKind, ImportProgress } from '../../../agent/images/unpack-message.ts'
 import { systemClock } from '../../../base/clock.ts'
@@ -16,6 +17,16 @@ import { silentLog } from '../../../base/log.ts'
 export const never = new AbortController().signal
 
 export const isRoot = process.getuid?.() === 0
+
+/** Speaks with nobody but registries on loopback, and gives up soon. */
+export const noRegistries: RegistrySettings = {
+  dockerHub: false,
+  mirrors: [],
+  insecure: [],
+  dockerConfig: '/nonexistent/config.json',
+  certificates: [],
+  patience: { ...usualPatience, firstPauseMs: 1 }
+}
 
 /** A folder of the test's own, outside the checkout, removed when the test ends. */
 export async function scratch(t: Test): Promise<string> {
@@ -40,7 +51,11 @@ export interface Bench {
   readonly store: LocalImageStore
   open(
     limits?: Partial<ImageLimits>,
-    options?: { readonly hostRoot?: string; readonly unpackProgram?: readonly string[] }
+    options?: {
+      readonly hostRoot?: string
+      readonly unpackProgram?: readonly string[]
+      readonly registries?: RegistrySettings
+    }
   ): Promise<LocalImageStore>
 }
 
@@ -55,6 +70,8 @@ export async function storeBench(t: Test): Promise<Bench> {
         directory: storeDirectory,
         unpackProgram,
         limits: { ...defaultImageLimits, reserveBytes: 0, ...limits },
+        registries: noRegistries,
+        bootId: 'boot',
         ...options
       }
     )
@@ -68,6 +85,9 @@ export const importBytes = (
   kind: ArchiveKind = 'auto',
   onProgress: (progress: ImportProgress) => void = () => undefined
 ) => store.import(archive instanceof Uint8Array ? Readable.from([archive]) : archive, { name, kind }, onProgress, never)
+
+export const verify = (store: LocalImageStore, name: string, repair = false) =>
+  store.verify(name, { repair, inUse: new Set(), onProgress: () => undefined }, never)
 
 /** Runs a real program; fails the test where it fails. */
 export async function run(program: string, args: readonly string[], input?: Uint8Array): Promise<Buffer> {
@@ -158,7 +178,13 @@ export interface BuiltImage {
 /** The files of an OCI image layout around these layers (plain tars). */
 export function ociLayout(
   layers: readonly Buffer[],
-  options: { readonly pack?: (layer: Buffer) => Buffer; readonly config?: object; readonly architecture?: string } = {}
+  options: {
+    readonly pack?: (layer: Buffer) => Buffer
+    /** The media type of the layers; with `pack`, gzip's unless said otherwise. */
+    readonly layerType?: string
+    readonly config?: object
+    readonly architecture?: string
+  } = {}
 ): BuiltImage {
   const blobs = new Map<string, Buffer>()
   const put = (bytes: Buffer, mediaType: string) => {
@@ -166,7 +192,9 @@ export function ociLayout(
     return { mediaType, digest: `sha256:${sha256(bytes)}`, size: bytes.length }
   }
   const diffIds = layers.map((layer) => `sha256:${sha256(layer)}`)
-  const rows = layers.map((layer) => put(options.pack?.(layer) ?? layer, 'application/vnd.oci.image.layer.v1.tar'))
+  const plainType = 'application/vnd.oci.image.layer.v1.tar'
+  const layerType = options.layerType ?? (options.pack === undefined ? plainType : `${plainType}+gzip`)
+  const rows = layers.map((layer) => put(options.pack?.(layer) ?? layer, layerType))
   const architecture = options.architecture ?? (process.arch === 'x64' ? 'amd64' : process.arch)
   const config = put(
     json({ architecture, os: 'linux', config: options.config ?? {}, rootfs: { type: 'layers', diff_ids: diffIds } }),

@@ -69,7 +69,7 @@ async function unpackBetween(t: { readonly directory: string }, archive: Buffer,
   await mkdir(draft)
   const limits = { ...defaultImageLimits, reserveBytes: 0, unpackedBytes: 1_000_000, entries: 1_000 }
   const platform = { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch }
-  const request = { draft, finished: join(t.directory, 'none'), kind, name: 'fuzz:1', platform, limits }
+  const request = { task: 'unpack' as const, draft, finished: join(t.directory, 'none'), kind, name: 'fuzz:1', platform, limits }
   await new Unpacking(request, () => undefined).run(Readable.from([archive])).catch((e: unknown) => {
     if (!isFault(e)) throw e
   })

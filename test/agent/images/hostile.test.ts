@@ -11,7 +11,19 @@ import { Unpacking } from '../../../agent/images/unpack.ts'
 import { systemClock } from '../../../base/clock.ts'
 import { isFault } from '../../../base/fault.ts'
 import { silentLog } from '../../../base/log.ts'
-import { type Bench, contentOf, importBytes, isRoot, type Node, never, run, scratch, storeBench, tarOf } from './fixtures.ts'
+import {
+  type Bench,
+  contentOf,
+  importBytes,
+  isRoot,
+  type Node,
+  never,
+  noRegistries,
+  run,
+  scratch,
+  storeBench,
+  tarOf
+} from './fixtures.ts'
 
 const skip = isRoot ? false : 'needs root: owners and device nodes must be set'
 
@@ -119,6 +131,7 @@ t.test('a hostile archive is refused in one sentence that names the entry', { sk
     await mkdir(draft)
     const limits = { ...defaultImageLimits, reserveBytes: 0 }
     const request = {
+      task: 'unpack' as const,
       draft,
       finished: directory,
       kind: 'rootfs' as const,
@@ -223,7 +236,13 @@ t.test('a full disk in the middle of unpacking leaves nothing', { skip }, async 
   t.teardown(() => run('umount', [small]))
   const store = await openImageStore(
     { exec: systemExec, log: silentLog, clock: systemClock },
-    { directory: join(small, 'store'), unpackProgram: bench.unpackProgram, limits: { ...defaultImageLimits, reserveBytes: 0 } }
+    {
+      directory: join(small, 'store'),
+      unpackProgram: bench.unpackProgram,
+      limits: { ...defaultImageLimits, reserveBytes: 0 },
+      registries: noRegistries,
+      bootId: 'boot'
+    }
   )
   const big = tarOf([file('a', { content: Buffer.alloc(3_000_000, 'a') }), file('b', { content: Buffer.alloc(3_000_000, 'b') })])
   await refuses(t, { ...bench, directory: small, store }, big, 'exhausted', /no space left/)

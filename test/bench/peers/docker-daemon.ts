@@ -12,7 +12,10 @@ const startPatienceMs = 60_000
 const unconfigurable = ['/etc/docker', '/etc/docker/key.json', '/run/containerd', '/run/docker']
 
 /** A dockerd with its own containerd, network namespace (which ends with it) and directories: nothing of it touches the host's docker or networks. */
-export async function startDocker(directory: string, cleanup: Cleanup): Promise<{ readonly socketPath: string }> {
+export async function startDocker(
+  directory: string,
+  cleanup: Cleanup
+): Promise<{ readonly socketPath: string; readonly pid: number }> {
   const cgroupParent = `/hearth-bench-docker-${randomId().slice(0, 8)}`
   const socketPath = join(directory, 'd.sock')
   const strays = unconfigurable.filter((path) => !existsSync(path))
@@ -35,7 +38,7 @@ export async function startDocker(directory: string, cleanup: Cleanup): Promise<
   ]
   const dockerd = daemon(directory, 'dockerd', words, cleanup)
   await eventually('dockerd to listen', () => listensOrDied(dockerd, socketPath), startPatienceMs)
-  return { socketPath }
+  return { socketPath, pid: dockerd.pid ?? 0 }
 }
 
 function daemon(directory: string, name: string, words: readonly string[], cleanup: Cleanup): ChildProcess {

@@ -118,6 +118,15 @@ export const exclusions: readonly Exclusion[] = [
     ]
   },
   {
+    why: 'Only where a registry asks for credentials, speaks TLS or stops answering: test/agent/images/registry-doors and lying-registry go there',
+    at: ['agent/images/registry/credentials.ts', 'agent/images/registry/http.ts destroy readdirSync readFileSync']
+  },
+  {
+    why: 'Only where a layer is damaged, or breaks off while it is unpacked: test/agent/images/pull and lying-registry go there',
+    at: ['agent/images/content-files.ts rename', 'agent/images/layer-stage.ts rmSync', 'agent/images/layer-contents.ts closeSync']
+  },
+  { why: 'Only once an hour: the agent looks whether its disk is nearly full', at: ['agent/images/store.ts statfs'] },
+  {
     why: 'Only for an exec by a user whom the image’s own files name, which the built-in image has not',
     at: ['agent/local-api/exec-user.ts']
   },

@@ -12,6 +12,7 @@ import { dockerArchive, rootfsArchive, sandboxArchive } from './archives.ts'
 import { attempts } from './attempts.ts'
 import { call, endOf, openingOf } from './local-call.ts'
 import { probed } from './probed.ts'
+import { registryImage } from './registry.ts'
 import { finished, hasBegun, type Scenario } from './scenario.ts'
 import type { Ordered, Stage, TaskWish } from './stage.ts'
 
@@ -193,6 +194,46 @@ async function importFinish(s: Stage, isDocker: boolean): Promise<readonly strin
   return removeImage(s)
 }
 
+/** Pulls ahead, looks at every byte, and prunes what nobody uses: half of a pull must never be an image. */
+async function pullImage(s: Stage): Promise<boolean> {
+  const reference = encodeURIComponent(await registryImage())
+  const answer = await answerOf(s, 'POST', `/v1/images/pull?reference=${reference}`)
+  const verdict = endOf(await answerOf(s, 'POST', `/v1/images/verify?reference=${reference}&repair=true`))?.['verdict']
+  return endOf(answer)?.['image'] !== undefined && verdict !== undefined
+}
+
+async function pullFinish(s: Stage): Promise<readonly string[]> {
+  for (let done = false; !done; ) {
+    await s.settle('the agent to register', () => s.world.master.connected)
+    done = await pullImage(s)
+    if (!done && s.signal.aborted) return ['an image could not be pulled again']
+  }
+  const task = s.task({ body: 'lines=1; echo 1', image: await registryImage() })
+  await s.settle('the task of the pulled image to end', () => s.hasEnded(task))
+  const reference = encodeURIComponent(await registryImage())
+  const looked = endOf(await answerOf(s, 'POST', `/v1/images/verify?reference=${reference}`))
+  const { damage } = (looked?.['verdict'] ?? {}) as { readonly damage?: readonly unknown[] }
+  await answerOf(s, 'DELETE', `/v1/images/${reference}`)
+  await answerOf(s, 'POST', '/v1/images/prune')
+  return damage === undefined || damage.length === 0 ? [] : [`a pulled image is damaged: ${JSON.stringify(damage)}`]
+}
+
+const pulling: Scenario = {
+  name: 'pull',
+  variants: ['plain', 'restart', 'away'],
+  prepare: async () => undefined,
+  act: async (s) => {
+    await pullImage(s)
+    return []
+  },
+  middle: (s) => existsSync(join(s.world.places.stateDir, 'agent/images/drafts')),
+  meanwhile: () => true,
+  finish: pullFinish,
+  ends: [finished],
+  counts: true,
+  launches: true
+}
+
 async function removeImage(s: Stage): Promise<readonly string[]> {
   await answerOf(s, 'DELETE', `/v1/images/${importedImage}`)
   await answerOf(s, 'POST', '/v1/images/collect')
@@ -314,6 +355,7 @@ export const scenarios: readonly Scenario[] = [
   probed,
   importing('import', false),
   importing('import-docker', true),
+  pulling,
   {
     name: 'start',
     variants: ['plain'],
