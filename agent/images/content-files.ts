@@ -4,7 +4,7 @@ import { errnoOf, Fault } from '../../base/fault.ts'
 import { syncDirectory } from '../../base/replace-file.ts'
 import type { ImageRecord, LayerRecord } from './image-list.ts'
 import { parseConfig, parseManifest, sha256Of } from './manifest.ts'
-import type { UnpackedImage } from './unpack-message.ts'
+import type { KeptLayers, UnpackedImage } from './unpack-message.ts'
 
 /** mount(2) takes one page of options: what all lower directories together may take of it. */
 const maxLowerBytes = 3_600
@@ -113,6 +113,13 @@ export class ContentFiles {
     })
     for (const note of notes) await rm(this.path('layers', `${hex}.${note}`), { force: true })
     return (JSON.parse(facts) as { bytes?: number }).bytes ?? 0
+  }
+
+  /** Layers of an image that is not whole, with the documents that name them. */
+  async keep(draft: string, { digest, configDigest, layers }: KeptLayers): Promise<void> {
+    for (const document of [digest, configDigest]) await this.#moveBlob(draft, hexOf(document), [])
+    for (const { diffId } of layers) await this.#moveLayer(draft, hexOf(diffId), [])
+    for (const folder of ['layers', 'blobs/sha256']) await syncDirectory(this.path(folder))
   }
 
   /** Into the draft, with which it goes. */

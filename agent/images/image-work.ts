@@ -8,7 +8,15 @@ import type { ContentFiles } from './content-files.ts'
 import type { ImageLimits } from './limits.ts'
 import type { Platform } from './manifest.ts'
 import { endLeftChild, runUnpackChild } from './unpack-child.ts'
-import type { DamagedLayer, ImportProgress, LayerToVerify, PullRequest, UnpackedImage, UnpackRequest } from './unpack-message.ts'
+import type {
+  DamagedLayer,
+  ImportProgress,
+  KeptLayers,
+  LayerToVerify,
+  PullRequest,
+  UnpackedImage,
+  UnpackRequest
+} from './unpack-message.ts'
 
 type OnProgress = (progress: ImportProgress) => void
 /** A request without what is the same in every one. */
@@ -59,16 +67,21 @@ export class ImageWork {
   /** `publish` gets the child's result while its draft is there. `input` is what the child reads. */
   make<T>(
     request: TaskOf<UnpackRequest> | TaskOf<PullRequest>,
-    source: { readonly input: AsyncIterable<Uint8Array>; readonly onProgress: OnProgress },
+    source: {
+      readonly input: AsyncIterable<Uint8Array>
+      readonly onProgress: OnProgress
+      readonly onKept?: (draft: string, kept: KeptLayers) => Promise<void>
+    },
     publish: (draft: string, image: UnpackedImage) => Promise<T>,
     signal: AbortSignal
   ): Promise<T> {
     const { files, log } = this.#parts
     const { unpackProgram, limits } = this.#config
-    const { input: archive, onProgress } = source
+    const { input: archive, onProgress, onKept } = source
     return this.#inDraft(async (draft) => {
       const whole = { ...{ draft, finished: files.path('layers'), platform: platform(), limits }, ...request }
-      const image = await runUnpackChild(unpackProgram, whole, { archive, onProgress }, log, signal)
+      const ears = { archive, onProgress, ...(onKept === undefined ? {} : { onKept: (kept: KeptLayers) => onKept(draft, kept) }) }
+      const image = await runUnpackChild(unpackProgram, whole, ears, log, signal)
       return publish(draft, image as UnpackedImage)
     })
   }

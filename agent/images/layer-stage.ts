@@ -33,11 +33,17 @@ export class LayerStage {
   readonly #place: Place
   readonly #onEntry: () => void
   readonly #done = new Map<string, UnpackedLayer>()
+  readonly #fresh = new Map<string, UnpackedLayer>()
   #begun = 0
 
   constructor(place: Place, onEntry: () => void) {
     this.#place = place
     this.#onEntry = onEntry
+  }
+
+  /** Those that were finished here, and not before. */
+  get fresh(): readonly UnpackedLayer[] {
+    return [...this.#fresh.values()]
   }
 
   /** A layer that this image or another one has already. */
@@ -101,6 +107,7 @@ export class LayerStage {
     fs.renameSync(folder, final)
     const { opaque: _, ...shown } = layer
     this.#done.set(diffId, shown)
+    this.#fresh.set(diffId, shown)
     return shown
   }
 

@@ -50,6 +50,15 @@ export function newImageName(text: string): string {
   return name
 }
 
+/** As `newImageName`, for an image that a registry has. */
+export function pulledName(reference: string): string {
+  if (!isDigest(reference)) return newImageName(reference)
+  throw new Fault(
+    'invalid',
+    'a digest alone does not say which registry has the image: name it too, as in registry.example/name@sha256:…'
+  )
+}
+
 /** Where an image lies, as registries name it (distribution-spec 1.1, "Pulling manifests"). */
 export interface RemoteName {
   /** Host and port. */

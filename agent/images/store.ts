@@ -16,10 +16,10 @@ import { LastUse } from './last-use.ts'
 import { defaultImageLimits, type ImageLimits } from './limits.ts'
 import { type Collected, isEnough, isLow, type Pruned, type PruneWish, prunable, pruneEach, type Room, spared } from './prune.ts'
 import { Pulls } from './pulls.ts'
-import { hostImageName, isDigest, newImageName, normalizeReference } from './reference.ts'
+import { hostImageName, isDigest, newImageName, normalizeReference, pulledName } from './reference.ts'
 import type { RegistrySettings } from './registry/settings.ts'
 import { Suspicion } from './suspicion.ts'
-import type { ArchiveKind, ImportProgress, PullSecrets, UnpackedImage } from './unpack-message.ts'
+import type { ArchiveKind, ImportProgress, KeptLayers, PullSecrets, UnpackedImage } from './unpack-message.ts'
 import type { Verdict } from './verdict.ts'
 
 export interface ImageStoreParts {
@@ -77,6 +77,8 @@ export interface LocalImageStore extends ImageStore {
 const maxImports = 2
 /** An image that was just resolved is about to be used, whether or not its container is on record yet. */
 const recentMs = 120_000
+/** Layers of a pull that failed are worth something to the next try, for so long. */
+const unfinishedMs = 3_600_000
 /** Opens or makes the store, and removes what an earlier agent left half done in it. */
 export async function openImageStore(parts: ImageStoreParts, config: ImageStoreConfig): Promise<LocalImageStore> {
   const files = new ContentFiles(config.directory)
@@ -87,8 +89,9 @@ export async function openImageStore(parts: ImageStoreParts, config: ImageStoreC
   const work = new ImageWork({ ...parts, files }, { unpackProgram, limits })
   await work.sweep()
   const lastUse = await LastUse.open(files.path('used.json'), parts.clock)
-  const layers = new Set(list.all().flatMap((image) => image.layers.map((layer) => layer.diffId)))
-  const suspicion = await Suspicion.open(files.path('boot.json'), config.bootId, [...layers])
+  const { layers } = await files.strays(new Set(), new Set())
+  const digests = layers.map((hex) => `sha256:${hex}`)
+  const suspicion = await Suspicion.open(files.path('boot.json'), config.bootId, digests)
   return new DirectoryImageStore(parts, config, { files, list, work, lastUse, suspicion })
 }
 
@@ -298,10 +301,17 @@ class DirectoryImageStore implements LocalImageStore {
     const request = { task: 'pull', name, registries: this.#config.registries, anew: [] } as const
     return this.#work.make(
       request,
-      { input: asInput(JSON.stringify(secrets)), onProgress },
+      { input: asInput(JSON.stringify(secrets)), onProgress, onKept: (draft, kept) => this.#keep(draft, kept) },
       (draft, image) => this.#taken(draft, image),
       signal
     )
+  }
+
+  /** The next try finds them, if it comes soon enough. */
+  async #keep(draft: string, kept: KeptLayers): Promise<void> {
+    await this.#serially(() => this.#files.keep(draft, kept))
+    this.#recent.set(kept.digest, this.#parts.clock.monotonicMs() + unfinishedMs)
+    this.#parts.log.info({ digest: kept.digest, layers: kept.layers.length }, 'image.layers_kept')
   }
 
   /** By its digest: what the tag means today is another matter. */
@@ -364,13 +374,13 @@ class DirectoryImageStore implements LocalImageStore {
   }
 
   #used(digest: string): void {
-    this.#recent.set(digest, this.#parts.clock.monotonicMs())
+    this.#recent.set(digest, this.#parts.clock.monotonicMs() + recentMs)
     this.#lastUse.note(digest)
   }
 
   #recentDigests(): readonly string[] {
     const now = this.#parts.clock.monotonicMs()
-    for (const [digest, atMs] of this.#recent) if (now - atMs > recentMs) this.#recent.delete(digest)
+    for (const [digest, untilMs] of this.#recent) if (now > untilMs) this.#recent.delete(digest)
     // One that is gone altogether needs no protection.
     return [...this.#recent.keys()].filter((digest) => existsSync(this.#files.path('blobs/sha256', hexOf(digest))))
   }
@@ -381,14 +391,6 @@ class DirectoryImageStore implements LocalImageStore {
     this.#last = result.catch(() => undefined)
     return result
   }
-}
-
-function pulledName(reference: string): string {
-  if (!isDigest(reference)) return newImageName(reference)
-  throw new Fault(
-    'invalid',
-    'a digest alone does not say which registry has the image: name it too, as in registry.example/name@sha256:…'
-  )
 }
 
 const isHost = (reference: string): boolean => reference === hostImageName || reference === `${hostImageName}:latest`

@@ -5,7 +5,7 @@ import type { Writable } from 'node:stream'
 import { errnoOf, Fault, isFaultCode } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { writeToChild } from './child-input.ts'
-import type { ChildRequest, ChildResult, ImportProgress, UnpackMessage } from './unpack-message.ts'
+import type { ChildRequest, ChildResult, ImportProgress, KeptLayers, UnpackMessage } from './unpack-message.ts'
 
 const maxLineBytes = 4 * 1024 * 1024
 const maxErrorBytes = 8 * 1024
@@ -15,6 +15,8 @@ export interface ImportSource {
   /** What the child gets on its standard input. */
   readonly archive: AsyncIterable<Uint8Array>
   readonly onProgress: (progress: ImportProgress) => void
+  /** Called where a pull fails after some of its layers are whole; what is of use must be taken before this resolves. */
+  readonly onKept?: (kept: KeptLayers) => Promise<void>
 }
 
 /** Runs one request in a child of its own; its result is of the kind that was asked for. When it returns or throws, the child and all that it started are gone. */
@@ -40,6 +42,7 @@ export async function runUnpackChild(
     const [, last] = await Promise.all([feed(child.stdin, source.archive), readMessages(child.stdout, source.onProgress), ended])
     signal.throwIfAborted()
     if (last?.type === 'done') return last.result
+    if (last?.type === 'fault' && last.kept !== undefined) await source.onKept?.(last.kept)
     if (last?.type === 'fault') throw new Fault(isFaultCode(last.code) ? last.code : 'unavailable', last.message, last.detail)
     log.warn({ exit: await ended, stderr: said() }, 'image.unpack_ended')
     throw new Fault('unavailable', `unpacking ended early (${await ended}): import the image again`)

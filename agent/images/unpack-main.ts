@@ -9,6 +9,8 @@ import type {
   ChildResult,
   DamagedLayer,
   ImportProgress,
+  KeptLayers,
+  PullRequest,
   PullSecrets,
   UnpackMessage,
   VerifyRequest
@@ -24,24 +26,40 @@ const reportEveryMs = 100
 export async function main(argv: readonly string[]): Promise<void> {
   const request = JSON.parse(argv[0] ?? '{}') as ChildRequest
   process.umask(0o022)
+  let pulling: Pulling | undefined
   try {
-    const result = await resultOf(request)
+    let result: ChildResult
+    if (request.task === 'pull') {
+      pulling = new Pulling(request, await secrets(), reporter())
+      result = await pulling.run()
+    } else result = await resultOf(request)
     if (request.task !== 'verify') await syncFileSystem(request.draft)
     say({ type: 'done', result })
   } catch (e) {
-    const fault = faultOf(e)
-    say({ type: 'fault', code: fault.code, message: fault.message, detail: fault.detail })
+    const { code, message, detail } = faultOf(e)
+    const kept = await durable(request.draft, pulling?.kept)
+    say({ type: 'fault', code, message, detail, ...(kept === undefined ? {} : { kept }) })
   }
   process.stdin.destroy()
 }
 
-async function resultOf(request: ChildRequest): Promise<ChildResult> {
-  if (request.task === 'verify') return verified(request)
-  if (request.task === 'unpack') return new Unpacking(request, reporter()).run(process.stdin)
+async function resultOf(request: Exclude<ChildRequest, PullRequest>): Promise<ChildResult> {
+  return request.task === 'verify' ? verified(request) : new Unpacking(request, reporter()).run(process.stdin)
+}
+
+async function secrets(): Promise<PullSecrets> {
   const parts: Uint8Array[] = []
   for await (const chunk of process.stdin as AsyncIterable<Uint8Array>) parts.push(chunk)
-  const secrets = JSON.parse(Buffer.concat(parts).toString('utf8')) as PullSecrets
-  return new Pulling(request, secrets, reporter()).run()
+  return JSON.parse(Buffer.concat(parts).toString('utf8')) as PullSecrets
+}
+
+/** What cannot be made durable is not kept. */
+async function durable(draft: string, kept: KeptLayers | undefined): Promise<KeptLayers | undefined> {
+  if (kept === undefined) return undefined
+  return syncFileSystem(draft).then(
+    () => kept,
+    () => undefined
+  )
 }
 
 function verified({ layers }: VerifyRequest): readonly DamagedLayer[] {

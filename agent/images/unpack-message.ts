@@ -103,7 +103,20 @@ export interface ImportProgress {
   readonly layers: number
 }
 
+/** Layers that lie finished in the draft of a pull that failed, and the image's documents, which name them. */
+export interface KeptLayers {
+  readonly digest: string
+  readonly configDigest: string
+  readonly layers: readonly UnpackedLayer[]
+}
+
 export type UnpackMessage =
   | { readonly type: 'progress'; readonly progress: ImportProgress }
   | { readonly type: 'done'; readonly result: ChildResult }
-  | { readonly type: 'fault'; readonly code: string; readonly message: string; readonly detail: FaultDetail }
+  | {
+      readonly type: 'fault'
+      readonly code: string
+      readonly message: string
+      readonly detail: FaultDetail
+      readonly kept?: KeptLayers
+    }

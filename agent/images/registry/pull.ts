@@ -5,7 +5,7 @@ import { LayerStage } from '../layer-stage.ts'
 import { type Descriptor, sha256Of } from '../manifest.ts'
 import { putDocuments } from '../put-documents.ts'
 import { remoteNameOf } from '../reference.ts'
-import type { ImportProgress, PullRequest, PullSecrets, UnpackedImage, UnpackedLayer } from '../unpack-message.ts'
+import type { ImportProgress, KeptLayers, PullRequest, PullSecrets, UnpackedImage, UnpackedLayer } from '../unpack-message.ts'
 import { blobBytes } from './blob.ts'
 import { type Documents, fetchDocuments } from './documents.ts'
 import { RegistryHttp } from './http.ts'
@@ -27,6 +27,7 @@ export class Pulling {
   readonly #secrets: PullSecrets
   readonly #report: (progress: ImportProgress) => void
   readonly #stage: LayerStage
+  #documentsAre = { digest: '', configDigest: '' }
   #progress: ImportProgress = {
     ...{ phase: 'asking', archiveBytes: 0, totalBytes: 0, unpackedBytes: 0, entries: 0, layer: 0, layers: 0 }
   }
@@ -47,13 +48,16 @@ export class Pulling {
       this.#tell({})
       const sources = sourcesOf(remoteNameOf(name), registries, { http, secrets: this.#secrets })
       const { documents, session, others } = await this.#documents(sources, stop.signal)
-      const layers = await this.#layers(documents, [async () => session, ...others], stop)
       putDocuments(draft, [documents.manifest, documents.configBytes])
+      this.#documentsAre = {
+        digest: `sha256:${sha256Of(documents.manifest)}`,
+        configDigest: `sha256:${sha256Of(documents.configBytes)}`
+      }
+      const layers = await this.#layers(documents, [async () => session, ...others], stop)
       return {
         kind: 'registry',
         name,
-        digest: `sha256:${sha256Of(documents.manifest)}`,
-        configDigest: `sha256:${sha256Of(documents.configBytes)}`,
+        ...this.#documentsAre,
         config: documents.config,
         layers,
         archiveBytes: documents.layers.reduce((sum, { size }) => sum + size, 0)
@@ -62,6 +66,12 @@ export class Pulling {
       stop.abort()
       http.close()
     }
+  }
+
+  /** Of a pull that failed: what is whole, and need not be fetched by the next try. */
+  get kept(): KeptLayers | undefined {
+    const layers = this.#stage.fresh
+    return layers.length === 0 ? undefined : { ...this.#documentsAre, layers }
   }
 
   /** From the first source that has them. What the last one says, the registry itself, is what counts where none has. */
