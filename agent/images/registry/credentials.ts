@@ -103,7 +103,9 @@ function parsed(text: string): Readonly<Record<string, unknown>> {
 
 function run(program: string, input: string): Promise<{ readonly code: number | null; readonly said: string }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, ['get'], { stdio: ['pipe', 'pipe', 'ignore'], timeout: helperMs, killSignal: 'SIGKILL' })
+    // spawn's own `timeout` would keep this process for as long where the helper does not exist.
+    const signal = AbortSignal.timeout(helperMs)
+    const child = spawn(program, ['get'], { stdio: ['pipe', 'pipe', 'ignore'], signal, killSignal: 'SIGKILL' })
     let said = ''
     child.stdout.on('data', (chunk: Buffer) => {
       said = `${said}${chunk.toString('utf8')}`.slice(0, maxHelperBytes)
