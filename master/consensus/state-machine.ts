@@ -3,6 +3,7 @@ import { isFault } from '../../base/fault.ts'
 import { completeMessage, decodeMessage } from '../../proto/codec.ts'
 import type { Answer, Command } from '../../proto/gen/messages.ts'
 import type { Entry } from '../raft/entry.ts'
+import type { AppliedChange } from '../replica.ts'
 import { applyOnce } from '../state/apply.ts'
 import type { ClusterState } from '../state/cluster.ts'
 import { ChangeWindow, type WindowLimits } from '../store/change-window.ts'
@@ -25,7 +26,7 @@ const sliceMs = 5
 export class StateMachine {
   /** Read it, never change it. */
   readonly state: ClusterState
-  readonly window: ChangeWindow
+  readonly window: ChangeWindow<KeptChange>
   readonly #parts: MachineParts
   #membership: Membership
   #appliedTerm: number
@@ -35,7 +36,7 @@ export class StateMachine {
   constructor(parts: MachineParts, state: ClusterState, newest: SnapshotFacts, window: WindowLimits) {
     this.#parts = parts
     this.state = state
-    this.window = new ChangeWindow(newest.index, window)
+    this.window = new ChangeWindow(newest.index, window, toldChange)
     this.#membership = newest.membership
     this.#appliedTerm = newest.term
   }
@@ -98,16 +99,31 @@ export class StateMachine {
     const { answer, repeated } = applyOnce(state, command, entry.index)
     this.#appliedTerm = entry.term
     if (membership !== undefined) this.#membership = membership
-    const { session, seq, atMs } = command
-    // Watchers derive events from changes: what was not applied again must not be told again.
-    const told = repeated ? completeMessage('Command', { session, seq, atMs }) : command
+    const { index, term, type } = entry
     const bytes = entry.data.length + entryOverheadBytes
-    this.window.add({ index: entry.index, term: entry.term, command: told, answer }, bytes)
+    this.window.add({ index, term, data: type === 'normal' ? entry.data : noData, isRepeated: repeated, answer, bytes })
     this.#bytesSinceSnapshot += bytes
     this.#parts.onApplied(entry, answer)
   }
 }
 
+interface KeptChange {
+  readonly index: number
+  readonly term: number
+  readonly data: Uint8Array
+  /** Watchers derive events from changes: what was not applied again must not be told again. */
+  readonly isRepeated: boolean
+  readonly answer: Answer
+  readonly bytes: number
+}
+
+function toldChange({ index, term, data, isRepeated, answer }: KeptChange): AppliedChange {
+  const command = decodeCommand(data)
+  const { session, seq, atMs } = command
+  return { index, term, command: isRepeated ? completeMessage('Command', { session, seq, atMs }) : command, answer }
+}
+
+const noData = new Uint8Array()
 const noCommand: Command = decodeMessage('Command', new Uint8Array())
 
 /** The no-op of a new leader is an empty command; bytes that this build cannot read count as an unknown one. */

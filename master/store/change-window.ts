@@ -6,24 +6,28 @@ export interface WindowLimits {
   readonly bytes: number
 }
 
+/** A change as few objects: thousands of them are kept, and most are never read. */
 interface Kept {
-  readonly change: AppliedChange
+  readonly index: number
   readonly bytes: number
 }
 
 /** The newest applied changes, in memory. A reader that falls out of the window is told so, never given a gap. */
-export class ChangeWindow {
+export class ChangeWindow<K extends Kept> {
   readonly #limits: WindowLimits
+  readonly #tell: (kept: K) => AppliedChange
   /** From `#start` on; what is before it has gone and is cut off from time to time. */
-  #kept: (Kept | undefined)[] = []
+  #kept: (K | undefined)[] = []
   #start = 0
   #nextIndex: number
   #bytes = 0
   #end: 'open' | 'closed' | Fault = 'open'
   readonly #waiting = new Set<() => void>()
 
-  constructor(afterIndex: number, limits: WindowLimits) {
+  /** `tell` makes of what is kept what its readers get. */
+  constructor(afterIndex: number, limits: WindowLimits, tell: (kept: K) => AppliedChange) {
     this.#nextIndex = afterIndex + 1
+    this.#tell = tell
     this.#limits = limits
   }
 
@@ -32,10 +36,10 @@ export class ChangeWindow {
   }
 
   /** Changes come with ascending indexes without a gap. */
-  add(change: AppliedChange, bytes: number): void {
-    this.#kept.push({ change, bytes })
-    this.#nextIndex = change.index + 1
-    this.#bytes += bytes
+  add(kept: K): void {
+    this.#kept.push(kept)
+    this.#nextIndex = kept.index + 1
+    this.#bytes += kept.bytes
     while (this.#kept.length - this.#start > this.#limits.changes || this.#bytes > this.#limits.bytes) {
       this.#bytes -= this.#kept[this.#start]?.bytes ?? 0
       this.#kept[this.#start] = undefined
@@ -72,7 +76,7 @@ export class ChangeWindow {
       }
       const kept = next < this.#nextIndex ? this.#kept[this.#start + next - this.firstIndex] : undefined
       if (kept !== undefined) {
-        yield kept.change
+        yield this.#tell(kept)
         next += 1
       } else if (this.#end === 'open') await this.#wait(signal)
       else if (this.#end === 'closed') return
@@ -93,6 +97,6 @@ export class ChangeWindow {
   }
 
   #wakeAll(): void {
-    for (const wake of [...this.#waiting]) wake()
+    if (this.#waiting.size > 0) for (const wake of [...this.#waiting]) wake()
   }
 }
