@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { Fault } from '../../../base/fault.ts'
 import type { Bench } from '../bench.ts'
 import { eventually } from '../eventually.ts'
 import { dials } from './dial.ts'
@@ -35,12 +36,25 @@ export async function failOver(bench: Bench, ensemble: Ensemble, times: number, 
     if (how === 'kill') process.kill(leader.pid, 'SIGKILL')
     else process.kill(leader.pid, 'SIGSTOP')
     const last = orphan.first()
-    result.survivors.push((await Promise.race(probes.map((probe) => probe.first()))) - startMs)
-    if (how === 'kill') result.orphans.push((await last) - startMs)
+    const atMs = (probed: readonly Promise<number>[]): Promise<number> => inTime(bench, ensemble.system, probed)
+    result.survivors.push((await atMs(probes.map((probe) => probe.first()))) - startMs)
+    if (how === 'kill') result.orphans.push((await atMs([last])) - startMs)
     for (const probe of [...probes, orphan]) probe.close()
     await revive(leader, how)
   }
   return result
+}
+
+/** The first of them; rejects where nobody can write for too long, and where the bench is stopped. */
+async function inTime(bench: Bench, system: System, probed: readonly Promise<number>[]): Promise<number> {
+  const over = AbortSignal.timeout(patienceMs)
+  const stop = new Promise<never>((_, reject) => {
+    const why = (): void =>
+      reject(new Fault('timeout', `${system}: nobody could write for ${patienceMs} ms after its leader had gone`))
+    over.addEventListener('abort', why, { once: true })
+    bench.signal.addEventListener('abort', () => reject(bench.signal.reason as Error), { once: true })
+  })
+  return await Promise.race([...probed, stop])
 }
 
 async function revive(leader: Member, how: 'kill' | 'freeze'): Promise<void> {
@@ -127,8 +141,8 @@ class Prober {
           this.#waiting = this.#waiting.filter((one) => !waiting.includes(one))
           for (const resolve of waiting) resolve(atMs)
         },
-        // Refused or lost: another one is on its way.
-        () => undefined
+        // Refused or lost: another one is on its way, from here to the next server where there is a choice.
+        () => this.#ports.length > 1 && client.close()
       )
     }
   }

@@ -14,6 +14,8 @@ export interface Load {
 
 export interface Measured {
   readonly n: number
+  /** With those of the warm-up. */
+  readonly total: number
   readonly perSecond: number
   readonly p50Ms: number
   readonly p90Ms: number

@@ -11,6 +11,7 @@ const chance = randomBytes(1024 * 1024)
 async function measure({ system, port, kind, inFlight, connections, warmUpMs, ms, valueBytes }: Load): Promise<Measured> {
   const clients = await Promise.all(Array.from({ length: Math.min(connections, inFlight) }, () => dials[system](port)))
   let samples: number[] = []
+  let total = 0
   let draws = 0
   const over = performance.now() + warmUpMs + ms
   const turn = async (client: StoreClient, slot: number): Promise<void> => {
@@ -20,6 +21,7 @@ async function measure({ system, port, kind, inFlight, connections, warmUpMs, ms
     if (kind === 'write') await client.put(slot, key, chance.subarray(draws, draws + valueBytes))
     else await client.read(key)
     samples.push(performance.now() - startMs)
+    total += 1
   }
   const lane = async (client: StoreClient, slot: number): Promise<void> => {
     while (performance.now() < over) await turn(client, slot)
@@ -44,6 +46,7 @@ async function measure({ system, port, kind, inFlight, connections, warmUpMs, ms
   const at = (share: number): number => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN
   return {
     n: sorted.length,
+    total,
     perSecond: (sorted.length / tookMs) * 1000,
     p50Ms: at(0.5),
     p90Ms: at(0.9),

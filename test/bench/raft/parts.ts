@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../../../base/fault.ts'
 import type { Bench } from '../bench.ts'
-import { rssMb } from '../machine.ts'
+import { processCpuMs, rssMb } from '../machine.ts'
 import { end } from '../programs.ts'
 import { type Ensemble, leaderOf } from './ensemble.ts'
 import { type Failovers, failOver } from './failover.ts'
@@ -15,7 +15,7 @@ import type { System } from './store-client.ts'
 export interface Part {
   readonly system: System
   readonly name: string
-  readonly load?: Measured
+  readonly load?: Measured & { readonly serverCpuUs: number }
   readonly failovers?: Failovers
   /** Of all its members. */
   readonly rssMb?: readonly number[]
@@ -102,16 +102,24 @@ export async function measureParts(
   }
 }
 
-async function underLoad(bench: Bench, ensemble: Ensemble, load: Pick<Load, 'kind' | 'inFlight'>, plan: Plan): Promise<Measured> {
+async function underLoad(
+  bench: Bench,
+  ensemble: Ensemble,
+  load: Pick<Load, 'kind' | 'inFlight'>,
+  plan: Plan
+): Promise<NonNullable<Part['load']>> {
   const { port } = await leaderOf(ensemble)
   const child = fork(join(import.meta.dirname, 'raft-load.mjs'), [], { env: { PATH: process.env['PATH'] }, detached: true })
   const stop = bench.cleanup.add('the generator', () => end(child))
   const { kind, inFlight } = load
   const { system } = ensemble
+  const cpuMs = (): number => ensemble.members.reduce((sum, { pid }) => sum + processCpuMs(pid), 0)
+  const beforeMs = cpuMs()
   child.send({ system, port, kind, inFlight, connections: 4, warmUpMs, ms: plan.seconds * 1_000, valueBytes: 256 } satisfies Load)
   const measured = await answerOf(child, `${system} ${kind}`)
+  const serverCpuUs = ((cpuMs() - beforeMs) * 1_000) / measured.total
   await stop()
-  return measured
+  return { ...measured, serverCpuUs }
 }
 
 function answerOf(child: ChildProcess, what: string): Promise<Measured> {

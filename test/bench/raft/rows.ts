@@ -12,7 +12,7 @@ export function rowsOf({ system, name }: Contestant, of: PartOf): readonly Row[]
   for (const load of loads) {
     const measured = of(system, load.name)?.load
     if (measured === undefined) continue
-    const { n, p50Ms, p90Ms, p99Ms, perSecond, clientCores } = measured
+    const { n, p50Ms, p90Ms, p99Ms, perSecond, clientCores, serverCpuUs } = measured
     const etcd = system === 'etcd' ? undefined : of('etcd', load.name)?.load
     rows.push({
       name: `${name}: ${load.name}`,
@@ -28,7 +28,7 @@ export function rowsOf({ system, name }: Contestant, of: PartOf): readonly Row[]
             p99Ratio: rounded(p99Ms / etcd.p99Ms),
             perSecondRatio: rounded(perSecond / etcd.perSecond)
           }),
-      note: `the generator took ${clientCores.toFixed(2)} cores`
+      note: `${serverCpuUs.toFixed(1)} µs of CPU each, of all three; the generator took ${clientCores.toFixed(2)} cores`
     })
   }
   for (const part of [idlePart, afterPart]) {
