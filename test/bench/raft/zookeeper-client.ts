@@ -37,11 +37,11 @@ class ZookeeperClient implements StoreClient {
       })
     })
     this.greeted = this.#waiting.add(0)
-    const hello = Buffer.alloc(45)
-    hello.writeInt32BE(41, 0)
+    const hello = Buffer.alloc(49)
+    hello.writeInt32BE(45, 0)
     hello.writeInt32BE(sessionMs, 16)
     hello.writeInt32BE(16, 28)
-    socket.write(hello.subarray(0, 45))
+    socket.write(hello)
   }
 
   async put(_slot: number, key: string, value: Uint8Array): Promise<void> {
