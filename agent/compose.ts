@@ -14,6 +14,7 @@ import { monitorPlace } from '../isolators/runtime/oci/monitor-place.ts'
 import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
 import { Trash } from '../isolators/trash.ts'
 import type { AgentConfig } from './config.ts'
+import { readOwnCredentials } from './credentials.ts'
 import type { EndOfAgent } from './end-of-agent.ts'
 import { Fsck } from './fsck/fsck.ts'
 import { orphanMetrics, orphanPlan } from './fsck/tell.ts'
@@ -41,6 +42,7 @@ import type { Ledger, LocalRequest, LocalRouter } from './ports.ts'
 import { adopt } from './reattach.ts'
 import { recorderOf } from './recorder/recorder.ts'
 import { Registration } from './registration.ts'
+import { CertificateRenewal } from './renewal.ts'
 import { composeLimiting } from './stats/compose.ts'
 import { StatusOutbox } from './status-outbox.ts'
 import type { TaskRunnerConfig } from './task-runner.ts'
@@ -69,6 +71,7 @@ export interface Agent {
 
 export interface Parts {
   readonly config: AgentConfig
+  readonly masters: readonly string[]
   readonly bootDir: string
   readonly facts: HostFacts
   readonly ledger: Ledger
@@ -82,6 +85,9 @@ export interface Parts {
   /** Nothing of the ledger was ever lost. */
   readonly isWhole: boolean
 }
+
+const terminalProgram = [process.execPath, join(programs, 'terminal.cjs')]
+const times = { clock: systemClock, bootClock: systemBootClock, exec: systemExec }
 
 /** Builds the agent’s parts; none of them runs before it is started. */
 export async function compose(parts: Parts): Promise<Agent> {
@@ -103,7 +109,6 @@ export async function compose(parts: Parts): Promise<Agent> {
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const rotation = new LogRotation({ clock, log })
   const recorder = recorderOf({ layout, clock, tasks: () => tasks.list() }, { bootDir, cgroupParent, sampleMs: sampleEveryMs })
-  const times = { clock, bootClock: systemBootClock, exec: systemExec }
   const runnerParts = { ledger, outbox, images, runtime, isolators, ...times, log, rotation, recorder, resolveUser, leases }
   const runnerConfig = runnerConfigOf(config, bootDir, known, ledger.view.head.agentId)
   const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, attemptsKept: 3, settled }
@@ -113,7 +118,6 @@ export async function compose(parts: Parts): Promise<Agent> {
   const collectLayers = (): Promise<unknown> => images.collect(inUse(), new AbortController().signal)
   const fsck = composeFsck({ ...parts, runtime, tasks, collectLayers, sandboxesDir: runnerConfig.sandboxesDir })
   const running = (): readonly TopTask[] => topTasks(tasks.list(), cgroupParent)
-  const terminalProgram = [process.execPath, join(programs, 'terminal.cjs')]
   const streams = new ContainerStreams({ runtime, clock, log }, { terminalProgram, maxStreams: 64 })
   const node = composeNodeHealth(
     {
@@ -136,10 +140,12 @@ export async function compose(parts: Parts): Promise<Agent> {
   const imageRouter = imagesOnly(imageRoutes(images, inUse), node.health)
   const apis = { ...limiting, images: imageRouter, health, node: { ...node, isolators: () => nodeIsolators(walls, known) } }
   const router = createLocalRouter({ fsck, tasks, kept, readLog, streams, ...apis, log })
+  const heard = { onBroken, onAuthority: (digest: string) => renewal.noticed(digest) }
   const registration = new Registration(
-    { ledger, tasks, outbox, leases, router, clock, random: systemRandom, log, health: () => node.health.report(), onBroken },
-    registrationConfig(config, known)
+    { ledger, tasks, outbox, leases, router, clock, random: systemRandom, log, health: () => node.health.report(), ...heard },
+    registrationConfig(parts, known)
   )
+  const renewal = composeRenewal({ ...parts, onRenewed: () => registration.reconnect(), onBroken })
   const garbage = new Garbage({ images, inUse, clock, log }, { everyMs: collectEveryMs })
   const socketPath = join(config.runDir, 'agent.sock')
   const socket = serveLocalApi({ router, log }, { path: socketPath, mode: 0o660, group: 'hearth' })
@@ -148,7 +154,7 @@ export async function compose(parts: Parts): Promise<Agent> {
     leases,
     tasks,
     services: [rotation, outbox, socket, registration],
-    observers: [...node.services, recorder, garbage, trash, kept, fsck],
+    observers: [...node.services, recorder, garbage, trash, kept, fsck, renewal],
     trash,
     prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath, ...config.upgrade }, signal),
     clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
@@ -161,8 +167,9 @@ function composeTrash(agentDir: string, log: Log): Trash {
   return new Trash({ sleep, onFailure }, { directory: join(agentDir, 'trash'), pauseMs: emptyTrashAfterMs })
 }
 
-const registrationConfig = ({ masters, stateDir }: AgentConfig, facts: HostFacts) => ({
+const registrationConfig = ({ config: { stateDir }, masters }: Parts, facts: HostFacts) => ({
   masters,
+  readCredentials: () => readOwnCredentials(stateDir),
   readToken: () => readToken(join(stateDir, 'agent-token')),
   version: hearthVersion,
   registration: { ...facts, version: hearthVersion }
@@ -171,6 +178,19 @@ const registrationConfig = ({ masters, stateDir }: AgentConfig, facts: HostFacts
 function composeImages(directory: string, { config: { registries }, facts: { bootId }, log }: Parts): Promise<LocalImageStore> {
   const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
   return openImageStore({ exec: systemExec, log, clock: systemClock }, { directory, unpackProgram, registries, bootId })
+}
+
+interface RenewalParts extends Pick<Parts, 'config' | 'masters' | 'log'> {
+  readonly onRenewed: () => void
+  readonly onBroken: (error: unknown) => void
+}
+
+function composeRenewal({ config: { stateDir }, masters, ...parts }: RenewalParts): CertificateRenewal {
+  const readCredentials = () => readOwnCredentials(stateDir)
+  return new CertificateRenewal(
+    { ...parts, exec: systemExec, clock: systemClock, random: systemRandom, readCredentials },
+    { stateDir, masters, program: [process.execPath, join(programs, 'enrol.cjs')] }
+  )
 }
 
 /** Digests of the images that containers are made of. */

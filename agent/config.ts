@@ -8,6 +8,7 @@ import { readUpgradeOrders, type UpgradeOrders } from './upgrade/orders.ts'
 export interface AgentConfig {
   readonly stateDir: string
   readonly runDir: string
+  /** Empty: those of the cluster that this node has joined, else the master of the same state directory. */
   readonly masters: readonly string[]
   readonly cgroupParent: string
   /** The operator named the parent; it is no default. */
@@ -52,11 +53,11 @@ export const agentSettings: readonly Setting[] = [
     flag: 'masters',
     env: 'HEARTH_MASTERS',
     fallback: '',
-    help: 'unix:/path or tcp:host:port, separated by commas; default: the master of the same state directory',
+    help: 'unix:/path, tls:host:port, or tcp:port of loopback, separated by commas; default: those of the cluster that this node joined',
     check: (text) =>
-      list(text).every((m) => /^(unix:\/.+|tcp:.+:\d+)$/.test(m))
+      list(text).every((m) => /^(unix:\/.+|tls:.+:\d+|tcp:(127\.0\.0\.1|localhost|\[::1\]):\d+)$/.test(m))
         ? undefined
-        : 'must be unix:/path or tcp:host:port, separated by commas'
+        : 'must be unix:/path, tls:host:port or tcp:127.0.0.1:port, separated by commas; nothing crosses a network in clear'
   },
   {
     flag: 'cgroup-parent',
@@ -160,7 +161,7 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
   return Object.freeze({
     stateDir,
     runDir,
-    masters: of('masters') === '' ? [`unix:${join(runDir, 'agents.sock')}`] : list(of('masters')),
+    masters: list(of('masters')),
     cgroupParent: of('cgroup-parent') || `/hearth-${createHash('sha256').update(stateDir).digest('hex').slice(0, 8)}`,
     cgroupParentChosen: of('cgroup-parent') !== '',
     allowedMounts: list(of('allow-mount')),

@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { Fault, isFaultCode } from '../base/fault.ts'
+import type { Credentials } from '../identity/credentials.ts'
 import type { Init } from '../proto/codec.ts'
 import { FrameDecoder } from '../proto/frame.ts'
 import type { Hello, Messages, Welcome } from '../proto/gen/messages.ts'
@@ -19,25 +20,44 @@ export interface MasterConnection {
   readonly closed: AbortSignal
 }
 
-/** `unix:/path` or `tcp:host:port`. */
-export function dial(address: string): Socket {
-  if (address.startsWith('unix:')) return connect(address.slice('unix:'.length))
-  const match = /^tcp:(.+):(\d+)$/.exec(address)
-  if (match === null) throw new Fault('invalid', `${address} is no address; write unix:/path or tcp:host:port`)
-  return connect({ host: match[1] ?? '', port: Number(match[2]), noDelay: true })
+interface Dialled {
+  readonly socket: Socket
+  /** The event after which something may be said. */
+  readonly ready: 'connect' | 'secureConnect'
+  /** What an error of the socket means. */
+  readonly faultOf: (e: Error) => Fault
+}
+
+/** `unix:/path`, `tcp:host:port` on loopback, or `tls:host:port`, for which the node needs its certificate. */
+export async function dial(address: string, credentials: () => Promise<Credentials | undefined>): Promise<Dialled> {
+  const faultOf = (cause: Error): Fault => new Fault('unavailable', `no master at ${address}: ${cause.message}`, {}, cause)
+  if (address.startsWith('unix:')) return { socket: connect(address.slice('unix:'.length)), ready: 'connect', faultOf }
+  const [, kind, host = '', port = ''] = /^(tcp|tls):\[?([^\]]+?)\]?:(\d+)$/.exec(address) ?? []
+  if (kind === undefined) throw new Fault('invalid', `${address} is no address; write unix:/path, tls:host:port or tcp:host:port`)
+  const place = { host, port: Number(port), noDelay: true }
+  if (kind === 'tcp') return { socket: connect(place), ready: 'connect', faultOf }
+  const own = await credentials()
+  if (own === undefined) throw new Fault('denied', `${address} wants a certificate: hearth agent join HOST --token T`)
+  // TLS costs memory that a node of a single-host cluster does not spend.
+  const { channelFault, masterOf, protocols, secureClient } = await import('../identity/secure-channel.ts')
+  const under = connect(place)
+  const socket = secureClient(under, own, protocols.agentLink, masterOf(own.name.clusterId))
+  // What keeps the connection from being made is told by the socket below.
+  under.on('error', (e) => socket.destroy(e))
+  return { socket, ready: 'secureConnect', faultOf: (e) => channelFault(e, address) }
 }
 
 /**
  * Dials, says hello and waits for the welcome. `onMessage` gets everything after it, in order, `receivedNs` being the
  * monotonic time at which its last byte arrived. Rejects with the master's refusal as a Fault, or `unavailable`.
  */
-export function connectMaster(
-  address: string,
+export async function connectMaster(
+  { address, credentials }: { readonly address: string; readonly credentials: () => Promise<Credentials | undefined> },
   hello: Init<Hello>,
   onMessage: (message: WireMessage, receivedNs: bigint) => void,
   signal: AbortSignal
 ): Promise<MasterConnection> {
-  const socket = dial(address)
+  const { socket, ready, faultOf } = await dial(address, credentials)
   const closed = new AbortController()
   const decoder = new FrameDecoder()
   const end = (why: Error): void => {
@@ -68,7 +88,7 @@ export function connectMaster(
         resolve({ welcome: message.message, send, close, closed: closed.signal })
       } else end(refusalOf(address, message))
     }
-    socket.once('connect', () => send('Hello', hello))
+    socket.once(ready, () => send('Hello', hello))
     socket.on('data', (chunk: Buffer) => {
       const receivedNs = process.hrtime.bigint()
       try {
@@ -81,7 +101,7 @@ export function connectMaster(
         end(e as Error)
       }
     })
-    socket.once('error', (cause) => end(new Fault('unavailable', `no master at ${address}: ${cause.message}`, {}, cause)))
+    socket.on('error', (e) => end(faultOf(e)))
     socket.once('close', () => end(new Fault('unavailable', `${address} closed the connection`)))
     // Last, when somebody hears of it: an agent that is asked to stop while it dials must not wait for ever.
     if (signal.aborted) stop()

@@ -4,6 +4,7 @@ import type { Log } from '../base/log.ts'
 import { type Random, randomId } from '../base/random.ts'
 import { backOffMs } from '../base/retry.ts'
 import type { Service } from '../base/service.ts'
+import type { Credentials } from '../identity/credentials.ts'
 import type { Init } from '../proto/codec.ts'
 import type { Register, TaskStatus } from '../proto/gen/messages.ts'
 import { protocolVersion, type WireMessage } from '../proto/wire.ts'
@@ -30,6 +31,8 @@ interface Parts {
   readonly log: Log
   /** The node's health as it is now. */
   readonly health: () => HealthReport
+  /** Hears which authority signs certificates by now. */
+  readonly onAuthority: (digest: string) => void
   /** Hears of a failure that must end the agent: a dead ledger, a broken invariant. */
   readonly onBroken: (error: unknown) => void
 }
@@ -37,6 +40,8 @@ interface Parts {
 interface Config {
   readonly masters: readonly string[]
   readonly readToken: () => Promise<string>
+  /** Read anew for each connection: they are renewed meanwhile. */
+  readonly readCredentials: () => Promise<Credentials | undefined>
   readonly version: string
   readonly registration: Omit<Init<Register>, 'tasks' | 'agentId'>
 }
@@ -64,6 +69,12 @@ export class Registration implements Service {
 
   get registered(): boolean {
     return this.#registered
+  }
+
+  /** Comes in anew, with what is on the disk by now. */
+  reconnect(): void {
+    this.#connection?.send('Goodbye', { reason: 'the agent comes back with a newer certificate' })
+    this.#connection?.close()
   }
 
   async start(): Promise<void> {
@@ -106,7 +117,7 @@ export class Registration implements Service {
       nodeId: head.agentId,
       role: 'agent' as const,
       epoch: head.epoch,
-      token: await this.#config.readToken(),
+      token: address.startsWith('tls:') ? '' : await this.#config.readToken(),
       version: this.#config.version
     }
     const early: (() => void)[] = []
@@ -115,11 +126,17 @@ export class Registration implements Service {
       if (take === undefined) early.push(() => take?.(message, receivedNs))
       else take(message, receivedNs)
     }
-    const connection = await connectMaster(address, hello, onMessage, this.#stop.signal)
+    const connection = await connectMaster(
+      { address, credentials: this.#config.readCredentials },
+      hello,
+      onMessage,
+      this.#stop.signal
+    )
     this.#connection = connection
     const relay = new StreamRelay(this.#parts.router, connection.send, this.#parts.log)
     try {
       await this.#adoptCluster(connection)
+      this.#parts.onAuthority(connection.welcome.authority)
       take = (message, receivedNs) => {
         if (message.kind === 'HeartbeatAnswer') beatsOut = 0
         if (message.kind === 'Registered') {

@@ -7,6 +7,7 @@ import { inOrder } from '../base/service.ts'
 import { readCgroupLayout } from '../isolators/cgroup2/layout.ts'
 import { type Agent, compose, type Parts } from './compose.ts'
 import type { AgentConfig } from './config.ts'
+import { readMasters, readOwnCredentials } from './credentials.ts'
 import { EndOfAgent } from './end-of-agent.ts'
 import { placeBootDirectory, removeBootDirectory } from './host/boot-directory.ts'
 import { systemRoots } from './host/cgroups.ts'
@@ -15,7 +16,7 @@ import { readHostFacts } from './host/facts.ts'
 import { enterLeaf, placeWorkloads } from './host/placement.ts'
 import type { ProgramVersions } from './host/program-versions.ts'
 import { ownUnit, SystemdNotice, type SystemdUnit, unitCapability } from './host/systemd.ts'
-import { identify } from './identity.ts'
+import { becomeCertified, identify } from './identity.ts'
 import { diskFiles } from './ledger/files.ts'
 import { openLedger } from './ledger/ledger.ts'
 import { raised } from './ledger/level.ts'
@@ -58,7 +59,7 @@ async function runLogged(orders: Orders, log: Log): Promise<number> {
   const { trial: onTrial, reverted } = config.upgrade
   const syncs = new SyncMeter(clock)
   // Side by side: the one waits for other programs, the other for the disk.
-  const [facts, placement, unitRow, ledger] = await Promise.all([
+  const [facts, placement, unitRow, ledger, credentials, masters] = await Promise.all([
     readHostFacts({ versions, roots: systemRoots }, { stateDir: config.stateDir }),
     placeWorkloads({ clock, log, layout, unit }, { ...config, chosen: config.cgroupParentChosen }),
     unit === undefined ? undefined : unitCapability(unit, startExec, end.signal),
@@ -70,10 +71,14 @@ async function runLogged(orders: Orders, log: Log): Promise<number> {
         ...(reverted === undefined ? {} : { rejectedVersion: reverted })
       }
     ),
+    readOwnCredentials(config.stateDir),
+    readMasters(config.stateDir),
     unit === undefined ? undefined : enterLeaf(layout, unit)
   ])
   stagesMs['read'] = sinceBirthMs()
   const bootDir = placeBootDirectory(config.runDir)
+  // Tasks of an earlier life can be ended all the same.
+  if (credentials !== undefined && !config.stopWorkloads) await becomeCertified({ ledger, log }, credentials.name)
   const isWhole = await identify({ ledger, clock, log }, bootDir)
   const trial = new Trial(
     { clock, log, prove: (signal) => agent.prove(signal), raise: () => raise(ledger) },
@@ -81,7 +86,19 @@ async function runLogged(orders: Orders, log: Log): Promise<number> {
   )
   const capabilities = [...facts.capabilities, ...(unitRow === undefined ? [] : [unitRow])]
   const hostFacts = { ...facts, capabilities }
-  const parts = { config, bootDir, facts: hostFacts, ledger, syncs, log, end, layout, placement, isWhole }
+  const parts = {
+    config,
+    masters: mastersOf(config, masters),
+    bootDir,
+    facts: hostFacts,
+    ledger,
+    syncs,
+    log,
+    end,
+    layout,
+    placement,
+    isWhole
+  }
   const agent = await compose({ ...parts, settled: trial.over })
   stagesMs['composed'] = sinceBirthMs()
   await Promise.all([agent.runtime.start(), agent.leases.start()])
@@ -136,6 +153,12 @@ async function serve(
   await observers.stop(deadline)
   await services.stop(deadline)
   notice?.close()
+}
+
+/** Those that are named, else those of the cluster that this node has joined, else the one of the same state directory. */
+function mastersOf({ masters, runDir }: AgentConfig, joined: readonly string[]): readonly string[] {
+  if (masters.length > 0) return masters
+  return joined.length > 0 ? joined : [`unix:${join(runDir, 'agents.sock')}`]
 }
 
 /** Whole milliseconds since the process began. */

@@ -1,8 +1,11 @@
 import { Command } from 'commander'
 import { hearthVersion } from '../base/version.ts'
 import { type CommonOptions, type Context, withStateDir } from './context.ts'
+import { addAgentCommands } from './tree/agent.ts'
+import { addClusterCommands } from './tree/cluster.ts'
 import { addImageCommands } from './tree/image.ts'
 import { addNodeCommands } from './tree/node.ts'
+import { addOperatorCommands } from './tree/operator.ts'
 import { addRaftCommands } from './tree/raft.ts'
 import { type Shell, stateDirOption } from './tree/shell.ts'
 import { addTaskCommands } from './tree/task.ts'
@@ -33,6 +36,9 @@ export function buildProgram(context: Context, setExitCode: (code: number) => vo
   addTaskCommands(program, shell)
   addNodeCommands(program, shell)
   addImageCommands(program, shell)
+  addClusterCommands(program, shell)
+  addAgentCommands(program, shell)
+  addOperatorCommands(program, shell)
   addRaftCommands(program, shell)
   for (const command of allCommands(program)) settle(command, context)
   return program

@@ -9,13 +9,18 @@ import { removeSupervisorFile, writeSupervisorFile } from './supervisor-file.ts'
 
 const logLimitBytes = 16 * 1024 * 1024
 const logCheckMs = 5_000
-const daemons = ['master', 'agent'] as const
+const allDaemons = ['master', 'agent'] as const
+type Daemon = (typeof allDaemons)[number]
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** The detached process behind `hearth up`: `supervise.cjs STATE_DIR [HTTP]`. Ends after SIGTERM, when both daemons have. */
+/**
+ * The detached process behind `hearth up`, `cluster init` and `agent join`: `supervise.cjs STATE_DIR [HTTP [DAEMON,DAEMON]]`. Ends after
+ * SIGTERM, when its daemons have.
+ */
 export async function main(argv: readonly string[], env: Environment): Promise<number> {
-  const [stateDir = '', http = ''] = argv
+  const [stateDir = '', http = '', named = ''] = argv
+  const daemons = allDaemons.filter((name) => named === '' || named.split(',').includes(name))
   const layout = stateLayout(stateDir)
   const log = jsonLog({ room: 'supervisor' })
   const self = identityOf(process.pid)
@@ -29,14 +34,14 @@ export async function main(argv: readonly string[], env: Environment): Promise<n
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop.abort())
   process.on('SIGHUP', () => log.info({}, 'supervisor.hangup_ignored'))
   supervisor.start()
-  await capLogs(layout, log, stop.signal)
+  await capLogs(layout, daemons, log, stop.signal)
   await supervisor.stop()
   removeSupervisorFile(layout)
   log.info({}, 'supervisor.stopped')
   return 0
 }
 
-export function daemonPlan(name: 'master' | 'agent', layout: StateLayout, http: string, env: Environment): DaemonPlan {
+export function daemonPlan(name: Daemon, layout: StateLayout, http: string, env: Environment): DaemonPlan {
   const programs = dirname(process.argv[1] ?? '')
   const defined = Object.entries(env).filter((e): e is [string, string] => e[1] !== undefined)
   const common = ['--state-dir', layout.stateDir]
@@ -64,7 +69,7 @@ function writeReport(layout: StateLayout, self: ProcessIdentity, http: string, s
 }
 
 /** Resolves when the signal aborts. Daemons append, so their files may be emptied under them; one older file is kept. */
-async function capLogs(layout: StateLayout, log: Log, signal: AbortSignal): Promise<void> {
+async function capLogs(layout: StateLayout, daemons: readonly Daemon[], log: Log, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     for (const name of [...daemons, 'supervisor']) {
       try {

@@ -18,6 +18,7 @@ import { Nodes } from './nodes.ts'
 import { Offers } from './offers.ts'
 import { Proposer } from './proposer.ts'
 import { Registration } from './registration.ts'
+import { Removals } from './removals.ts'
 import type { Replica } from './replica.ts'
 import { Resizing } from './resizing.ts'
 import { Seats } from './seats.ts'
@@ -102,6 +103,8 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
     { frameworks, allocation, state, proposer, launches, orders, assignments, resizing },
     background.signal
   )
-  const services: readonly Service[] = [allocation, registration, new Feed({ replica, frameworks, changes })]
-  return { changes, nodes, whereabouts, desk, link, services, offers }
+  const removals = new Removals({ state, seats, liveTasks, endings, proposer, background, clock, log })
+  const feed = new Feed({ replica, frameworks, changes, removals })
+  const services: readonly Service[] = [allocation, registration, removals, feed]
+  return { changes, nodes, whereabouts, desk, link, services, offers, removals }
 }

@@ -1,6 +1,7 @@
 import type { Service } from '../base/service.ts'
 import type { Frameworks } from './frameworks.ts'
 import type { NodeChanges } from './node-changes.ts'
+import type { Removals } from './removals.ts'
 import type { AppliedChange, Replica } from './replica.ts'
 import type { ClusterState } from './state/cluster.ts'
 
@@ -8,6 +9,7 @@ interface FeedParts {
   readonly replica: Pick<Replica, 'changes'> & { readonly state: ClusterState }
   readonly frameworks: Frameworks
   readonly changes: Pick<NodeChanges, 'touched'>
+  readonly removals: Pick<Removals, 'removed'>
 }
 
 /** Carries what was committed from the replica to the rooms that live off it, in order. */
@@ -40,10 +42,12 @@ export class Feed implements Service {
   }
 
   #pass(change: AppliedChange): void {
-    const { frameworks, changes } = this.#parts
+    const { frameworks, changes, removals } = this.#parts
     frameworks.applied(change)
-    const { registerAgent, setAgentCondition } = change.command
-    const agentId = registerAgent?.agentId ?? setAgentCondition?.agentId
-    if (agentId !== undefined && !change.answer.refused) changes.touched(agentId)
+    if (change.answer.refused) return
+    const { registerAgent, setAgentCondition, removeNode } = change.command
+    if (removeNode !== null) removals.removed(removeNode.nodeId)
+    const agentId = registerAgent?.agentId ?? setAgentCondition?.agentId ?? removeNode?.nodeId
+    if (agentId !== undefined) changes.touched(agentId)
   }
 }

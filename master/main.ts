@@ -6,6 +6,7 @@ import { type Log, pinoSink } from '../base/log.ts'
 import { systemRandom } from '../base/random.ts'
 import { inOrder, type Service } from '../base/service.ts'
 import { hearthVersion } from '../base/version.ts'
+import type { ClusterId } from '../proto/ids.ts'
 import { TaskBook } from '../schedulers/task/task-book.ts'
 import { TaskScheduler, type TaskSchedulerConfig } from '../schedulers/task/task-scheduler.ts'
 import { TaskService } from '../schedulers/task/task-service.ts'
@@ -13,15 +14,20 @@ import { frameworkOfTasks } from '../schedulers/task/task-view.ts'
 import { WishStore } from '../schedulers/task/wish-store.ts'
 import { AgentLinkServer } from './api/agent-link.ts'
 import { HttpServer } from './api/http-server.ts'
+import { AuditLog } from './audit.ts'
 import { type MasterConfig, readMasterConfig } from './config.ts'
 import { openReplica } from './consensus/open-replica.ts'
 import { type RaftFacts, raftFacts } from './consensus/raft-facts.ts'
 import { type CoreConfig, composeCore, coreDefaults } from './core.ts'
 import { feedEvents, snapshotOf } from './event-source.ts'
 import { Events } from './events.ts'
+import { ClusterIdentity } from './identity/cluster-identity.ts'
+import { ensureClusterKey } from './identity/cluster-key.ts'
 import { ensureDirectories, ensureIdentity, ensureToken, hearthGroup } from './identity.ts'
+import { Proposer } from './proposer.ts'
 import type { Replica } from './replica.ts'
 import type { ClusterState } from './state/cluster.ts'
+import { signingAuthority } from './state/identities.ts'
 import { walCommand } from './wal-command.ts'
 
 const stopWithinMs = 10_000
@@ -66,6 +72,8 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
     ...identity,
     operatorToken: await ensureToken(join(stateDir, 'token')),
     agentToken: await ensureToken(join(stateDir, 'agent-token')),
+    clusterKey: await ensureClusterKey(stateDir, replica.state.authorities.size === 0),
+    certificatesEveryMs: 60_000,
     socketGroup: await hearthGroup(),
     raft: () => raftFacts(replica.host),
     core: coreDefaults,
@@ -90,8 +98,10 @@ interface MasterParts {
 }
 
 interface MasterFacts {
-  readonly clusterId: string
+  readonly clusterId: ClusterId
   readonly nodeId: string
+  readonly clusterKey: Uint8Array | undefined
+  readonly certificatesEveryMs: number
   readonly operatorToken: string
   readonly agentToken: string
   readonly socketGroup: number | undefined
@@ -117,7 +127,12 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
   const events = new Events(epoch, { window: 10_000 })
   feedEvents({ events, changes: core.changes, nodes: core.nodes, tasks }, closing.signal)
   const agentLink = new AgentLinkServer(
-    { desk: core.desk, clock, log, facts: () => ({ clusterId, nodeId, epoch: leadership.term }) },
+    {
+      desk: core.desk,
+      clock,
+      log,
+      facts: () => ({ clusterId, nodeId, epoch: leadership.term, authority: signingAuthority(state)?.digest ?? '' })
+    },
     {
       socketPath: join(config.runDir, 'agents.sock'),
       tcp: config.agentListen,
@@ -128,8 +143,22 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
       answerMs: 60_000
     }
   )
+  const proposer = new Proposer({ replica, clock }, { sessions: 8, waiting: 1_024, repeatMs: 50 })
+  const audit = new AuditLog(join(config.stateDir, 'audit.log'), log)
+  const identity = composeIdentity(
+    {
+      ...{ replica, clock, log, proposer },
+      agents: (socket, visitor) => agentLink.accept(socket, visitor),
+      http: (socket, visitor) => http.accept(socket, visitor)
+    },
+    config,
+    facts
+  )
   const http = new HttpServer(
     {
+      desk: identity.desk,
+      remover: core.removals,
+      ...{ audit, clock, operators: { state, proposer, audit } },
       tasks,
       nodes: core.nodes,
       whereabouts: core.whereabouts,
@@ -150,8 +179,22 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
       events: { maxBehind: 1_000, heartbeatMs: 15_000, maxReaders: 1_000 }
     }
   )
-  const services: readonly Service[] = [...core.services, scheduler, agentLink, http]
-  return { services, core, tasks, agentLink, http, events }
+  const services: readonly Service[] = [audit, ...core.services, scheduler, agentLink, http, identity]
+  return { services, core, tasks, agentLink, http, events, identity }
+}
+
+function composeIdentity(
+  parts: Omit<ConstructorParameters<typeof ClusterIdentity>[0], 'mayRaiseLevel'>,
+  { stateDir, runDir, listen, advertise: hosts }: Omit<MasterConfig, 'logLevel'>,
+  { clusterId, nodeId, clusterKey, raft, certificatesEveryMs: lookEveryMs }: MasterFacts
+): ClusterIdentity {
+  // Alone, it knows what every voter knows.
+  const mayRaiseLevel = (): boolean => raft().members.length <= 1
+  const addressPath = join(runDir, 'listen')
+  return new ClusterIdentity(
+    { ...parts, mayRaiseLevel },
+    { clusterId, nodeId, clusterKey, stateDir, addressPath, listen, hosts, lookEveryMs }
+  )
 }
 
 /** Resolves at the first SIGTERM or SIGINT; the second one ends the process. */

@@ -16,6 +16,11 @@ export class AgentClient {
     return this.#get('/v1/health?refresh=true', signal)
   }
 
+  /** Whether a master has taken it; without a look at anything else. */
+  async isRegistered(signal: AbortSignal): Promise<boolean> {
+    return (await this.#get<{ readonly registered?: boolean }>('/v1/health', signal)).registered === true
+  }
+
   top(signal: AbortSignal): Promise<NodeTop> {
     return this.#get('/v1/top', signal)
   }

@@ -1,16 +1,26 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { errnoOf, Fault } from '../base/fault.ts'
+import { parsePlace } from '../identity/places.ts'
 
 export const defaultStateDir = '/var/lib/hearth'
 
 export type Endpoint =
   | { readonly kind: 'socket'; readonly path: string }
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly token: string }
+  | SecureEndpoint
+
+/** A master of another host: the token names the authority whose certificate it has to show. */
+export interface SecureEndpoint {
+  readonly kind: 'tls'
+  readonly host: string
+  readonly port: number
+  readonly token: string
+}
 
 export interface EndpointSettings {
   readonly stateDir: string
-  /** `http://127.0.0.1:5050`, `127.0.0.1:5050` or `unix:/path`; empty: the socket in the state directory. */
+  /** `https://HOST:7341`, `http://127.0.0.1:5050`, `127.0.0.1:5050` or `unix:/path`; empty: the socket in the state directory. */
   readonly address: string
   readonly token: string
   readonly tokenFile: string
@@ -33,10 +43,17 @@ export function findEndpoint(settings: EndpointSettings): Endpoint {
   const { address } = settings
   if (address === '') return { kind: 'socket', path: join(settings.stateDir, 'run/master.sock') }
   if (address.startsWith('unix:')) return { kind: 'socket', path: address.slice('unix:'.length) }
+  if (address.startsWith('https://')) {
+    const { host, port } = parsePlace(address.slice('https://'.length).replace(/\/$/, ''))
+    return { kind: 'tls', host, port, token: readToken(settings) }
+  }
   const found = /^(?:http:\/\/)?(\[[0-9a-fA-F:]+\]|[^:/[\]]+):(\d{1,5})\/?$/.exec(address)
   const [, host = '', port = ''] = found ?? []
   if (found === null || Number(port) > 65_535) {
-    throw new Fault('invalid', `HEARTH_ADDR must look like http://127.0.0.1:5050 or unix:/path, not ${JSON.stringify(address)}`)
+    throw new Fault(
+      'invalid',
+      `HEARTH_ADDR must look like https://HOST:7341, http://127.0.0.1:5050 or unix:/path, not ${JSON.stringify(address)}`
+    )
   }
   return { kind: 'tcp', host: host.replace(/^\[|\]$/g, ''), port: Number(port), token: readToken(settings) }
 }
@@ -64,7 +81,8 @@ function whatWasSeen(endpoint: Endpoint, errno: string): string {
 
 /** What a person should do when nobody answers there, by the error that was seen. */
 export function connectFault(endpoint: Endpoint, cause: unknown): Fault {
-  const where = endpoint.kind === 'socket' ? endpoint.path : `http://${endpoint.host}:${endpoint.port}`
+  const scheme = endpoint.kind === 'tls' ? 'https' : 'http'
+  const where = endpoint.kind === 'socket' ? endpoint.path : `${scheme}://${endpoint.host}:${endpoint.port}`
   const errno = errnoOf(cause) ?? ''
   if (errno === 'EACCES' || errno === 'EPERM') {
     return new Fault('denied', `${where} is open to root and group hearth only; use sudo or join that group`, { where }, cause)

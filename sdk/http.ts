@@ -1,7 +1,7 @@
 import { type IncomingMessage, request } from 'node:http'
 import { pipeline } from 'node:stream'
 import { Fault, type FaultDetail, isFaultCode } from '../base/fault.ts'
-import { connectFault, type Endpoint } from './endpoint.ts'
+import { connectFault, type Endpoint, type SecureEndpoint } from './endpoint.ts'
 
 /** An answer larger than this is refused; lists of this size want filters. */
 const maxAnswerBytes = 64 * 1024 * 1024
@@ -21,9 +21,10 @@ export interface HttpRequest {
  */
 export async function sendRequest(endpoint: Endpoint, what: HttpRequest, signal: AbortSignal): Promise<IncomingMessage> {
   const upload = new AbortController()
+  const channel = endpoint.kind === 'tls' ? await secured(endpoint, signal) : { request, options: target(endpoint) }
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    const outgoing = request({
-      ...target(endpoint),
+    const outgoing = channel.request({
+      ...channel.options,
       agent: false,
       method: what.method,
       path: what.path,
@@ -76,17 +77,23 @@ export async function readJson(response: IncomingMessage): Promise<unknown> {
 }
 
 // Without a server name node looks whether the host is an IPv6 address, for TLS only, and compiles 10 ms of regular expression for it.
-const target = (endpoint: Endpoint) =>
+const target = (endpoint: Exclude<Endpoint, SecureEndpoint>) =>
   endpoint.kind === 'socket'
     ? { socketPath: endpoint.path, servername: '' }
     : { host: endpoint.host, port: endpoint.port, servername: '' }
+
+/** Loaded where it is needed: TLS costs a command 10 ms that most of them do not spend. */
+async function secured(endpoint: SecureEndpoint, signal: AbortSignal) {
+  const { secureRequest } = await import('./secure.ts')
+  return await secureRequest(endpoint, signal)
+}
 
 function headersOf(endpoint: Endpoint, what: HttpRequest): Record<string, string> {
   // A server that was told to close does so right after its answer, and an answer that comes before the end of an upload is
   // lost in the broken pipe.
   const isStream = what.body !== undefined && !(what.body instanceof Uint8Array)
   const headers: Record<string, string> = { connection: isStream ? 'keep-alive' : 'close', ...what.headers }
-  if (endpoint.kind === 'tcp') headers['authorization'] = `Bearer ${endpoint.token}`
+  if (endpoint.kind !== 'socket') headers['authorization'] = `Bearer ${endpoint.token}`
   if (endpoint.kind === 'socket') headers['host'] = 'localhost'
   if (what.body instanceof Uint8Array) headers['content-length'] = String(what.body.length)
   return headers

@@ -3,23 +3,28 @@ import { streamContentType } from '../proto/stream-frame.ts'
 import type { Endpoint } from './endpoint.ts'
 import { type HttpRequest, readJson, sendRequest } from './http.ts'
 import type {
+  AuditEntry,
   ClusterFacts,
   Collected,
   Explanation,
   FileEntry,
   FsckReport,
+  IdentityOverview,
   Image,
   ImageDetails,
   Node,
   NodeHealthAnswer,
   NodeIsolators,
   NodeTop,
+  OperatorFacts,
+  OperatorRequest,
   Pruned,
   RaftFacts,
   Task,
   TaskDetails,
   TaskRequest,
   TaskStats,
+  TokenRequest,
   UpdateRequest,
   VersionFacts
 } from './operator-messages.ts'
@@ -42,6 +47,7 @@ type Bytes = AsyncIterable<Uint8Array>
 export class OperatorClient {
   readonly tasks: TaskCalls
   readonly nodes: NodeCalls
+  readonly identity: IdentityCalls
   readonly #endpoint: Endpoint
 
   constructor(endpoint: Endpoint) {
@@ -49,6 +55,7 @@ export class OperatorClient {
     const send: Send = (request, signal) => sendRequest(endpoint, request, signal)
     this.tasks = new TaskCalls(send)
     this.nodes = new NodeCalls(send)
+    this.identity = new IdentityCalls(send)
   }
 
   version(signal: AbortSignal): Promise<VersionFacts> {
@@ -165,6 +172,11 @@ class NodeCalls {
     return json(this.#send, 'GET', nodePath(id), undefined, signal)
   }
 
+  /** For good: it comes back under a new id only. */
+  async remove(id: string, force: boolean, signal: AbortSignal): Promise<void> {
+    await json(this.#send, 'DELETE', withQuery(nodePath(id), { force: force || undefined }), undefined, signal)
+  }
+
   health(id: string, signal: AbortSignal): Promise<NodeHealthAnswer> {
     return json(this.#send, 'GET', `${nodePath(id)}/health?refresh=true`, undefined, signal)
   }
@@ -232,6 +244,55 @@ class NodeCalls {
 
   collectImages(id: string, signal: AbortSignal): Promise<{ readonly collected: Collected }> {
     return json(this.#send, 'POST', `${nodePath(id)}/images/collect`, {}, signal)
+  }
+}
+
+class IdentityCalls {
+  readonly #send: Send
+
+  constructor(send: Send) {
+    this.#send = send
+  }
+
+  overview(signal: AbortSignal): Promise<IdentityOverview> {
+    return json(this.#send, 'GET', '/v1/identity', undefined, signal)
+  }
+
+  /** The token is told this once. */
+  createToken(request: TokenRequest, signal: AbortSignal): Promise<{ readonly tokenId: string; readonly token: string }> {
+    return json(this.#send, 'POST', '/v1/tokens', request, signal)
+  }
+
+  /** A new authority signs from now on. */
+  rotateAuthority(signal: AbortSignal): Promise<{ readonly digest: string }> {
+    return json(this.#send, 'POST', '/v1/authorities', {}, signal)
+  }
+
+  async retireAuthority(digest: string, signal: AbortSignal): Promise<void> {
+    await json(this.#send, 'DELETE', `/v1/authorities/${encodeURIComponent(digest)}`, undefined, signal)
+  }
+
+  async operators(signal: AbortSignal): Promise<readonly OperatorFacts[]> {
+    const path = '/v1/operators'
+    return (await json<{ operators: readonly OperatorFacts[] }>(this.#send, 'GET', path, undefined, signal)).operators
+  }
+
+  /** The token is told this once. */
+  createOperator(request: OperatorRequest, signal: AbortSignal): Promise<{ readonly name: string; readonly token: string }> {
+    return json(this.#send, 'POST', '/v1/operators', request, signal)
+  }
+
+  async removeOperator(name: string, signal: AbortSignal): Promise<void> {
+    await json(this.#send, 'DELETE', `/v1/operators/${encodeURIComponent(name)}`, undefined, signal)
+  }
+
+  /** The newest entries, oldest first. */
+  async audit(signal: AbortSignal): Promise<readonly AuditEntry[]> {
+    return (await json<{ entries: readonly AuditEntry[] }>(this.#send, 'GET', '/v1/audit', undefined, signal)).entries
+  }
+
+  async revokeToken(id: string, signal: AbortSignal): Promise<void> {
+    await json(this.#send, 'DELETE', `/v1/tokens/${encodeURIComponent(id)}`, undefined, signal)
   }
 }
 

@@ -12,7 +12,8 @@ export const programs = [
   { name: 'agent', source: 'agent/main.ts' },
   { name: 'unpack', source: 'agent/images/unpack-main.ts' },
   { name: 'terminal', source: 'agent/host/terminal-main.ts' },
-  { name: 'health', source: 'agent/node-health/health-main.ts' }
+  { name: 'health', source: 'agent/node-health/health-main.ts' },
+  { name: 'enrol', source: 'agent/enrolment/enrol-main.ts' }
 ]
 
 /** What is no bundle: they act before, or without, any version's code. */

@@ -88,7 +88,7 @@ async function lay(tree, version, seconds) {
   for (const daemon of ['agent', 'master']) copy(join(systemd, `${daemon}.json`), `etc/hearth/${daemon}.json`)
 
   const doc = 'usr/share/doc/hearth'
-  copy(join(root, 'docs/systemd.md'), `${doc}/systemd.md`)
+  for (const page of ['systemd', 'identity']) copy(join(root, `docs/${page}.md`), `${doc}/${page}.md`)
   put(`${doc}/changelog.gz`, gzipSync(readFileSync(join(root, 'CHANGELOG.md')), { level: 9 }))
   put(`${doc}/copyright`, copyright(readFileSync(runtime.license, 'utf8')))
   for (const [path, text] of await writtenByTree(version, seconds)) put(path, text)

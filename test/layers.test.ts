@@ -10,10 +10,12 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const may: Readonly<Record<string, readonly string[]>> = {
   base: ['node:'],
   proto: ['base', 'npm:protobufjs', 'node:os', 'node:zlib'],
+  identity: ['base', 'proto', 'node:', 'npm:@peculiar/x509', 'npm:reflect-metadata'],
   isolators: ['base', 'node:'],
   agent: [
     'base',
     'proto',
+    'identity',
     'isolators',
     'node:',
     'npm:execa',
@@ -35,7 +37,19 @@ const may: Readonly<Record<string, readonly string[]>> = {
     'node:',
     'npm:fastify',
     'npm:@fastify/swagger',
-    'npm:pino'
+    'npm:pino',
+    'identity'
+  ],
+  'master/identity': [
+    'master',
+    'master/state',
+    'base',
+    'proto',
+    'identity',
+    'node:',
+    'npm:@peculiar/x509',
+    'npm:reflect-metadata',
+    'npm:jose'
   ],
   'master/main.ts': [
     'master',
@@ -49,8 +63,8 @@ const may: Readonly<Record<string, readonly string[]>> = {
     'npm:pino'
   ],
   schedulers: ['base', 'proto', 'sdk'],
-  sdk: ['base', 'proto', 'node:'],
-  cli: ['base', 'proto', 'sdk', 'node:', 'npm:commander', 'npm:tar-stream'],
+  sdk: ['base', 'proto', 'identity', 'node:'],
+  cli: ['base', 'proto', 'identity', 'sdk', 'node:', 'npm:commander', 'npm:tar-stream'],
   'proto/generate.mjs': ['proto', 'node:', 'npm:protobufjs'],
   setup: ['*'],
   test: ['*'],

@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Exec } from '../../base/exec.ts'
+import { nodeFile } from '../../identity/credentials.ts'
 import { readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import { readCgroups } from '../host/cgroups.ts'
 import { judgeBudget } from './checks/budgets.ts'
@@ -100,7 +102,10 @@ export function thoroughPlans(exec: Exec, roots: NodeRoots, config: HostCheckCon
       run: async (signal) => judgeNameservers(config.askDns ? await askNameservers(roots, signal) : 'not-asked')
     },
     { kind: 'units', run: async (signal) => judgeUnits(await readUnits({ exec, roots }, signal)) },
-    { kind: 'certificates', run: async () => judgeCertificates(await readCertificates([]), Date.now()) },
+    {
+      kind: 'certificates',
+      run: async () => judgeCertificates(await readCertificates(ownCertificates(config.stateDir)), Date.now())
+    },
     {
       kind: 'own',
       deadlineMs: 60_000,
@@ -111,3 +116,6 @@ export function thoroughPlans(exec: Exec, roots: NodeRoots, config: HostCheckCon
     }
   ]
 }
+
+/** Of the cluster that this node has joined, if it has. */
+const ownCertificates = (stateDir: string): readonly string[] => [nodeFile(stateDir)].filter((path) => existsSync(path))

@@ -73,11 +73,12 @@ export function checkPurge(layout: StateLayout, home = homedir()): void {
   if (isSystem || isShared || home === real || home.startsWith(`${real}/`)) {
     throw new Fault('denied', `--purge refuses to remove ${real}`)
   }
-  if (real === defaultStateDir || existsSync(layout.identity) || holdsOnlyRemains(layout)) return
+  if (real === defaultStateDir || existsSync(layout.identity) || existsSync(layout.joinedMasters) || holdsOnlyRemains(layout))
+    return
   throw new Fault('denied', `--purge refuses to remove ${real}: there is no identity.json of a cluster in it`)
 }
 
-const inRun = /^(up\.lock|supervisor\.json(\.draft)?|http|c|(master|agents|agent)\.sock)$/
+const inRun = /^(up\.lock|supervisor\.json(\.draft)?|http|listen|c|(master|agents|agent)\.sock)$/
 const inLogs = /^(master|agent|supervisor)\.log(\.1)?$/
 
 /** What `hearth up` leaves where it failed before the master had written its identity. */

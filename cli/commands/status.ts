@@ -57,7 +57,9 @@ export function describeCluster(layout: StateLayout, file: SupervisorFile, nodes
     if (found?.process == null) return `not running${found?.lastExit ? ` (${found.lastExit})` : ''}`
     return `process ${found.process.pid}${found.restarts > 0 ? `, restarted ${found.restarts} times` : ''}`
   }
-  return describe(layout, { master: daemon('master'), agent: daemon('agent'), logs: layout.logs }, nodes)
+  const joined = joinedMasters(layout)
+  const master = joined === undefined ? daemon('master') : `on another host: ${joined}`
+  return describe(layout, { master, agent: daemon('agent'), logs: layout.logs }, nodes)
 }
 
 function describe(
@@ -72,15 +74,19 @@ function describe(
     ['  node', nodes.map((n) => `${n.hostname}: ${showResources(n.resources)}`).join('; ') || 'none registered'],
     ['  state', layout.stateDir],
     ['  API', http === undefined ? layout.masterSocket : `${layout.masterSocket}, ${http} (token: ${layout.token})`],
+    ['  other hosts', lineOf(layout.listenAddress)],
     ['  logs', daemons.logs]
   ])
 }
 
-function httpAddress(layout: StateLayout): string | undefined {
+const httpAddress = (layout: StateLayout): string | undefined => lineOf(layout.httpAddress)
+const joinedMasters = (layout: StateLayout): string | undefined => lineOf(layout.joinedMasters)?.replaceAll('\n', ', ')
+
+function lineOf(path: string): string | undefined {
   try {
-    return readFileSync(layout.httpAddress, 'utf8').trim() || undefined
+    return readFileSync(path, 'utf8').trim() || undefined
   } catch (e) {
-    if (errnoOf(e) === 'ENOENT') return undefined
+    if (errnoOf(e) === 'ENOENT' || errnoOf(e) === 'EACCES') return undefined
     throw e
   }
 }

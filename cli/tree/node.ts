@@ -38,6 +38,17 @@ export function addNodeCommands(program: Command, shell: Shell): void {
   show.argument('<node>', 'id, start of an id, or host name')
   show.action((id: string, options) => shell.run(async (c) => (await import('../commands/node.ts')).showNode(c, id, options)))
 
+  const remove = leaf(
+    node,
+    'remove',
+    'remove a node for good: its certificate is void, its tasks are lost, its id never comes back'
+  )
+  remove.option('-f, --force', 'also while it is connected or has tasks')
+  remove.argument('<node>', 'id, start of an id, or host name')
+  remove.action((id: string, options) =>
+    shell.run(async (c) => (await import('../commands/node-remove.ts')).removeNode(c, id, options))
+  )
+
   const stop = leaf(node, 'stop', 'stop the agent of this host; its tasks go on')
   stop.option('--workloads', 'end the tasks of this host first')
   stop.action((options) => shell.run(async (c) => (await import('../commands/node-stop.ts')).stopNode(c, options)))

@@ -4,6 +4,7 @@ import { jsonOption, leaf, type Shell } from './shell.ts'
 export function addTopCommands(program: Command, shell: Shell): void {
   const up = leaf(program, 'up', 'start a master and an agent on this host and wait until a probe task has run')
   up.option('--http <address>', 'where the API listens for programs of this host, or off (HEARTH_HTTP, default 127.0.0.1:7340)')
+  up.option('--listen <address>', 'where other hosts come in, over TLS, such as 0.0.0.0, or off (HEARTH_LISTEN, default off)')
   up.addHelpText(
     'after',
     '\nSettings of the node come from the environment, such as HEARTH_ALLOW_MOUNT=/srv/data,/srv/more:\n' +

@@ -2,6 +2,7 @@ import { chmod, unlink } from 'node:fs/promises'
 import { createServer, type ListenOptions, type Server, type Socket } from 'node:net'
 import { errnoOf } from '../../base/fault.ts'
 import type { Service } from '../../base/service.ts'
+import type { Visitor } from '../identity/guard.ts'
 import { AgentSession, type SessionConfig, type SessionParts } from './agent-session.ts'
 
 export interface AgentLinkConfig extends SessionConfig {
@@ -61,7 +62,7 @@ export class AgentLinkServer implements Service {
   }
 
   #listen(where: ListenOptions): Promise<void> {
-    const server = createServer((socket) => this.#accept(socket))
+    const server = createServer((socket) => this.accept(socket))
     this.#servers.push(server)
     return new Promise((resolve, reject) => {
       server.once('error', reject)
@@ -73,7 +74,8 @@ export class AgentLinkServer implements Service {
     })
   }
 
-  #accept(socket: Socket): void {
+  /** A connection from another host, whose handshake is done. */
+  accept(socket: Socket, visitor?: Visitor): void {
     socket.on('error', () => undefined) // The reading loop sees it too and tells it once.
     const strangers = [...this.#sessions.keys()].filter((s) => !s.isServing).length
     if (strangers >= maxStrangers || this.#sessions.size >= maxSessions || this.#closing.signal.aborted) {
@@ -82,7 +84,7 @@ export class AgentLinkServer implements Service {
       return
     }
     socket.setNoDelay(true)
-    const session = new AgentSession(socket, this.#parts, this.#config)
+    const session = new AgentSession(socket, this.#parts, this.#config, visitor)
     this.#sessions.set(
       session,
       session.run().finally(() => this.#sessions.delete(session))

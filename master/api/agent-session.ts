@@ -8,6 +8,7 @@ import { FrameDecoder } from '../../proto/frame.ts'
 import type { Hello, LaunchAnswer, Messages, NodeHealthReport, Register, TaskStatus } from '../../proto/gen/messages.ts'
 import { nodeId } from '../../proto/ids.ts'
 import { agreeProtocol, decodeWire, encodeWire, type WireMessage, type WireName } from '../../proto/wire.ts'
+import type { Visitor } from '../identity/guard.ts'
 import type { AgentLink, RelayRequest, RelayResponse } from '../link.ts'
 import { StreamRelay } from './stream-relay.ts'
 
@@ -28,7 +29,12 @@ export interface SessionParts {
   readonly clock: Clock
   readonly log: Log
   /** Asked at each handshake. */
-  readonly facts: () => { readonly clusterId: string; readonly nodeId: string; readonly epoch: number }
+  readonly facts: () => {
+    readonly clusterId: string
+    readonly nodeId: string
+    readonly epoch: number
+    readonly authority?: string
+  }
 }
 
 export interface SessionConfig {
@@ -51,6 +57,8 @@ export class AgentSession implements AgentLink {
   readonly #socket: Socket
   readonly #parts: SessionParts
   readonly #config: SessionConfig
+  /** Undefined on a socket that only root of this host can open: there the token is asked for. */
+  readonly #visitor: Visitor | undefined
   readonly #relay: StreamRelay
   readonly #over = new AbortController()
   readonly #sinceMs: number
@@ -58,8 +66,9 @@ export class AgentSession implements AgentLink {
   #stage: 'hello' | 'register' | 'admission' | 'serving' = 'hello'
   #why = 'the agent closed the connection'
 
-  constructor(socket: Socket, parts: SessionParts, config: SessionConfig) {
+  constructor(socket: Socket, parts: SessionParts, config: SessionConfig, visitor?: Visitor) {
     this.#socket = socket
+    this.#visitor = visitor
     this.#parts = parts
     this.#config = config
     this.#sinceMs = parts.clock.monotonicMs()
@@ -146,7 +155,9 @@ export class AgentSession implements AgentLink {
     if (message.kind !== 'Hello') throw new Fault('corrupt', `the first frame must be Hello, not ${message.kind}`)
     const hello = message.message
     const facts = this.#parts.facts()
-    const protocol = admit(hello, facts.clusterId, this.#config.token)
+    if (this.#visitor === undefined) checkToken(hello, this.#config.token)
+    else checkCertificate(hello, this.#visitor)
+    const protocol = admit(hello, facts.clusterId)
     this.agentId = hello.nodeId
     this.#stage = 'register'
     this.send('Welcome', { ...facts, protocol, heartbeatMs: this.#config.heartbeatMs })
@@ -221,12 +232,29 @@ export class AgentSession implements AgentLink {
   }
 }
 
-/** The protocol to speak. Throws the Fault that is the refusal. */
-function admit(hello: Hello, clusterId: string, token: string): number {
+function checkToken(hello: Hello, token: string): void {
   const given = Buffer.from(hello.token)
   const wanted = Buffer.from(token)
   const same = given.length === wanted.length && timingSafeEqual(given, wanted)
   if (!same) throw new Fault('denied', 'the agent token is wrong: it must be the content of the file agent-token of this cluster')
+}
+
+/** Who comes from another host is who its certificate says, and nobody else. */
+function checkCertificate(hello: Hello, { node, refusal }: Visitor): void {
+  if (refusal !== undefined) throw refusal
+  if (node === undefined)
+    throw new Fault('denied', 'an agent of another host needs a certificate: hearth agent join HOST --token T')
+  if (node.role !== 'agent') throw new Fault('denied', `the certificate is of a ${node.role}, not of an agent`)
+  if (hello.nodeId !== node.nodeId) {
+    throw new Fault(
+      'denied',
+      `the certificate is of node ${node.nodeId}, and the agent calls itself ${hello.nodeId.slice(0, 64)}`
+    )
+  }
+}
+
+/** The protocol to speak. Throws the Fault that is the refusal. */
+function admit(hello: Hello, clusterId: string): number {
   const protocol = agreeProtocol(hello.protocolMin, hello.protocolMax)
   if (hello.role !== 'agent') throw new Fault('unsupported', `only agents come through this door, not a ${hello.role}`)
   if (hello.clusterId !== '' && hello.clusterId !== clusterId) {

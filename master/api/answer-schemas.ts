@@ -243,6 +243,19 @@ const raft = object({
   )
 })
 
+const identity = object({
+  clusterId: text,
+  authorities: list(object({ digest: described(text, 'sha256 of the certificate, hexadecimal'), untilMs: number, signs: flag })),
+  nodes: list(object({ nodeId: text, role: text, hostname: text, untilMs: number, admittedAtMs: number, authority: text })),
+  tokens: list(object({ tokenId: text, role: text, usesLeft: whole, expiresAtMs: number, createdAtMs: number }))
+})
+
+const papers = {
+  type: 'object',
+  required: ['clusterId', 'certificate', 'authorities'],
+  properties: { clusterId: text, certificate: described(text, 'PEM'), authorities: described(text, 'PEM'), clusterKey: text }
+}
+
 /** By the name that the document gives them. */
 export const answerSchemas: Readonly<Record<string, Schema>> = {
   Task: task,
@@ -280,5 +293,18 @@ export const answerSchemas: Readonly<Record<string, Schema>> = {
   Fsck: fsck,
   Cluster: object({ clusterId: text, nodeId: text, term: whole, index: whole, featureLevel: whole, epoch: whole }),
   Raft: raft,
+  Identity: identity,
+  Token: object({ tokenId: text, token: described(text, 'H1.<id>.<secret>.<sha256 of the authority>') }),
+  Papers: papers,
+  Authority: object({ digest: text }),
+  Operators: object({
+    operators: list(
+      object({ name: text, role: text, tenant: text, createdAtMs: number, expiresAtMs: described(number, '0: never') })
+    )
+  }),
+  OperatorToken: object({ name: text, token: text }),
+  Audit: object({
+    entries: list(object({ atMs: number, who: text, from: text, method: text, path: text, status: whole }))
+  }),
   Version: object({ version: text, protocol: object({ min: whole, max: whole }) })
 }

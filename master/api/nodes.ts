@@ -1,16 +1,26 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Fault } from '../../base/fault.ts'
 import type { NodeView } from '../nodes.ts'
-import type { NodeDirectory } from './ports.ts'
+import type { NodeDirectory, NodeRemover } from './ports.ts'
 import { clientSignal, linkTo, relay } from './relay.ts'
-import { idParams } from './schemas.ts'
+import { forceQuery, idParams } from './schemas.ts'
 
 const params = idParams('id')
 
-export function nodeRoutes(app: FastifyInstance, nodes: NodeDirectory): void {
+export function nodeRoutes(app: FastifyInstance, nodes: NodeDirectory, remover: NodeRemover): void {
   app.get('/v1/nodes', { schema: { summary: 'All nodes' } }, async () => ({ nodes: nodes.nodes() }))
   app.get('/v1/nodes/:id', { schema: { summary: 'One node', params } }, async (request) => nodeOf(nodes, request))
+  const removal = { schema: { summary: 'Remove a node for good', params, querystring: forceQuery } }
+  app.delete('/v1/nodes/:id', removal, async (request, reply) => {
+    const { id } = request.params as { readonly id: string }
+    // One that has a certificate and never came in is in no list of nodes.
+    const nodeId = isNodeId(id) ? id : nodeOf(nodes, request).nodeId
+    await remover.remove(nodeId, (request.query as { readonly force?: string }).force === 'true', clientSignal(reply))
+    return reply.code(204).send()
+  })
 }
+
+const isNodeId = (id: string): boolean => /^[0-9a-f]{32}$/.test(id)
 
 /** What only the node itself knows. To be registered where no body is parsed. */
 export function nodeRelayRoutes(app: FastifyInstance, nodes: NodeDirectory): void {

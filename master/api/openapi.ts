@@ -43,6 +43,18 @@ const answers: Readonly<Record<string, Answered>> = {
   'get /v1/raft': is('Raft', 'Log and members'),
   'get /v1/nodes': is('Nodes', 'All nodes'),
   'get /v1/nodes/{id}': is('Node', 'The node'),
+  'delete /v1/nodes/{id}': empty('It is gone for good'),
+  'get /v1/identity': is('Identity', 'Who may come in from other hosts'),
+  'post /v1/tokens': is('Token', 'The token, told this once', 201),
+  'delete /v1/tokens/{id}': empty('Nobody comes in with it any more'),
+  'post /v1/authorities': is('Authority', 'The digest of the new one', 201),
+  'delete /v1/authorities/{id}': empty('It is trusted no longer'),
+  'get /v1/operators': is('Operators', 'Who may use the API from other hosts'),
+  'post /v1/operators': is('OperatorToken', 'The token, told this once', 201),
+  'delete /v1/operators/{id}': empty('Its token opens nothing any more'),
+  'get /v1/audit': is('Audit', 'What was changed, and what was refused'),
+  'post /v1/join': is('Papers', 'A certificate; a master gets the cluster key too'),
+  'post /v1/certificates': is('Papers', 'A newer certificate'),
   'get /v1/nodes/{id}/health': is('Health', 'Its checks, worst first'),
   'get /v1/nodes/{id}/top': is('Top', 'What is used; null where nobody counts it'),
   'get /v1/nodes/{id}/isolators': is('Isolators', 'What separates its containers, in order; what is missing and why'),
@@ -85,7 +97,11 @@ export const openapiOptions = (version: string): FastifyDynamicSwaggerOptions =>
     info: { title: 'Hearth operator API', version },
     components: {
       securitySchemes: {
-        bearer: { type: 'http', scheme: 'bearer', description: 'On loopback; the unix socket is guarded by its mode' }
+        bearer: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'On loopback, and of operators over TLS; the unix socket is guarded by its mode'
+        }
       }
     },
     security: [{ bearer: [] }, {}]

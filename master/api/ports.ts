@@ -45,6 +45,10 @@ export interface NodeDirectory {
   link(nodeId: string): AgentLink | undefined
 }
 
+export interface NodeRemover {
+  remove(nodeId: string, force: boolean, signal: AbortSignal): Promise<void>
+}
+
 /** Where a task is, or was. */
 export interface Whereabouts {
   locate(frameworkId: string, taskId: string, signal: AbortSignal): Promise<string>

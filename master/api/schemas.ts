@@ -151,3 +151,5 @@ export const idParams = (name: string) => ({
   required: [name],
   properties: { [name]: { type: 'string', minLength: 1, maxLength: 255 } }
 })
+
+export const forceQuery = { ...closed, properties: { force: { enum: ['true', 'false'] } } } as const

@@ -7,7 +7,7 @@ import type { Resources } from '../../proto/resources.ts'
 import { keeperOf } from './kept-logs.ts'
 import type { NodeDirectory, TaskService, TaskView, Whereabouts } from './ports.ts'
 import { clientSignal, linkTo, relay } from './relay.ts'
-import { idParams, killRequestSchema, taskRequestSchema, updateRequestSchema } from './schemas.ts'
+import { forceQuery, idParams, killRequestSchema, taskRequestSchema, updateRequestSchema } from './schemas.ts'
 import { type TaskJson, taskJson } from './task-json.ts'
 import { checkAbility, checkCanFit, knownSignal, orderOf, type TaskRequest } from './task-request.ts'
 import { resizeOf, type UpdateRequest } from './task-update.ts'
@@ -73,9 +73,8 @@ export function taskRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
     return shown(await tasks.update(taskId, resizeOf(definition, request.body as UpdateRequest)))
   })
 
-  const force = { type: 'object', additionalProperties: false, properties: { force: { enum: ['true', 'false'] } } }
   const remove = {
-    schema: { summary: 'Remove an ended task and its files; its node keeps its log for a while', params, querystring: force }
+    schema: { summary: 'Remove an ended task and its files; its node keeps its log for a while', params, querystring: forceQuery }
   }
   app.delete('/v1/tasks/:id', remove, async (request, reply) => {
     const forced = (request.query as { readonly force?: string }).force === 'true'

@@ -4,13 +4,16 @@ import { randomId, systemRandom } from '../../base/random.ts'
 import type { ConsensusConfig } from '../consensus/compose.ts'
 import { type OpenReplica, openReplica } from '../consensus/open-replica.ts'
 import { standIfLed } from './leader-gone.ts'
+import type { PeerChannel } from './peer-channel.ts'
 import { PeerServer } from './peer-server.ts'
 import { TcpPeers } from './tcp-peers.ts'
 
 interface PeersConfig extends ConsensusConfig {
   readonly raftId: number
-  /** Where the other masters reach this one; only loopback, until there are certificates. */
+  /** Where the other masters reach this one; in clear only on loopback. */
   readonly peerListen: { readonly host: string; readonly port: number }
+  /** Without it, in clear. */
+  readonly channel?: PeerChannel
   /** The secret of the masters of this cluster. */
   readonly peerToken: string
 }
@@ -22,19 +25,22 @@ interface PeersParts {
 
 /** One of several masters: its replica, and the connections to the others. */
 export async function openWithPeers(parts: PeersParts, config: PeersConfig): Promise<OpenReplica> {
-  const { clusterId, raftId, peerToken: token, peerListen } = config
+  const { clusterId, raftId, peerToken: token, peerListen, channel } = config
+  const carried = channel === undefined ? {} : { channel }
   const identity = { clusterId, raftId, token, incarnation: randomId() }
   const closing = new AbortController()
   let replica: OpenReplica | undefined
   const onGone = (gone: number): void => {
     if (replica !== undefined) void standIfLed(replica.host, gone, { ...parts, random: systemRandom }, closing.signal)
   }
-  const peers = new TcpPeers({ ...parts, onGone }, identity)
+  const peers = new TcpPeers({ ...parts, ...carried, onGone }, identity)
   const server = new PeerServer({
     log: parts.log,
     identity,
     receive: (m) => replica?.host.receive(m),
-    onGoodbye: (peer) => peers.goodbyeOf(peer)
+    onGoodbye: (peer) => peers.goodbyeOf(peer),
+    nodeIdOf: (peer) => peers.nodeIdOf(peer),
+    ...carried
   })
   await server.listen(peerListen.host, peerListen.port)
   const leave = async (): Promise<void> => {

@@ -1,7 +1,9 @@
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
+import { within } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
 import { encodeMessage } from '../../proto/codec.ts'
 import { encodeFrame, FrameDecoder } from '../../proto/frame.ts'
+import { plainChannel } from './peer-channel.ts'
 import { checkHello, encodeHello, frameTypes, maxPeerFrameBytes, type PeerIdentity } from './peer-handshake.ts'
 
 export interface PeerAddress {
@@ -28,9 +30,9 @@ export class PeerLink {
   }
 
   /** Resolves when the handshake is done. Rejects with the errno of the socket, or a `Fault`. */
-  static async open(own: PeerIdentity, peer: PeerAddress, signal: AbortSignal): Promise<PeerLink> {
+  static async open(own: PeerIdentity, peer: PeerAddress, signal: AbortSignal, channel = plainChannel): Promise<PeerLink> {
     signal.throwIfAborted()
-    const socket = connect({ host: peer.host, port: peer.port })
+    const socket = await channel.connect(peer, within(handshakeMs, signal))
     const stop = (): void => void socket.destroy()
     signal.addEventListener('abort', stop, { once: true })
     socket.once('close', () => signal.removeEventListener('abort', stop))

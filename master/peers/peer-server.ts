@@ -1,8 +1,9 @@
-import { createServer, type Server, type Socket } from 'node:net'
-import { isFault } from '../../base/fault.ts'
+import type { Server, Socket } from 'node:net'
+import { Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { encodeFrame, type Frame, FrameDecoder } from '../../proto/frame.ts'
 import type { Message } from '../raft/message.ts'
+import { type PeerChannel, plainChannel } from './peer-channel.ts'
 import { decodePeerMessage } from './peer-codec.ts'
 import { checkHello, encodeHello, frameTypes, maxPeerFrameBytes, type PeerIdentity } from './peer-handshake.ts'
 
@@ -11,6 +12,9 @@ interface ServerParts {
   readonly identity: PeerIdentity
   readonly receive: (m: Message) => void
   readonly onGoodbye: (raftId: number) => void
+  readonly channel?: PeerChannel
+  /** Of a member, where it is known: the one whose certificate has to be shown. */
+  readonly nodeIdOf?: (raftId: number) => string | undefined
 }
 
 const handshakeMs = 2_000
@@ -30,7 +34,8 @@ export class PeerServer {
 
   /** Resolves with the port. */
   listen(host: string, port: number): Promise<number> {
-    const server = createServer((socket) => this.#accept(socket))
+    const { channel = plainChannel } = this.#parts
+    const server = channel.createServer((socket, nodeId) => this.#accept(socket, nodeId))
     this.#server = server
     return new Promise((resolve, reject) => {
       server.once('error', reject)
@@ -49,7 +54,7 @@ export class PeerServer {
     })
   }
 
-  #accept(socket: Socket): void {
+  #accept(socket: Socket, nodeId?: string): void {
     socket.on('error', () => undefined) // 'close' comes too and is enough.
     if (this.#sockets.size >= maxConnections) {
       socket.destroy()
@@ -58,7 +63,7 @@ export class PeerServer {
     this.#sockets.add(socket)
     socket.setNoDelay(true)
     socket.setTimeout(handshakeMs, () => socket.destroy())
-    const inbound = new Inbound(socket, this.#parts)
+    const inbound = new Inbound(socket, this.#parts, nodeId)
     socket.on('data', (chunk) => inbound.take(chunk))
     socket.on('close', () => this.#sockets.delete(socket))
   }
@@ -68,14 +73,17 @@ export class PeerServer {
 class Inbound {
   readonly #socket: Socket
   readonly #parts: ServerParts
+  /** The node of its certificate; undefined in clear. */
+  readonly #certified: string | undefined
   readonly #decoder = new FrameDecoder(maxPeerFrameBytes)
   /** 0 before the handshake. */
   #peer = 0
   #snapshot: { readonly message: Message; readonly bytes: Buffer; have: number } | undefined
 
-  constructor(socket: Socket, parts: ServerParts) {
+  constructor(socket: Socket, parts: ServerParts, certified: string | undefined) {
     this.#socket = socket
     this.#parts = parts
+    this.#certified = certified
   }
 
   take(chunk: Uint8Array): void {
@@ -98,9 +106,17 @@ class Inbound {
   #greet(type: number, body: Uint8Array): void {
     const { identity } = this.#parts
     const hello = checkHello(type === frameTypes.hello ? body : new Uint8Array(), identity, 0)
+    this.#checkCertified(hello.raftId)
     this.#peer = hello.raftId
     this.#socket.setTimeout(0)
     this.#socket.write(encodeFrame(frameTypes.hello, encodeHello(identity, hello.raftId)))
+  }
+
+  /** A member that this master does not know yet has a certificate of a master all the same. */
+  #checkCertified(raftId: number): void {
+    const known = this.#parts.nodeIdOf?.(raftId)
+    if (this.#certified === undefined || known === undefined || known === '' || known === this.#certified) return
+    throw new Fault('denied', `node ${this.#certified} says that it is master ${raftId}, which is node ${known}`)
   }
 
   #message(body: Uint8Array): void {

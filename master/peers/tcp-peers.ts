@@ -4,6 +4,7 @@ import type { Log } from '../../base/log.ts'
 import type { Member } from '../consensus/membership.ts'
 import type { PeerTransport } from '../consensus/port.ts'
 import type { Message } from '../raft/message.ts'
+import type { PeerChannel } from './peer-channel.ts'
 import { encodePeerMessage } from './peer-codec.ts'
 import type { PeerIdentity } from './peer-handshake.ts'
 import { type PeerAddress, PeerLink } from './peer-link.ts'
@@ -13,6 +14,8 @@ interface PeersParts {
   readonly clock: Clock
   /** The process of a peer has ended without a goodbye: its port refuses, or another process is behind it. */
   readonly onGone: (raftId: number) => void
+  /** Without one, in clear, and only on loopback. */
+  readonly channel?: PeerChannel
 }
 
 interface Peer {
@@ -33,6 +36,7 @@ export class TcpPeers implements PeerTransport {
   readonly #parts: PeersParts
   readonly #own: PeerIdentity
   readonly #peers = new Map<number, Peer>()
+  #nodeIds: ReadonlyMap<number, string> = new Map()
 
   constructor(parts: PeersParts, own: PeerIdentity) {
     this.#parts = parts
@@ -40,9 +44,10 @@ export class TcpPeers implements PeerTransport {
   }
 
   membersAre(members: readonly Member[]): void {
+    this.#nodeIds = new Map(members.map(({ raftId, nodeId }) => [raftId, nodeId]))
     const wanted = new Map(
       members.flatMap((member) => {
-        const address = addressOf(member)
+        const address = addressOf(member, this.#parts.channel !== undefined)
         return address === undefined || member.raftId === this.#own.raftId ? [] : [[member.raftId, address] as const]
       })
     )
@@ -53,6 +58,10 @@ export class TcpPeers implements PeerTransport {
     for (const [raftId, address] of wanted) if (!this.#peers.has(raftId)) this.#add(address)
   }
 
+  nodeIdOf(raftId: number): string | undefined {
+    return this.#nodeIds.get(raftId)
+  }
+
   send(messages: readonly Message[]): void {
     for (const m of messages) this.#peers.get(m.to)?.link?.send(encodePeerMessage(m))
   }
@@ -60,7 +69,7 @@ export class TcpPeers implements PeerTransport {
   async sendSnapshot(m: Message, bytes: Uint8Array): Promise<void> {
     const peer = this.#peers.get(m.to)
     if (peer === undefined) throw new Error(`master ${m.to} has no address`)
-    const link = await PeerLink.open(this.#own, peer.address, peer.closing.signal)
+    const link = await PeerLink.open(this.#own, peer.address, peer.closing.signal, this.#parts.channel)
     try {
       await link.sendSnapshot(encodePeerMessage(m, bytes.length), bytes)
     } finally {
@@ -116,7 +125,7 @@ export class TcpPeers implements PeerTransport {
   /** One connection from its beginning to its end; false where there was none. */
   async #meet(peer: Peer, signal: AbortSignal): Promise<boolean> {
     try {
-      const link = await PeerLink.open(this.#own, peer.address, signal)
+      const link = await PeerLink.open(this.#own, peer.address, signal, this.#parts.channel)
       // Whoever has started anew has forgotten that it led.
       if (peer.incarnation !== '' && peer.incarnation !== link.incarnation) this.#gone(peer)
       peer.incarnation = link.incarnation
@@ -146,8 +155,11 @@ export class TcpPeers implements PeerTransport {
   }
 }
 
-/** `tcp:HOST:PORT`; until certificates only on loopback. */
-export function addressOf({ raftId, address }: Member): PeerAddress | undefined {
-  const [, host, port] = /^tcp:(127\.0\.0\.1|localhost|\[::1\]):(\d{1,5})$/.exec(address) ?? []
+/** `tls:HOST:PORT` where there are certificates, else `tcp:HOST:PORT` on loopback alone. */
+export function addressOf({ raftId, address }: Member, isSecure = false): PeerAddress | undefined {
+  const pattern = isSecure
+    ? /^tls:([^:\s/[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})$/
+    : /^tcp:(127\.0\.0\.1|localhost|\[::1\]):(\d{1,5})$/
+  const [, host, port] = pattern.exec(address) ?? []
   return host === undefined ? undefined : { raftId, host: host.replace(/[[\]]/g, ''), port: Number(port) }
 }

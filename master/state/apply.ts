@@ -3,6 +3,16 @@ import { registerAgent, setAgentCondition } from './agents.ts'
 import { accepted, isId, refused } from './answer.ts'
 import { assignTask, endTask, forgetTask } from './assignments.ts'
 import { type ClusterLimits, type ClusterState, clusterLimits } from './cluster.ts'
+import {
+  admitNode,
+  createJoinToken,
+  removeNode,
+  renewCertificate,
+  retireAuthority,
+  revokeJoinToken,
+  setAuthority
+} from './identities.ts'
+import { createOperator, removeOperator } from './operators.ts'
 import { storeTransaction } from './scheduler-store.ts'
 
 type CommandKind = Exclude<keyof Command, 'session' | 'seq' | 'atMs'>
@@ -18,7 +28,16 @@ const levelOf: Readonly<Record<CommandKind, number>> = {
   endTask: 1,
   forgetTask: 1,
   storeTransaction: 1,
-  openSession: 1
+  openSession: 1,
+  setAuthority: 2,
+  retireAuthority: 2,
+  createJoinToken: 2,
+  revokeJoinToken: 2,
+  admitNode: 2,
+  renewCertificate: 2,
+  removeNode: 2,
+  createOperator: 2,
+  removeOperator: 2
 }
 
 const kinds = Object.keys(levelOf) as readonly CommandKind[]
@@ -96,6 +115,19 @@ function dispatch(state: ClusterState, command: Command, index: number, limits: 
   if (command.endTask !== null) return endTask(state, command.endTask, index)
   if (command.forgetTask !== null) return forgetTask(state, command.forgetTask, index)
   if (command.storeTransaction !== null) return storeTransaction(state, command.storeTransaction, index, limits)
+  return dispatchIdentity(state, command, index, limits)
+}
+
+function dispatchIdentity(state: ClusterState, command: Command, index: number, limits: ClusterLimits): Answer {
+  if (command.setAuthority !== null) return setAuthority(state, command.setAuthority, index)
+  if (command.retireAuthority !== null) return retireAuthority(state, command.retireAuthority.digest, index)
+  if (command.createJoinToken !== null) return createJoinToken(state, command.createJoinToken, index, limits)
+  if (command.revokeJoinToken !== null) return revokeJoinToken(state, command.revokeJoinToken.tokenId, index)
+  if (command.admitNode !== null) return admitNode(state, command.admitNode, index, limits)
+  if (command.renewCertificate !== null) return renewCertificate(state, command.renewCertificate, index)
+  if (command.removeNode !== null) return removeNode(state, command.removeNode.nodeId, index)
+  if (command.createOperator !== null) return createOperator(state, command.createOperator, index, limits)
+  if (command.removeOperator !== null) return removeOperator(state, command.removeOperator.name, index)
   return accepted(index)
 }
 

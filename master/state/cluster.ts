@@ -3,7 +3,11 @@ import type {
   Answer,
   AssignmentRow as AssignmentRowMessage,
   AssignTask,
+  AuthorityRow,
   FrameworkDefinition,
+  JoinTokenRow,
+  NodeIdentityRow,
+  OperatorRow,
   RegisterAgent
 } from '../../proto/gen/messages.ts'
 import { OrderedRows } from './ordered-rows.ts'
@@ -24,7 +28,7 @@ export interface SessionState {
 }
 
 /** The highest feature level this build can apply. */
-export const highestFeatureLevel = 1
+export const highestFeatureLevel = 2
 
 /** At each limit a command is recorded as refused with `exhausted`; the sessions' oldest-used one goes instead. */
 export const clusterLimits = {
@@ -32,6 +36,8 @@ export const clusterLimits = {
   frameworks: 1_000,
   assignments: 1_000_000,
   sessions: 10_000,
+  joinTokens: 10_000,
+  operators: 10_000,
   storeBytes: 64 * 1024 * 1024,
   storeKeyBytes: 1024,
   storeValueBytes: 1024 * 1024
@@ -55,6 +61,13 @@ export class ClusterState {
   frameworks = new Map<string, FrameworkDefinition>()
   assignments = new Map<string, AssignmentRow>()
   stores = new Map<string, OrderedRows>()
+  /** By digest; the last one signs. */
+  authorities = new Map<string, AuthorityRow>()
+  joinTokens = new Map<string, JoinTokenRow>()
+  /** By node id. */
+  nodeIdentities = new Map<string, NodeIdentityRow>()
+  /** By name. */
+  operators = new Map<string, OperatorRow>()
   /** Oldest used first. */
   sessions = new Map<string, SessionState>()
 
@@ -69,6 +82,10 @@ export class ClusterState {
     this.assignments = other.assignments
     this.stores = other.stores
     this.sessions = other.sessions
+    this.authorities = other.authorities
+    this.joinTokens = other.joinTokens
+    this.nodeIdentities = other.nodeIdentities
+    this.operators = other.operators
   }
 
   /** The rows of a framework's store; empty for one that has none. */

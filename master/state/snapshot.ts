@@ -3,8 +3,12 @@ import { decodeMessage, encodeMessage, type Init } from '../../proto/codec.ts'
 import type {
   AgentRow,
   AssignmentRow,
+  AuthorityRow,
   FrameworkDefinition,
+  JoinTokenRow,
   Membership,
+  NodeIdentityRow,
+  OperatorRow,
   SessionRow,
   SnapshotChunk,
   SnapshotHead,
@@ -31,6 +35,10 @@ interface FrozenState {
   readonly frameworks: readonly FrameworkDefinition[]
   readonly assignments: readonly AssignmentRow[]
   readonly sessions: readonly (readonly [string, SessionState])[]
+  readonly authorities: readonly AuthorityRow[]
+  readonly joinTokens: readonly JoinTokenRow[]
+  readonly nodeIdentities: readonly NodeIdentityRow[]
+  readonly operators: readonly OperatorRow[]
   readonly stores: readonly (readonly [string, readonly StoreRow[]])[]
 }
 
@@ -43,6 +51,10 @@ export function freezeState(state: ClusterState, origin: SnapshotOrigin): Frozen
     frameworks: [...state.frameworks.values()],
     assignments: [...state.assignments.values()],
     sessions: [...state.sessions],
+    authorities: [...state.authorities.values()],
+    joinTokens: [...state.joinTokens.values()],
+    nodeIdentities: [...state.nodeIdentities.values()],
+    operators: [...state.operators.values()],
     stores: [...state.stores].map(([frameworkId, rows]) => [frameworkId, rows.all()])
   }
 }
@@ -73,6 +85,7 @@ export function* encodeSnapshot(frozen: FrozenState): Generator<Uint8Array> {
     (row) => row.answer.length + row.session.length + 16,
     (sessions) => ({ sessions })
   )
+  yield* identityChunks(frozen)
   for (const [frameworkId, rows] of frozen.stores) {
     yield* pack(
       rows,
@@ -80,6 +93,29 @@ export function* encodeSnapshot(frozen: FrozenState): Generator<Uint8Array> {
       (part) => ({ stores: [{ frameworkId, rows: part, bytes: 0 }] })
     )
   }
+}
+
+function* identityChunks({ authorities, joinTokens, nodeIdentities, operators }: FrozenState): Generator<Uint8Array> {
+  yield* pack(
+    authorities,
+    (row) => encodeMessage('AuthorityRow', row).length,
+    (authorities) => ({ authorities })
+  )
+  yield* pack(
+    joinTokens,
+    (row) => encodeMessage('JoinTokenRow', row).length,
+    (joinTokens) => ({ joinTokens })
+  )
+  yield* pack(
+    nodeIdentities,
+    (row) => encodeMessage('NodeIdentityRow', row).length,
+    (nodeIdentities) => ({ nodeIdentities })
+  )
+  yield* pack(
+    operators,
+    (row) => encodeMessage('OperatorRow', row).length,
+    (operators) => ({ operators })
+  )
 }
 
 function* sessionRows(sessions: FrozenState['sessions']): Generator<SessionRow> {
@@ -130,12 +166,22 @@ export class SnapshotDecoder {
       const answer = decodeMessage('Answer', row.answer)
       state.sessions.set(row.session, { seq: row.seq, answer, usedIndex: row.usedIndex })
     }
+    takeIdentities(state, chunk)
     for (const section of chunk.stores) {
       const rows = state.stores.get(section.frameworkId) ?? new OrderedRows()
       for (const row of section.rows) rows.set({ ...row, value: new Uint8Array(row.value) })
       state.stores.set(section.frameworkId, rows)
     }
   }
+}
+
+function takeIdentities(state: ClusterState, chunk: SnapshotChunk): void {
+  for (const row of chunk.authorities) {
+    state.authorities.set(row.digest, { ...row, certificate: new Uint8Array(row.certificate) })
+  }
+  for (const row of chunk.joinTokens) state.joinTokens.set(row.tokenId, row)
+  for (const row of chunk.nodeIdentities) state.nodeIdentities.set(row.nodeId, row)
+  for (const row of chunk.operators) state.operators.set(row.name, row)
 }
 
 const keyOf = (row: AssignmentRow): string => assignmentKey(row.assignment?.frameworkId ?? '', row.assignment?.taskId ?? '')

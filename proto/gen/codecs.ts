@@ -4,7 +4,7 @@ import type { Reader, Writer } from 'protobufjs/minimal.js'
 import type { Init } from '../codec.ts'
 import { copyUnknown, type Draft, noBytes, type Read, readEntry, readNested, skip, wide, writeUnknown } from '../fields.ts'
 
-import type { Messages, Acceptance, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, Capability, Cause, Command, CommandCheck, ContainerUsage, Decline, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, InitCluster, IoLimit, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, PeerGoodbye, PeerHello, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, Reservation, Reset, Resize, Resource, ResourceKind, RestartMode, RestartPolicy, SegmentHead, SessionRow, SetAgentCondition, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, Truncate, Welcome } from './messages.ts'
+import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, InitCluster, IoLimit, JoinTokenRow, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, Truncate, Welcome } from './messages.ts'
 
 type Names<E extends string> = Readonly<Record<number, E>>
 
@@ -116,10 +116,11 @@ function writeWelcome(w: Writer, m: Init<Welcome>): Writer {
   if (m.epoch !== undefined && wide(m.epoch, 'Welcome.epoch') !== 0) w.uint32(32).int64(m.epoch)
   const heartbeatMs = (m.heartbeatMs ?? 0) >>> 0
   if (heartbeatMs !== 0) w.uint32(40).uint32(heartbeatMs)
+  if (m.authority != null && m.authority !== '') w.uint32(50).string(String(m.authority))
   return writeUnknown(w, m)
 }
 
-function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { protocol: 0, clusterId: '', nodeId: '', epoch: 0, heartbeatMs: 0 }): Draft<Welcome> {
+function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { protocol: 0, clusterId: '', nodeId: '', epoch: 0, heartbeatMs: 0, authority: '' }): Draft<Welcome> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -139,6 +140,9 @@ function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { protocol: 0, 
       case 40:
         d.heartbeatMs = r.uint32()
         continue
+      case 50:
+        d.authority = r.stringVerify()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -146,7 +150,7 @@ function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { protocol: 0, 
 }
 
 function completeWelcome(m: Init<Welcome>): Welcome {
-  const d: Draft<Welcome> = { protocol: (m.protocol ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), nodeId: String(m.nodeId ?? ''), epoch: m.epoch ?? 0, heartbeatMs: (m.heartbeatMs ?? 0) >>> 0 }
+  const d: Draft<Welcome> = { protocol: (m.protocol ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), nodeId: String(m.nodeId ?? ''), epoch: m.epoch ?? 0, heartbeatMs: (m.heartbeatMs ?? 0) >>> 0, authority: String(m.authority ?? '') }
   return copyUnknown(m, d)
 }
 
@@ -2756,10 +2760,19 @@ function writeCommand(w: Writer, m: Init<Command>): Writer {
   if (m.forgetTask != null) writeForgetTask(w.uint32(138).fork(), m.forgetTask).ldelim()
   if (m.storeTransaction != null) writeStoreTransaction(w.uint32(146).fork(), m.storeTransaction).ldelim()
   if (m.openSession != null) writeOpenSession(w.uint32(154).fork(), m.openSession).ldelim()
+  if (m.setAuthority != null) writeSetAuthority(w.uint32(162).fork(), m.setAuthority).ldelim()
+  if (m.retireAuthority != null) writeRetireAuthority(w.uint32(170).fork(), m.retireAuthority).ldelim()
+  if (m.createJoinToken != null) writeCreateJoinToken(w.uint32(178).fork(), m.createJoinToken).ldelim()
+  if (m.revokeJoinToken != null) writeRevokeJoinToken(w.uint32(186).fork(), m.revokeJoinToken).ldelim()
+  if (m.admitNode != null) writeAdmitNode(w.uint32(194).fork(), m.admitNode).ldelim()
+  if (m.renewCertificate != null) writeRenewCertificate(w.uint32(202).fork(), m.renewCertificate).ldelim()
+  if (m.removeNode != null) writeRemoveNode(w.uint32(210).fork(), m.removeNode).ldelim()
+  if (m.createOperator != null) writeCreateOperator(w.uint32(218).fork(), m.createOperator).ldelim()
+  if (m.removeOperator != null) writeRemoveOperator(w.uint32(226).fork(), m.removeOperator).ldelim()
   return writeUnknown(w, m)
 }
 
-function readCommand(r: Reader, end: number, d: Draft<Command> = { session: '', seq: 0, atMs: 0, initCluster: null, raiseFeatureLevel: null, registerAgent: null, setAgentCondition: null, registerFramework: null, assignTask: null, endTask: null, forgetTask: null, storeTransaction: null, openSession: null }): Draft<Command> {
+function readCommand(r: Reader, end: number, d: Draft<Command> = { session: '', seq: 0, atMs: 0, initCluster: null, raiseFeatureLevel: null, registerAgent: null, setAgentCondition: null, registerFramework: null, assignTask: null, endTask: null, forgetTask: null, storeTransaction: null, openSession: null, setAuthority: null, retireAuthority: null, createJoinToken: null, revokeJoinToken: null, admitNode: null, renewCertificate: null, removeNode: null, createOperator: null, removeOperator: null }): Draft<Command> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2803,6 +2816,33 @@ function readCommand(r: Reader, end: number, d: Draft<Command> = { session: '', 
       case 154:
         d.openSession = readNested(r, readOpenSession, d.openSession)
         continue
+      case 162:
+        d.setAuthority = readNested(r, readSetAuthority, d.setAuthority)
+        continue
+      case 170:
+        d.retireAuthority = readNested(r, readRetireAuthority, d.retireAuthority)
+        continue
+      case 178:
+        d.createJoinToken = readNested(r, readCreateJoinToken, d.createJoinToken)
+        continue
+      case 186:
+        d.revokeJoinToken = readNested(r, readRevokeJoinToken, d.revokeJoinToken)
+        continue
+      case 194:
+        d.admitNode = readNested(r, readAdmitNode, d.admitNode)
+        continue
+      case 202:
+        d.renewCertificate = readNested(r, readRenewCertificate, d.renewCertificate)
+        continue
+      case 210:
+        d.removeNode = readNested(r, readRemoveNode, d.removeNode)
+        continue
+      case 218:
+        d.createOperator = readNested(r, readCreateOperator, d.createOperator)
+        continue
+      case 226:
+        d.removeOperator = readNested(r, readRemoveOperator, d.removeOperator)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2810,7 +2850,7 @@ function readCommand(r: Reader, end: number, d: Draft<Command> = { session: '', 
 }
 
 function completeCommand(m: Init<Command>): Command {
-  const d: Draft<Command> = { session: String(m.session ?? ''), seq: m.seq ?? 0, atMs: m.atMs ?? 0, initCluster: m.initCluster == null ? null : completeInitCluster(m.initCluster), raiseFeatureLevel: m.raiseFeatureLevel == null ? null : completeRaiseFeatureLevel(m.raiseFeatureLevel), registerAgent: m.registerAgent == null ? null : completeRegisterAgent(m.registerAgent), setAgentCondition: m.setAgentCondition == null ? null : completeSetAgentCondition(m.setAgentCondition), registerFramework: m.registerFramework == null ? null : completeRegisterFramework(m.registerFramework), assignTask: m.assignTask == null ? null : completeAssignTask(m.assignTask), endTask: m.endTask == null ? null : completeEndTask(m.endTask), forgetTask: m.forgetTask == null ? null : completeForgetTask(m.forgetTask), storeTransaction: m.storeTransaction == null ? null : completeStoreTransaction(m.storeTransaction), openSession: m.openSession == null ? null : completeOpenSession(m.openSession) }
+  const d: Draft<Command> = { session: String(m.session ?? ''), seq: m.seq ?? 0, atMs: m.atMs ?? 0, initCluster: m.initCluster == null ? null : completeInitCluster(m.initCluster), raiseFeatureLevel: m.raiseFeatureLevel == null ? null : completeRaiseFeatureLevel(m.raiseFeatureLevel), registerAgent: m.registerAgent == null ? null : completeRegisterAgent(m.registerAgent), setAgentCondition: m.setAgentCondition == null ? null : completeSetAgentCondition(m.setAgentCondition), registerFramework: m.registerFramework == null ? null : completeRegisterFramework(m.registerFramework), assignTask: m.assignTask == null ? null : completeAssignTask(m.assignTask), endTask: m.endTask == null ? null : completeEndTask(m.endTask), forgetTask: m.forgetTask == null ? null : completeForgetTask(m.forgetTask), storeTransaction: m.storeTransaction == null ? null : completeStoreTransaction(m.storeTransaction), openSession: m.openSession == null ? null : completeOpenSession(m.openSession), setAuthority: m.setAuthority == null ? null : completeSetAuthority(m.setAuthority), retireAuthority: m.retireAuthority == null ? null : completeRetireAuthority(m.retireAuthority), createJoinToken: m.createJoinToken == null ? null : completeCreateJoinToken(m.createJoinToken), revokeJoinToken: m.revokeJoinToken == null ? null : completeRevokeJoinToken(m.revokeJoinToken), admitNode: m.admitNode == null ? null : completeAdmitNode(m.admitNode), renewCertificate: m.renewCertificate == null ? null : completeRenewCertificate(m.renewCertificate), removeNode: m.removeNode == null ? null : completeRemoveNode(m.removeNode), createOperator: m.createOperator == null ? null : completeCreateOperator(m.createOperator), removeOperator: m.removeOperator == null ? null : completeRemoveOperator(m.removeOperator) }
   return copyUnknown(m, d)
 }
 
@@ -3107,6 +3147,448 @@ function readOpenSession(r: Reader, end: number, d: Draft<OpenSession> = { sessi
 
 function completeOpenSession(m: Init<OpenSession>): OpenSession {
   const d: Draft<OpenSession> = { session: String(m.session ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeSetAuthority(w: Writer, m: Init<SetAuthority>): Writer {
+  if (m.authority != null) writeAuthorityRow(w.uint32(10).fork(), m.authority).ldelim()
+  if (m.after != null && m.after !== '') w.uint32(18).string(String(m.after))
+  return writeUnknown(w, m)
+}
+
+function readSetAuthority(r: Reader, end: number, d: Draft<SetAuthority> = { authority: null, after: '' }): Draft<SetAuthority> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.authority = readNested(r, readAuthorityRow, d.authority)
+        continue
+      case 18:
+        d.after = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeSetAuthority(m: Init<SetAuthority>): SetAuthority {
+  const d: Draft<SetAuthority> = { authority: m.authority == null ? null : completeAuthorityRow(m.authority), after: String(m.after ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeRetireAuthority(w: Writer, m: Init<RetireAuthority>): Writer {
+  if (m.digest != null && m.digest !== '') w.uint32(10).string(String(m.digest))
+  return writeUnknown(w, m)
+}
+
+function readRetireAuthority(r: Reader, end: number, d: Draft<RetireAuthority> = { digest: '' }): Draft<RetireAuthority> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.digest = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeRetireAuthority(m: Init<RetireAuthority>): RetireAuthority {
+  const d: Draft<RetireAuthority> = { digest: String(m.digest ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeAuthorityRow(w: Writer, m: Init<AuthorityRow>): Writer {
+  if (m.digest != null && m.digest !== '') w.uint32(10).string(String(m.digest))
+  if (m.certificate != null && m.certificate.length > 0) w.uint32(18).bytes(m.certificate)
+  if (m.sealedKey != null && m.sealedKey !== '') w.uint32(26).string(String(m.sealedKey))
+  if (m.notAfterMs !== undefined && wide(m.notAfterMs, 'AuthorityRow.notAfterMs') !== 0) w.uint32(32).int64(m.notAfterMs)
+  return writeUnknown(w, m)
+}
+
+function readAuthorityRow(r: Reader, end: number, d: Draft<AuthorityRow> = { digest: '', certificate: noBytes, sealedKey: '', notAfterMs: 0 }): Draft<AuthorityRow> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.digest = r.stringVerify()
+        continue
+      case 18:
+        d.certificate = r.bytes()
+        continue
+      case 26:
+        d.sealedKey = r.stringVerify()
+        continue
+      case 32:
+        d.notAfterMs = wide(r.int64(), 'AuthorityRow.notAfterMs')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeAuthorityRow(m: Init<AuthorityRow>): AuthorityRow {
+  const d: Draft<AuthorityRow> = { digest: String(m.digest ?? ''), certificate: m.certificate ?? noBytes, sealedKey: String(m.sealedKey ?? ''), notAfterMs: m.notAfterMs ?? 0 }
+  return copyUnknown(m, d)
+}
+
+function writeCreateJoinToken(w: Writer, m: Init<CreateJoinToken>): Writer {
+  if (m.tokenId != null && m.tokenId !== '') w.uint32(10).string(String(m.tokenId))
+  if (m.secretDigest != null && m.secretDigest !== '') w.uint32(18).string(String(m.secretDigest))
+  if (m.role != null && m.role !== '') w.uint32(26).string(String(m.role))
+  const uses = (m.uses ?? 0) >>> 0
+  if (uses !== 0) w.uint32(32).uint32(uses)
+  if (m.ttlMs !== undefined && wide(m.ttlMs, 'CreateJoinToken.ttlMs') !== 0) w.uint32(40).int64(m.ttlMs)
+  return writeUnknown(w, m)
+}
+
+function readCreateJoinToken(r: Reader, end: number, d: Draft<CreateJoinToken> = { tokenId: '', secretDigest: '', role: '', uses: 0, ttlMs: 0 }): Draft<CreateJoinToken> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.tokenId = r.stringVerify()
+        continue
+      case 18:
+        d.secretDigest = r.stringVerify()
+        continue
+      case 26:
+        d.role = r.stringVerify()
+        continue
+      case 32:
+        d.uses = r.uint32()
+        continue
+      case 40:
+        d.ttlMs = wide(r.int64(), 'CreateJoinToken.ttlMs')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeCreateJoinToken(m: Init<CreateJoinToken>): CreateJoinToken {
+  const d: Draft<CreateJoinToken> = { tokenId: String(m.tokenId ?? ''), secretDigest: String(m.secretDigest ?? ''), role: String(m.role ?? ''), uses: (m.uses ?? 0) >>> 0, ttlMs: m.ttlMs ?? 0 }
+  return copyUnknown(m, d)
+}
+
+function writeRevokeJoinToken(w: Writer, m: Init<RevokeJoinToken>): Writer {
+  if (m.tokenId != null && m.tokenId !== '') w.uint32(10).string(String(m.tokenId))
+  return writeUnknown(w, m)
+}
+
+function readRevokeJoinToken(r: Reader, end: number, d: Draft<RevokeJoinToken> = { tokenId: '' }): Draft<RevokeJoinToken> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.tokenId = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeRevokeJoinToken(m: Init<RevokeJoinToken>): RevokeJoinToken {
+  const d: Draft<RevokeJoinToken> = { tokenId: String(m.tokenId ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeJoinTokenRow(w: Writer, m: Init<JoinTokenRow>): Writer {
+  if (m.tokenId != null && m.tokenId !== '') w.uint32(10).string(String(m.tokenId))
+  if (m.secretDigest != null && m.secretDigest !== '') w.uint32(18).string(String(m.secretDigest))
+  if (m.role != null && m.role !== '') w.uint32(26).string(String(m.role))
+  const usesLeft = (m.usesLeft ?? 0) >>> 0
+  if (usesLeft !== 0) w.uint32(32).uint32(usesLeft)
+  if (m.expiresAtMs !== undefined && wide(m.expiresAtMs, 'JoinTokenRow.expiresAtMs') !== 0) w.uint32(40).int64(m.expiresAtMs)
+  if (m.createdAtMs !== undefined && wide(m.createdAtMs, 'JoinTokenRow.createdAtMs') !== 0) w.uint32(48).int64(m.createdAtMs)
+  return writeUnknown(w, m)
+}
+
+function readJoinTokenRow(r: Reader, end: number, d: Draft<JoinTokenRow> = { tokenId: '', secretDigest: '', role: '', usesLeft: 0, expiresAtMs: 0, createdAtMs: 0 }): Draft<JoinTokenRow> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.tokenId = r.stringVerify()
+        continue
+      case 18:
+        d.secretDigest = r.stringVerify()
+        continue
+      case 26:
+        d.role = r.stringVerify()
+        continue
+      case 32:
+        d.usesLeft = r.uint32()
+        continue
+      case 40:
+        d.expiresAtMs = wide(r.int64(), 'JoinTokenRow.expiresAtMs')
+        continue
+      case 48:
+        d.createdAtMs = wide(r.int64(), 'JoinTokenRow.createdAtMs')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeJoinTokenRow(m: Init<JoinTokenRow>): JoinTokenRow {
+  const d: Draft<JoinTokenRow> = { tokenId: String(m.tokenId ?? ''), secretDigest: String(m.secretDigest ?? ''), role: String(m.role ?? ''), usesLeft: (m.usesLeft ?? 0) >>> 0, expiresAtMs: m.expiresAtMs ?? 0, createdAtMs: m.createdAtMs ?? 0 }
+  return copyUnknown(m, d)
+}
+
+function writeAdmitNode(w: Writer, m: Init<AdmitNode>): Writer {
+  if (m.tokenId != null && m.tokenId !== '') w.uint32(10).string(String(m.tokenId))
+  if (m.secretDigest != null && m.secretDigest !== '') w.uint32(18).string(String(m.secretDigest))
+  if (m.node != null) writeNodeIdentityRow(w.uint32(26).fork(), m.node).ldelim()
+  return writeUnknown(w, m)
+}
+
+function readAdmitNode(r: Reader, end: number, d: Draft<AdmitNode> = { tokenId: '', secretDigest: '', node: null }): Draft<AdmitNode> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.tokenId = r.stringVerify()
+        continue
+      case 18:
+        d.secretDigest = r.stringVerify()
+        continue
+      case 26:
+        d.node = readNested(r, readNodeIdentityRow, d.node)
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeAdmitNode(m: Init<AdmitNode>): AdmitNode {
+  const d: Draft<AdmitNode> = { tokenId: String(m.tokenId ?? ''), secretDigest: String(m.secretDigest ?? ''), node: m.node == null ? null : completeNodeIdentityRow(m.node) }
+  return copyUnknown(m, d)
+}
+
+function writeRenewCertificate(w: Writer, m: Init<RenewCertificate>): Writer {
+  if (m.nodeId != null && m.nodeId !== '') w.uint32(10).string(String(m.nodeId))
+  if (m.presented != null && m.presented !== '') w.uint32(18).string(String(m.presented))
+  if (m.serial != null && m.serial !== '') w.uint32(26).string(String(m.serial))
+  if (m.notAfterMs !== undefined && wide(m.notAfterMs, 'RenewCertificate.notAfterMs') !== 0) w.uint32(32).int64(m.notAfterMs)
+  if (m.authority != null && m.authority !== '') w.uint32(42).string(String(m.authority))
+  return writeUnknown(w, m)
+}
+
+function readRenewCertificate(r: Reader, end: number, d: Draft<RenewCertificate> = { nodeId: '', presented: '', serial: '', notAfterMs: 0, authority: '' }): Draft<RenewCertificate> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.nodeId = r.stringVerify()
+        continue
+      case 18:
+        d.presented = r.stringVerify()
+        continue
+      case 26:
+        d.serial = r.stringVerify()
+        continue
+      case 32:
+        d.notAfterMs = wide(r.int64(), 'RenewCertificate.notAfterMs')
+        continue
+      case 42:
+        d.authority = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeRenewCertificate(m: Init<RenewCertificate>): RenewCertificate {
+  const d: Draft<RenewCertificate> = { nodeId: String(m.nodeId ?? ''), presented: String(m.presented ?? ''), serial: String(m.serial ?? ''), notAfterMs: m.notAfterMs ?? 0, authority: String(m.authority ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeRemoveNode(w: Writer, m: Init<RemoveNode>): Writer {
+  if (m.nodeId != null && m.nodeId !== '') w.uint32(10).string(String(m.nodeId))
+  return writeUnknown(w, m)
+}
+
+function readRemoveNode(r: Reader, end: number, d: Draft<RemoveNode> = { nodeId: '' }): Draft<RemoveNode> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.nodeId = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeRemoveNode(m: Init<RemoveNode>): RemoveNode {
+  const d: Draft<RemoveNode> = { nodeId: String(m.nodeId ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeNodeIdentityRow(w: Writer, m: Init<NodeIdentityRow>): Writer {
+  if (m.nodeId != null && m.nodeId !== '') w.uint32(10).string(String(m.nodeId))
+  if (m.role != null && m.role !== '') w.uint32(18).string(String(m.role))
+  if (m.hostname != null && m.hostname !== '') w.uint32(26).string(String(m.hostname))
+  if (m.serials != null) for (const item of m.serials) w.uint32(34).string(String(item))
+  if (m.notAfterMs !== undefined && wide(m.notAfterMs, 'NodeIdentityRow.notAfterMs') !== 0) w.uint32(40).int64(m.notAfterMs)
+  if (m.admittedAtMs !== undefined && wide(m.admittedAtMs, 'NodeIdentityRow.admittedAtMs') !== 0) w.uint32(48).int64(m.admittedAtMs)
+  if (m.authority != null && m.authority !== '') w.uint32(58).string(String(m.authority))
+  return writeUnknown(w, m)
+}
+
+function readNodeIdentityRow(r: Reader, end: number, d: Draft<NodeIdentityRow> = { serials: [], nodeId: '', role: '', hostname: '', notAfterMs: 0, admittedAtMs: 0, authority: '' }): Draft<NodeIdentityRow> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.nodeId = r.stringVerify()
+        continue
+      case 18:
+        d.role = r.stringVerify()
+        continue
+      case 26:
+        d.hostname = r.stringVerify()
+        continue
+      case 34:
+        (d.serials as string[]).push(r.stringVerify())
+        continue
+      case 40:
+        d.notAfterMs = wide(r.int64(), 'NodeIdentityRow.notAfterMs')
+        continue
+      case 48:
+        d.admittedAtMs = wide(r.int64(), 'NodeIdentityRow.admittedAtMs')
+        continue
+      case 58:
+        d.authority = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeNodeIdentityRow(m: Init<NodeIdentityRow>): NodeIdentityRow {
+  const d: Draft<NodeIdentityRow> = { serials: m.serials?.map(String) ?? [], nodeId: String(m.nodeId ?? ''), role: String(m.role ?? ''), hostname: String(m.hostname ?? ''), notAfterMs: m.notAfterMs ?? 0, admittedAtMs: m.admittedAtMs ?? 0, authority: String(m.authority ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeCreateOperator(w: Writer, m: Init<CreateOperator>): Writer {
+  if (m.operator != null) writeOperatorRow(w.uint32(10).fork(), m.operator).ldelim()
+  if (m.ttlMs !== undefined && wide(m.ttlMs, 'CreateOperator.ttlMs') !== 0) w.uint32(16).int64(m.ttlMs)
+  return writeUnknown(w, m)
+}
+
+function readCreateOperator(r: Reader, end: number, d: Draft<CreateOperator> = { operator: null, ttlMs: 0 }): Draft<CreateOperator> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.operator = readNested(r, readOperatorRow, d.operator)
+        continue
+      case 16:
+        d.ttlMs = wide(r.int64(), 'CreateOperator.ttlMs')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeCreateOperator(m: Init<CreateOperator>): CreateOperator {
+  const d: Draft<CreateOperator> = { operator: m.operator == null ? null : completeOperatorRow(m.operator), ttlMs: m.ttlMs ?? 0 }
+  return copyUnknown(m, d)
+}
+
+function writeRemoveOperator(w: Writer, m: Init<RemoveOperator>): Writer {
+  if (m.name != null && m.name !== '') w.uint32(10).string(String(m.name))
+  return writeUnknown(w, m)
+}
+
+function readRemoveOperator(r: Reader, end: number, d: Draft<RemoveOperator> = { name: '' }): Draft<RemoveOperator> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.name = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeRemoveOperator(m: Init<RemoveOperator>): RemoveOperator {
+  const d: Draft<RemoveOperator> = { name: String(m.name ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeOperatorRow(w: Writer, m: Init<OperatorRow>): Writer {
+  if (m.operatorId != null && m.operatorId !== '') w.uint32(10).string(String(m.operatorId))
+  if (m.name != null && m.name !== '') w.uint32(18).string(String(m.name))
+  if (m.role != null && m.role !== '') w.uint32(26).string(String(m.role))
+  if (m.tenant != null && m.tenant !== '') w.uint32(34).string(String(m.tenant))
+  if (m.secretDigest != null && m.secretDigest !== '') w.uint32(42).string(String(m.secretDigest))
+  if (m.createdAtMs !== undefined && wide(m.createdAtMs, 'OperatorRow.createdAtMs') !== 0) w.uint32(48).int64(m.createdAtMs)
+  if (m.expiresAtMs !== undefined && wide(m.expiresAtMs, 'OperatorRow.expiresAtMs') !== 0) w.uint32(56).int64(m.expiresAtMs)
+  return writeUnknown(w, m)
+}
+
+function readOperatorRow(r: Reader, end: number, d: Draft<OperatorRow> = { operatorId: '', name: '', role: '', tenant: '', secretDigest: '', createdAtMs: 0, expiresAtMs: 0 }): Draft<OperatorRow> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.operatorId = r.stringVerify()
+        continue
+      case 18:
+        d.name = r.stringVerify()
+        continue
+      case 26:
+        d.role = r.stringVerify()
+        continue
+      case 34:
+        d.tenant = r.stringVerify()
+        continue
+      case 42:
+        d.secretDigest = r.stringVerify()
+        continue
+      case 48:
+        d.createdAtMs = wide(r.int64(), 'OperatorRow.createdAtMs')
+        continue
+      case 56:
+        d.expiresAtMs = wide(r.int64(), 'OperatorRow.expiresAtMs')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeOperatorRow(m: Init<OperatorRow>): OperatorRow {
+  const d: Draft<OperatorRow> = { operatorId: String(m.operatorId ?? ''), name: String(m.name ?? ''), role: String(m.role ?? ''), tenant: String(m.tenant ?? ''), secretDigest: String(m.secretDigest ?? ''), createdAtMs: m.createdAtMs ?? 0, expiresAtMs: m.expiresAtMs ?? 0 }
   return copyUnknown(m, d)
 }
 
@@ -3508,10 +3990,14 @@ function writeSnapshotChunk(w: Writer, m: Init<SnapshotChunk>): Writer {
   if (m.assignments != null) for (const item of m.assignments) writeAssignmentRow(w.uint32(26).fork(), item).ldelim()
   if (m.sessions != null) for (const item of m.sessions) writeSessionRow(w.uint32(34).fork(), item).ldelim()
   if (m.stores != null) for (const item of m.stores) writeStoreSection(w.uint32(42).fork(), item).ldelim()
+  if (m.authorities != null) for (const item of m.authorities) writeAuthorityRow(w.uint32(50).fork(), item).ldelim()
+  if (m.joinTokens != null) for (const item of m.joinTokens) writeJoinTokenRow(w.uint32(58).fork(), item).ldelim()
+  if (m.nodeIdentities != null) for (const item of m.nodeIdentities) writeNodeIdentityRow(w.uint32(66).fork(), item).ldelim()
+  if (m.operators != null) for (const item of m.operators) writeOperatorRow(w.uint32(74).fork(), item).ldelim()
   return writeUnknown(w, m)
 }
 
-function readSnapshotChunk(r: Reader, end: number, d: Draft<SnapshotChunk> = { agents: [], frameworks: [], assignments: [], sessions: [], stores: [] }): Draft<SnapshotChunk> {
+function readSnapshotChunk(r: Reader, end: number, d: Draft<SnapshotChunk> = { agents: [], frameworks: [], assignments: [], sessions: [], stores: [], authorities: [], joinTokens: [], nodeIdentities: [], operators: [] }): Draft<SnapshotChunk> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -3531,6 +4017,18 @@ function readSnapshotChunk(r: Reader, end: number, d: Draft<SnapshotChunk> = { a
       case 42:
         (d.stores as StoreSection[]).push(readNested(r, readStoreSection))
         continue
+      case 50:
+        (d.authorities as AuthorityRow[]).push(readNested(r, readAuthorityRow))
+        continue
+      case 58:
+        (d.joinTokens as JoinTokenRow[]).push(readNested(r, readJoinTokenRow))
+        continue
+      case 66:
+        (d.nodeIdentities as NodeIdentityRow[]).push(readNested(r, readNodeIdentityRow))
+        continue
+      case 74:
+        (d.operators as OperatorRow[]).push(readNested(r, readOperatorRow))
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -3538,7 +4036,7 @@ function readSnapshotChunk(r: Reader, end: number, d: Draft<SnapshotChunk> = { a
 }
 
 function completeSnapshotChunk(m: Init<SnapshotChunk>): SnapshotChunk {
-  const d: Draft<SnapshotChunk> = { agents: m.agents?.map(completeAgentRow) ?? [], frameworks: m.frameworks?.map(completeFrameworkDefinition) ?? [], assignments: m.assignments?.map(completeAssignmentRow) ?? [], sessions: m.sessions?.map(completeSessionRow) ?? [], stores: m.stores?.map(completeStoreSection) ?? [] }
+  const d: Draft<SnapshotChunk> = { agents: m.agents?.map(completeAgentRow) ?? [], frameworks: m.frameworks?.map(completeFrameworkDefinition) ?? [], assignments: m.assignments?.map(completeAssignmentRow) ?? [], sessions: m.sessions?.map(completeSessionRow) ?? [], stores: m.stores?.map(completeStoreSection) ?? [], authorities: m.authorities?.map(completeAuthorityRow) ?? [], joinTokens: m.joinTokens?.map(completeJoinTokenRow) ?? [], nodeIdentities: m.nodeIdentities?.map(completeNodeIdentityRow) ?? [], operators: m.operators?.map(completeOperatorRow) ?? [] }
   return copyUnknown(m, d)
 }
 
@@ -4056,6 +4554,19 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   EndTask: { write: writeEndTask, read: readEndTask, complete: completeEndTask },
   ForgetTask: { write: writeForgetTask, read: readForgetTask, complete: completeForgetTask },
   OpenSession: { write: writeOpenSession, read: readOpenSession, complete: completeOpenSession },
+  SetAuthority: { write: writeSetAuthority, read: readSetAuthority, complete: completeSetAuthority },
+  RetireAuthority: { write: writeRetireAuthority, read: readRetireAuthority, complete: completeRetireAuthority },
+  AuthorityRow: { write: writeAuthorityRow, read: readAuthorityRow, complete: completeAuthorityRow },
+  CreateJoinToken: { write: writeCreateJoinToken, read: readCreateJoinToken, complete: completeCreateJoinToken },
+  RevokeJoinToken: { write: writeRevokeJoinToken, read: readRevokeJoinToken, complete: completeRevokeJoinToken },
+  JoinTokenRow: { write: writeJoinTokenRow, read: readJoinTokenRow, complete: completeJoinTokenRow },
+  AdmitNode: { write: writeAdmitNode, read: readAdmitNode, complete: completeAdmitNode },
+  RenewCertificate: { write: writeRenewCertificate, read: readRenewCertificate, complete: completeRenewCertificate },
+  RemoveNode: { write: writeRemoveNode, read: readRemoveNode, complete: completeRemoveNode },
+  NodeIdentityRow: { write: writeNodeIdentityRow, read: readNodeIdentityRow, complete: completeNodeIdentityRow },
+  CreateOperator: { write: writeCreateOperator, read: readCreateOperator, complete: completeCreateOperator },
+  RemoveOperator: { write: writeRemoveOperator, read: readRemoveOperator, complete: completeRemoveOperator },
+  OperatorRow: { write: writeOperatorRow, read: readOperatorRow, complete: completeOperatorRow },
   StoreTransaction: { write: writeStoreTransaction, read: readStoreTransaction, complete: completeStoreTransaction },
   StoreCondition: { write: writeStoreCondition, read: readStoreCondition, complete: completeStoreCondition },
   StoreWrite: { write: writeStoreWrite, read: readStoreWrite, complete: completeStoreWrite },

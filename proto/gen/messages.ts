@@ -41,6 +41,7 @@ export interface Welcome {
   readonly nodeId: string
   readonly epoch: number
   readonly heartbeatMs: number
+  readonly authority: string
 }
 
 export interface Refusal {
@@ -558,6 +559,15 @@ export interface Command {
   readonly forgetTask: ForgetTask | null
   readonly storeTransaction: StoreTransaction | null
   readonly openSession: OpenSession | null
+  readonly setAuthority: SetAuthority | null
+  readonly retireAuthority: RetireAuthority | null
+  readonly createJoinToken: CreateJoinToken | null
+  readonly revokeJoinToken: RevokeJoinToken | null
+  readonly admitNode: AdmitNode | null
+  readonly renewCertificate: RenewCertificate | null
+  readonly removeNode: RemoveNode | null
+  readonly createOperator: CreateOperator | null
+  readonly removeOperator: RemoveOperator | null
 }
 
 export interface InitCluster {
@@ -613,6 +623,90 @@ export interface ForgetTask {
 
 export interface OpenSession {
   readonly session: string
+}
+
+export interface SetAuthority {
+  readonly authority: AuthorityRow | null
+  readonly after: string
+}
+
+export interface RetireAuthority {
+  readonly digest: string
+}
+
+export interface AuthorityRow {
+  readonly digest: string
+  readonly certificate: Uint8Array
+  readonly sealedKey: string
+  readonly notAfterMs: number
+}
+
+export interface CreateJoinToken {
+  readonly tokenId: string
+  readonly secretDigest: string
+  readonly role: string
+  readonly uses: number
+  readonly ttlMs: number
+}
+
+export interface RevokeJoinToken {
+  readonly tokenId: string
+}
+
+export interface JoinTokenRow {
+  readonly tokenId: string
+  readonly secretDigest: string
+  readonly role: string
+  readonly usesLeft: number
+  readonly expiresAtMs: number
+  readonly createdAtMs: number
+}
+
+export interface AdmitNode {
+  readonly tokenId: string
+  readonly secretDigest: string
+  readonly node: NodeIdentityRow | null
+}
+
+export interface RenewCertificate {
+  readonly nodeId: string
+  readonly presented: string
+  readonly serial: string
+  readonly notAfterMs: number
+  readonly authority: string
+}
+
+export interface RemoveNode {
+  readonly nodeId: string
+}
+
+export interface NodeIdentityRow {
+  readonly nodeId: string
+  readonly role: string
+  readonly hostname: string
+  readonly serials: readonly string[]
+  readonly notAfterMs: number
+  readonly admittedAtMs: number
+  readonly authority: string
+}
+
+export interface CreateOperator {
+  readonly operator: OperatorRow | null
+  readonly ttlMs: number
+}
+
+export interface RemoveOperator {
+  readonly name: string
+}
+
+export interface OperatorRow {
+  readonly operatorId: string
+  readonly name: string
+  readonly role: string
+  readonly tenant: string
+  readonly secretDigest: string
+  readonly createdAtMs: number
+  readonly expiresAtMs: number
 }
 
 export interface StoreTransaction {
@@ -696,6 +790,10 @@ export interface SnapshotChunk {
   readonly assignments: readonly AssignmentRow[]
   readonly sessions: readonly SessionRow[]
   readonly stores: readonly StoreSection[]
+  readonly authorities: readonly AuthorityRow[]
+  readonly joinTokens: readonly JoinTokenRow[]
+  readonly nodeIdentities: readonly NodeIdentityRow[]
+  readonly operators: readonly OperatorRow[]
 }
 
 export interface Answer {
@@ -861,6 +959,19 @@ export interface Messages {
   readonly EndTask: EndTask
   readonly ForgetTask: ForgetTask
   readonly OpenSession: OpenSession
+  readonly SetAuthority: SetAuthority
+  readonly RetireAuthority: RetireAuthority
+  readonly AuthorityRow: AuthorityRow
+  readonly CreateJoinToken: CreateJoinToken
+  readonly RevokeJoinToken: RevokeJoinToken
+  readonly JoinTokenRow: JoinTokenRow
+  readonly AdmitNode: AdmitNode
+  readonly RenewCertificate: RenewCertificate
+  readonly RemoveNode: RemoveNode
+  readonly NodeIdentityRow: NodeIdentityRow
+  readonly CreateOperator: CreateOperator
+  readonly RemoveOperator: RemoveOperator
+  readonly OperatorRow: OperatorRow
   readonly StoreTransaction: StoreTransaction
   readonly StoreCondition: StoreCondition
   readonly StoreWrite: StoreWrite

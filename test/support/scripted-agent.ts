@@ -19,9 +19,10 @@ export class ScriptedAgent {
   #number = 0
   #beat: NodeJS.Timeout | undefined
 
-  constructor(path: string, agentId: string = newNodeId()) {
+  /** `where` is the path of a unix socket, or a connection of the test's own making. */
+  constructor(where: string | Socket, agentId: string = newNodeId()) {
     this.agentId = agentId
-    this.#socket = connect(path)
+    this.#socket = typeof where === 'string' ? connect(where) : where
     const decoder = new FrameDecoder()
     this.#socket.on('data', (chunk: Buffer) => {
       for (const frame of decoder.push(chunk)) this.#received.push(decodeWire(frame))

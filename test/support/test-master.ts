@@ -7,7 +7,7 @@ import { inOrder } from '../../base/service.ts'
 import type { RaftFacts } from '../../master/consensus/raft-facts.ts'
 import { type CoreConfig, coreDefaults } from '../../master/core.ts'
 import { composeMaster, taskDefaults } from '../../master/main.ts'
-import { newClusterId, newNodeId } from '../../proto/ids.ts'
+import { clusterId as clusterIdOf, newClusterId, newNodeId } from '../../proto/ids.ts'
 import { MemoryReplica } from './memory-replica.ts'
 
 export interface Answer {
@@ -50,17 +50,27 @@ const aloneInMemory: RaftFacts = {
 export async function startTestMaster(
   core: Partial<CoreConfig> = {},
   replica = new MemoryReplica(),
-  tasks: { readonly keepEnded?: number; readonly removeAfterMs?: number } = {}
+  tasks: { readonly keepEnded?: number; readonly removeAfterMs?: number } = {},
+  listen?: { readonly host: string; readonly port: number; readonly lookEveryMs?: number }
 ): Promise<TestMaster> {
   const dir = await mkdtemp(join(tmpdir(), 'hearth-'))
   const clusterId = newClusterId()
   if (replica.state.clusterId === '') await replica.propose('', 0, { initCluster: { clusterId } })
   const master = composeMaster(
     { replica, log: silentLog },
-    { stateDir: dir, runDir: dir, http: { host: '127.0.0.1', port: 0 }, agentListen: undefined },
     {
-      clusterId: replica.state.clusterId,
+      stateDir: dir,
+      runDir: dir,
+      http: { host: '127.0.0.1', port: 0 },
+      agentListen: undefined,
+      listen,
+      advertise: ['localhost']
+    },
+    {
+      clusterId: clusterIdOf(replica.state.clusterId),
       nodeId: newNodeId(),
+      clusterKey: new Uint8Array(32).fill(7),
+      certificatesEveryMs: listen?.lookEveryMs ?? 60_000,
       operatorToken,
       agentToken,
       socketGroup: undefined,

@@ -11,12 +11,13 @@ const soonMs = 14 * 24 * 3_600_000
 
 export function judgeCertificates(certificates: readonly CertificateFacts[], wallMs: number): readonly Check[] {
   if (certificates.length === 0) {
-    return [rowsOf('certificates').ok('none is configured: agents are known by the cluster’s agent token')]
+    return [rowsOf('certificates').ok('this node belongs to the master of its own host and needs none')]
   }
   return certificates.map(({ path, validity }) => {
     const row = rowsOf('certificates', path)
-    const renew = 'renew it, and restart what uses it'
-    if ('failure' in validity) return row.failure(validity.failure, 'put a PEM certificate there')
+    const renew =
+      'it renews itself while a master answers: see the agent’s log; once it has ended, hearth agent join with a new token'
+    if ('failure' in validity) return row.failure(validity.failure, 'join again with a token: hearth agent join')
     const { fromMs, untilMs } = validity
     if (wallMs < fromMs)
       return row.failure(`not valid before ${day(fromMs)}`, 'see whether the clock is right: hearth node health')

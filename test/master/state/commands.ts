@@ -91,6 +91,35 @@ const body = fc.oneof(
     })
   }),
   fc.record({ openSession: fc.record({ session: id }) }),
+  fc.record({
+    setAuthority: fc.record({
+      after: id,
+      authority: fc.option(fc.record({ digest: id, certificate: value, sealedKey: id, notAfterMs: count }))
+    })
+  }),
+  fc.record({ retireAuthority: fc.record({ digest: id }) }),
+  fc.record({
+    createJoinToken: fc.record({ tokenId: id, secretDigest: id, role: fc.constantFrom('agent', 'x'), uses: count, ttlMs: count })
+  }),
+  fc.record({ revokeJoinToken: fc.record({ tokenId: id }) }),
+  fc.record({
+    admitNode: fc.record({
+      tokenId: id,
+      secretDigest: id,
+      node: fc.option(fc.record({ nodeId: id, role: fc.constantFrom('agent', 'x'), serials: fc.array(id, { maxLength: 2 }) }))
+    })
+  }),
+  fc.record({ renewCertificate: fc.record({ nodeId: id, presented: id, serial: id, notAfterMs: count }) }),
+  fc.record({ removeNode: fc.record({ nodeId: id }) }),
+  fc.record({
+    createOperator: fc.record({
+      ttlMs: count,
+      operator: fc.option(
+        fc.record({ operatorId: id, name: id, role: fc.constantFrom('admin', 'x'), tenant: id, secretDigest: id })
+      )
+    })
+  }),
+  fc.record({ removeOperator: fc.record({ name: id }) }),
   fc.constant({}),
   fc.constant({ initCluster: { clusterId: 'c' }, openSession: { session: 's' } })
 )

@@ -1,0 +1,196 @@
+import { rm } from 'node:fs/promises'
+import type { TLSSocket } from 'node:tls'
+import type { Clock } from '../../base/clock.ts'
+import { errnoOf, Fault, isFault } from '../../base/fault.ts'
+import type { Log } from '../../base/log.ts'
+import { replaceFile } from '../../base/replace-file.ts'
+import type { Service } from '../../base/service.ts'
+import type { Credentials } from '../../identity/credentials.ts'
+import { placeText } from '../../identity/places.ts'
+import type { ClusterId } from '../../proto/ids.ts'
+import { isCancelled } from '../background.ts'
+import type { ListenAddress } from '../config.ts'
+import type { Proposer } from '../proposer.ts'
+import type { AppliedChange, Replica } from '../replica.ts'
+import type { ClusterState } from '../state/cluster.ts'
+import { CertificateDesk } from './certificate-desk.ts'
+import type { Visitor } from './guard.ts'
+import { goodCredentials, takeCredentials, trustedBy } from './own-credentials.ts'
+import { TlsDoor } from './tls-door.ts'
+
+interface IdentityParts {
+  readonly replica: Pick<Replica, 'leadership' | 'changes'> & { readonly state: ClusterState }
+  readonly proposer: Pick<Proposer, 'propose'>
+  readonly clock: Clock
+  readonly log: Log
+  readonly agents: (socket: TLSSocket, visitor: Visitor) => void
+  readonly http: (socket: TLSSocket, visitor: Visitor) => void
+  /** Whether every voter knows the commands of this room. */
+  readonly mayRaiseLevel: () => boolean
+}
+
+export interface IdentityConfig {
+  readonly stateDir: string
+  /** Where the address of the open door is written. */
+  readonly addressPath: string
+  readonly clusterId: ClusterId
+  readonly nodeId: string
+  readonly clusterKey: Uint8Array | undefined
+  /** Absent: nobody comes in from other hosts. */
+  readonly listen: ListenAddress | undefined
+  /** Under which other hosts know this one, the best name first. */
+  readonly hosts: readonly string[]
+  /** Whatever is due is due by the wall clock, which may be set at any moment: this often it is looked at. */
+  readonly lookEveryMs: number
+}
+
+/** From this level on the log has authorities, tokens and nodes. */
+const neededLevel = 2
+const retryMs = 1_000
+
+/** Who this cluster is to other hosts: keeps its authority, this master's certificate and the door that needs both. */
+export class ClusterIdentity implements Service {
+  readonly name = 'identity'
+  readonly desk: CertificateDesk
+  readonly #parts: IdentityParts
+  readonly #config: IdentityConfig
+  readonly #closing = new AbortController()
+  #credentials: Credentials | undefined
+  #door: TlsDoor | undefined
+  #loops: readonly Promise<void>[] = []
+  #tending: Promise<void> = Promise.resolve()
+
+  constructor(parts: IdentityParts, config: IdentityConfig) {
+    this.#parts = parts
+    this.#config = config
+    this.desk = new CertificateDesk({ ...parts, state: parts.replica.state }, config)
+  }
+
+  async start(): Promise<void> {
+    const { listen, addressPath } = this.#config
+    await rm(addressPath, { force: true })
+    // Whoever wants to be reached waits until it is; everybody else has an authority soon.
+    if (listen !== undefined) await this.#tend().catch((e: unknown) => this.#later(e))
+    this.#loops = [this.#keep(), this.#watch()]
+  }
+
+  async stop(): Promise<void> {
+    this.#closing.abort()
+    await this.#door?.stop()
+    await Promise.all([...this.#loops, this.#tending])
+  }
+
+  /** Of the door for other hosts; undefined while it is closed. */
+  get port(): number | undefined {
+    return this.#door?.port
+  }
+
+  async #keep(): Promise<void> {
+    const { signal } = this.#closing
+    while (!signal.aborted) {
+      const isWell = await this.#tend().then(
+        () => true,
+        (e: unknown) => this.#later(e)
+      )
+      // Only the stop ends it early.
+      await this.#parts.clock.sleep(isWell ? this.#config.lookEveryMs : retryMs, signal).catch(() => undefined)
+    }
+  }
+
+  #later(e: unknown): false {
+    if (this.#closing.signal.aborted || isCancelled(e)) return false
+    if (!isFault(e)) throw e
+    this.#parts.log.warn({ code: e.code, err: e.message }, 'identity.not_ready')
+    return false
+  }
+
+  /** One after the other: two at once would both take a certificate. */
+  #tend(): Promise<void> {
+    const tending = this.#tending.then(() => this.#lookAtAll())
+    this.#tending = tending.catch(() => undefined) // told to whoever asked
+    return tending
+  }
+
+  /** Whatever is missing, in the order in which one needs the other. */
+  async #lookAtAll(): Promise<void> {
+    const { signal } = this.#closing
+    const { replica, proposer, mayRaiseLevel, clock } = this.#parts
+    const { leadership, state } = replica
+    if (leadership.leading) {
+      while (state.featureLevel < neededLevel && mayRaiseLevel()) {
+        await proposer.propose({ raiseFeatureLevel: { level: state.featureLevel + 1 } }, signal)
+      }
+      if (state.featureLevel >= neededLevel) await this.desk.found(signal)
+    }
+    const { listen } = this.#config
+    if (listen === undefined) return
+    const good = await goodCredentials(this.#config, clock)
+    const { desk } = this
+    // Of a newer authority only once everybody believes it, for else they would turn away from this master.
+    const isDue = good === undefined || (leadership.leading && !desk.isNewest && desk.isFollowed)
+    this.#use(isDue ? await takeCredentials(desk, this.#config, signal) : await trustedBy(desk, good, this.#config))
+    await this.#open(listen)
+  }
+
+  #use(credentials: Credentials): void {
+    const before = this.#credentials
+    this.#credentials = credentials
+    if (before?.serial === credentials.serial && before.authorities === credentials.authorities) return
+    this.#door?.credentialsChanged()
+  }
+
+  async #open(listen: ListenAddress): Promise<void> {
+    if (this.#door !== undefined) return
+    const { replica, log, agents, http } = this.#parts
+    const { clusterId } = this.#config
+    const shown = (): Credentials => {
+      if (this.#credentials === undefined) throw new Error('the door opens with credentials')
+      return this.#credentials
+    }
+    const door = new TlsDoor({ state: replica.state, log, agents, http }, { clusterId, listen }, shown)
+    await door.start().catch((e: unknown) => {
+      const seen = errnoOf(e)
+      if (seen === undefined) throw e
+      throw new Fault(
+        'unavailable',
+        `--listen ${placeText(listen)} cannot be opened (${seen}): is the port taken, is the address this host’s?`
+      )
+    })
+    this.#door = door
+    await replaceFile(this.#config.addressPath, `${placeText({ host: listen.host, port: door.port ?? listen.port })}\n`, 0o644)
+    log.info({ host: listen.host, port: door.port }, 'door.open')
+  }
+
+  /** Follows the log: whoever was removed is out as soon as that is committed. */
+  async #watch(): Promise<void> {
+    const { signal } = this.#closing
+    const { replica } = this.#parts
+    while (!signal.aborted) {
+      try {
+        for await (const change of replica.changes(replica.state.index + 1, signal)) this.#changed(change)
+      } catch (e) {
+        if (signal.aborted) return
+        // A snapshot has overtaken it: what changed is not told, so everything is looked at.
+        if (!isFault(e, 'exhausted')) throw e
+        this.#door?.recheck()
+      }
+    }
+  }
+
+  #changed({ command, answer }: AppliedChange): void {
+    if (answer.refused) return
+    const { removeNode, renewCertificate, admitNode, setAuthority, retireAuthority } = command
+    if (removeNode !== null || renewCertificate !== null || admitNode !== null) this.#door?.recheck()
+    // The last one to follow a new authority makes it this master's turn.
+    if (renewCertificate !== null && this.#parts.replica.state.authorities.size > 1) this.#tendSoon()
+    if (setAuthority === null && retireAuthority === null) return
+    // Nodes hear of it when they come in: so they come in anew.
+    this.#tendSoon(() => this.#door?.cutNodes())
+  }
+
+  #tendSoon(then: () => void = () => undefined): void {
+    void this.#tend()
+      .then(then)
+      .catch((e: unknown) => this.#later(e))
+  }
+}

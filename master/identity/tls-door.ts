@@ -1,0 +1,156 @@
+import type { Socket } from 'node:net'
+import { createServer, type Server, type TLSSocket } from 'node:tls'
+import type { Log } from '../../base/log.ts'
+import type { Service } from '../../base/service.ts'
+import type { Credentials } from '../../identity/credentials.ts'
+import { contextOf, protocols } from '../../identity/secure-channel.ts'
+import type { ListenAddress } from '../config.ts'
+import type { ClusterState } from '../state/cluster.ts'
+import { checkNode, type Visitor, visitorOf } from './guard.ts'
+
+interface DoorParts {
+  readonly state: Pick<ClusterState, 'nodeIdentities'>
+  readonly log: Log
+  /** Gets connections whose handshake is done, by what they want to speak. */
+  readonly agents: (socket: TLSSocket, visitor: Visitor) => void
+  readonly http: (socket: TLSSocket, visitor: Visitor) => void
+}
+
+interface DoorConfig {
+  readonly clusterId: string
+  readonly listen: ListenAddress
+}
+
+const handshakeMs = 5_000
+/** Connections in the middle of a handshake; more are closed at once. A handshake costs 2 ms of a core. */
+const maxHandshakes = 512
+/** Connections without a certificate of a node: operators, newcomers, strangers. */
+const maxUncertified = 1_024
+
+/** The door that other hosts can reach: TLS 1.3 alone. Who comes in without a good certificate is heard, and refused by what is behind. */
+export class TlsDoor implements Service {
+  readonly name = 'tls-door'
+  readonly #parts: DoorParts
+  readonly #config: DoorConfig
+  readonly #open = new Map<TLSSocket, Visitor>()
+  /** Connections in their handshake, by where they come from: the socket that comes out of it is another object. */
+  readonly #greeting = new Map<string, Socket>()
+  readonly #credentials: () => Credentials
+  #uncertified = 0
+  #server: Server | undefined
+
+  constructor(parts: DoorParts, config: DoorConfig, credentials: () => Credentials) {
+    this.#parts = parts
+    this.#config = config
+    this.#credentials = credentials
+  }
+
+  start(): Promise<void> {
+    const { host, port } = this.#config.listen
+    const server = createServer(
+      {
+        ...this.#context(),
+        ALPNProtocols: [protocols.agentLink, protocols.http],
+        handshakeTimeout: handshakeMs,
+        requestCert: true,
+        // A reason is told to whoever is refused, so that has to wait until there is a channel to tell it over.
+        rejectUnauthorized: false
+      },
+      (socket) => this.#accept(socket)
+    )
+    server.on('connection', (socket: Socket) => this.#greet(socket))
+    server.on('tlsClientError', (e, socket) => {
+      this.#parts.log.info({ from: socket.remoteAddress, err: e.message }, 'door.handshake_failed')
+      this.#greeting.delete(placeOf(socket))
+      socket.destroy()
+    })
+    this.#server = server
+    return new Promise((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ host, port }, () => {
+        server.off('error', reject)
+        server.on('error', (e) => this.#parts.log.error({ err: e.message }, 'door.listener_failed'))
+        resolve()
+      })
+    })
+  }
+
+  async stop(): Promise<void> {
+    const server = this.#server
+    if (server === undefined) return
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+    for (const socket of [...this.#open.keys(), ...this.#greeting.values()]) socket.destroy()
+    await closed
+  }
+
+  /** Undefined where it is not open. */
+  get port(): number | undefined {
+    const address = this.#server?.address()
+    return typeof address === 'object' && address !== null ? address.port : undefined
+  }
+
+  /** New connections see the new certificate; those that there are go on. */
+  credentialsChanged(): void {
+    this.#server?.setSecureContext(this.#context())
+  }
+
+  /** Cuts every connection whose certificate has become void. */
+  recheck(): void {
+    for (const [socket, { node }] of this.#open) {
+      if (node === undefined) continue
+      try {
+        checkNode(node, this.#parts.state)
+      } catch (e) {
+        this.#parts.log.warn({ nodeId: node.nodeId, err: (e as Error).message }, 'door.connection_cut')
+        socket.destroy()
+      }
+    }
+  }
+
+  /** Every node comes in anew. */
+  cutNodes(): void {
+    for (const [socket, { node }] of this.#open) if (node !== undefined) socket.destroy()
+  }
+
+  #greet(socket: Socket): void {
+    socket.on('error', () => undefined) // 'tlsClientError' or the reading side tells it.
+    if (this.#greeting.size >= maxHandshakes) {
+      socket.destroy()
+      return
+    }
+    const place = placeOf(socket)
+    this.#greeting.set(place, socket)
+    socket.once('close', () => this.#greeting.delete(place))
+  }
+
+  #accept(socket: TLSSocket): void {
+    socket.on('error', () => undefined) // The reading side sees it too and tells it once.
+    this.#greeting.delete(placeOf(socket))
+    const visitor = visitorOf(socket, this.#parts.state, this.#config.clusterId)
+    if (visitor.refusal !== undefined) {
+      this.#parts.log.warn({ from: visitor.from, err: visitor.refusal.message }, 'door.certificate_refused')
+    }
+    if (visitor.node === undefined && this.#uncertified >= maxUncertified) {
+      this.#parts.log.warn({ from: visitor.from }, 'door.turned_away')
+      socket.destroy()
+      return
+    }
+    this.#uncertified += visitor.node === undefined ? 1 : 0
+    this.#open.set(socket, visitor)
+    socket.once('close', () => {
+      this.#uncertified -= visitor.node === undefined ? 1 : 0
+      this.#open.delete(socket)
+    })
+    if (socket.alpnProtocol === protocols.agentLink) this.#parts.agents(socket, visitor)
+    else this.#parts.http(socket, visitor)
+  }
+
+  /** All authorities go along: a newcomer knows only the digest of one. */
+  #context() {
+    const credentials = this.#credentials()
+    const { certificate, authorities } = credentials
+    return { ...contextOf(credentials), cert: `${certificate}\n${authorities}` }
+  }
+}
+
+const placeOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`
