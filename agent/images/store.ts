@@ -144,7 +144,7 @@ class DirectoryImageStore implements LocalImageStore {
     const known = this.#known(reference)
     if (known !== undefined) await this.#care.settle(known, onProgress, signal)
     if (policy === 'always' || (policy === 'missing' && known === undefined)) {
-      if (!isDigest(reference)) await this.pull(reference, {}, onProgress, signal)
+      if (!isDigest(reference)) this.#used((await this.pull(reference, {}, onProgress, signal)).digest)
     } else if (known !== undefined) this.#used(known.digest)
   }
 
@@ -176,7 +176,7 @@ class DirectoryImageStore implements LocalImageStore {
   ): Promise<ImageSummary> {
     const record = await this.#pulls.join({ name: pulledName(reference), secrets }, onProgress, signal)
     await this.#care.settle(record, onProgress, signal)
-    this.#used(record.digest)
+    this.#lastUse.note(record.digest)
     return summaryOf(record)
   }
 

@@ -288,7 +288,9 @@ t.test(
     const store = await open('prune-store')
     const [first, second] = [await pull(store, `${host}/prune:1`), await pull(store, `${host}/prune:2`)]
     await importBytes(store, tarOf([{ name: 'own', content: 'x' }]), 'own:1')
-    t.match(await store.prune({ unusedMs: 0, imported: false }, new Set(), never), { images: [] }, 'they were used just now')
+    const wish = { policy: 'missing', onProgress: () => undefined } as const
+    for (const tag of [1, 2]) await store.fetch(`${host}/prune:${tag}`, wish, never)
+    t.match(await store.prune({ unusedMs: 0, imported: false }, new Set(), never), { images: [] }, 'they are about to be used')
     // Another agent knows nothing of that.
     const later = await open('prune-store')
     t.match(await later.prune({ unusedMs: 3_600_000, imported: true }, new Set(), never), { images: [] })
