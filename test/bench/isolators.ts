@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { TaskStatistics } from '../../agent/stats/task-stats.ts'
 import { systemClock } from '../../base/clock.ts'
 import { builtinIsolators } from '../../isolators/builtin.ts'
@@ -31,7 +30,7 @@ export async function isolators(bench: Bench): Promise<Outcome> {
     trash: { take: () => false },
     seccompProfile: '/usr/share/containers/seccomp.json'
   }
-  const example = fileURLToPath(new URL('../third-party/hearth-isolator-scratch', import.meta.url))
+  const example = join(bench.root, 'test/third-party/hearth-isolator-scratch')
   process.env['SCRATCH_ROOT'] = bench.folder('scratch')
   const strange = guarded(await loadIsolator(example, '/', { sleep }), () => undefined)
   const rows: Row[] = []
