@@ -10,6 +10,8 @@ type Asking = Pick<TaskDefinition, 'resources' | 'limits'>
 export const leastMemoryBytes = 4 * 1024 ** 2
 const leastMilliCpu = 10
 const [leastWeight, mostWeight] = [1, 10_000]
+/** The runtime has threads of its own until the program takes their place: with 5 runc cannot always start one. */
+const leastPids = 16
 /** PID_MAX_LIMIT of 64-bit kernels. */
 const mostPids = 4_194_304
 const leastBytesPerSecond = 4_096
@@ -28,6 +30,8 @@ function* mistakes({ resources, limits }: Asking): Generator<string> {
   yield* cpuMistakes(limits, milliCpu)
   yield* memoryMistakes(limits, memoryBytes)
   yield* ioMistakes(limits)
+  if (limits.pidsMax > 0 && limits.pidsMax < leastPids)
+    yield `a limit of processes is at least ${leastPids}, not ${limits.pidsMax}: what starts the program needs some itself`
   if (limits.pidsMax > mostPids) yield `Linux has at most ${mostPids} processes and threads, not ${limits.pidsMax}`
   for (const { pageBytes, maxBytes } of limits.hugePages) {
     const isPower = pageBytes > 0 && Number.isInteger(Math.log2(pageBytes))

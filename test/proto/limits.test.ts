@@ -13,7 +13,7 @@ const asking = (limits: Init<TaskLimits>, mem = 0, cpus = 0) =>
 
 t.test('limits that can be kept are taken', async (t) => {
   checkLimits(asking({}))
-  checkLimits(asking({ cpuWeight: 1, ioWeight: 10_000, pidsMax: 1 }))
+  checkLimits(asking({ cpuWeight: 1, ioWeight: 10_000, pidsMax: 16 }))
   checkLimits(asking({ exclusiveCores: 2 }, 0, 2_000))
   checkLimits(asking({ cpuBurstUs: 50_000 }, 0, 500))
   checkLimits(asking({ memoryMinBytes: 1, memoryLowBytes: 2, memoryHighBytes: 5 * mebibyte, swapBytes: 1 }, 8 * mebibyte))
@@ -23,6 +23,7 @@ t.test('limits that can be kept are taken', async (t) => {
 
 for (const [sentence, limits, mem, cpus, complaint] of [
   ['a negative one', { memoryLowBytes: -1 }, 0, 0, /memoryLowBytes cannot be -1/],
+  ['fewer processes than the runtime has', { pidsMax: 5 }, 0, 0, /at least 16, not 5/],
   ['more processes than there can be', { pidsMax: 5_000_000 }, 0, 0, /at most 4194304/],
   ['memory below the floor', {}, mebibyte, 0, /a memory limit is at least 4 MiB/],
   ['a CPU limit below the floor', {}, 0, 5, /a CPU limit is at least 0.01, not 0.005/],
