@@ -9,6 +9,7 @@ import type { TaskRow } from '../proto/gen/messages.ts'
 import { annotationsOf } from './annotations.ts'
 import type { AttemptObjects } from './attempt-objects.ts'
 import { logBudgetDefaults, unattendedLogBytes } from './logs/rotation.ts'
+import type { DeviceDesk } from './named-devices.ts'
 import type { ImageStore, Ledger } from './ports.ts'
 import { cleanUpAll, isolateAll, prepareAll } from './prepare.ts'
 import { bundleOf, fullRequest, logOf, onlyTask, type RequestConfig, sandboxOf, type User } from './task-request.ts'
@@ -18,6 +19,7 @@ export interface LaunchParts {
   readonly images: ImageStore
   readonly runtime: Runtime
   readonly isolators: readonly Isolator[]
+  readonly devices: Pick<DeviceDesk, 'lend' | 'annotationsOf'>
   resolveUser(user: string, layers: readonly string[]): Promise<User>
 }
 
@@ -41,17 +43,22 @@ export async function openAttempt(
   const user = await parts.resolveUser(task.process?.user || image.user, image.layers)
   await objects.intend(image)
   await mkdir(sandboxOf(config, row.containerId), { recursive: true, mode: 0o711 })
-  return fullRequest(config, row, image, user, objects.intendMade)
+  const request = fullRequest(config, row, image, user, objects.intendMade)
+  const lent = parts.devices.lend(row.containerId, task)
+  return { ...request, walls: { ...request.walls, devices: [...request.walls.devices, ...lent] } }
 }
+
+/** Called between the two stages of a launch, with what the task got less of than it asked for. */
+type OnPrepared = (notices: readonly string[]) => void
 
 /**
  * Each isolator's part of the bundle, all or nothing, and the runtime over it; the runtime's monitor gets ready while the parts
- * are made. `onPrepared` is called between the two stages. A launch that fails leaves no wall standing.
+ * are made. A launch that fails leaves no wall standing.
  */
 export async function launchAttempt(
   parts: LaunchParts,
   config: LaunchConfig,
-  of: { readonly row: TaskRow; readonly request: IsolatorRequest; readonly log: Log; readonly onPrepared: () => void },
+  of: { readonly row: TaskRow; readonly request: IsolatorRequest; readonly log: Log; readonly onPrepared: OnPrepared },
   signal: AbortSignal
 ): Promise<RunningContainer> {
   const { row, request, log, onPrepared } = of
@@ -61,10 +68,11 @@ export async function launchAttempt(
     const prepared = await prepareAll(parts.isolators, request, log, within(prepareDeadlineMs, signal))
     standing = true
     starting.begin(startDeadlineMs)
-    onPrepared()
+    onPrepared(prepared.flatMap((part) => part.notices ?? []))
     // What the ledger kept free is for endings, not for one launch more.
     if (parts.ledger.low) throw new Fault('exhausted', 'no space is left on the node’s disk', { reason: 'disk_full' })
-    return buildSpec(request, prepared, annotationsOf({ ...parts.ledger.view.head, agentId: config.agentId, row }))
+    const whose = annotationsOf({ ...parts.ledger.view.head, agentId: config.agentId, row })
+    return buildSpec(request, prepared, { ...whose, ...parts.devices.annotationsOf(row.containerId) })
   }
   const spec = prepare()
   const inTime = AbortSignal.any([signal, starting.signal])

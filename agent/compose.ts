@@ -34,6 +34,7 @@ import { logGapsMetric } from './logs/gap-metric.ts'
 import { KeptLogs } from './logs/kept-logs.ts'
 import { readLog } from './logs/reader.ts'
 import { LogRotation } from './logs/rotation.ts'
+import { DeviceDesk, offerDevices } from './named-devices.ts'
 import { composeNodeHealth } from './node-health/compose.ts'
 import type { NodeHealth } from './node-health/monitor.ts'
 import type { SyncMeter } from './node-health/sync-meter.ts'
@@ -109,7 +110,7 @@ export async function compose(parts: Parts): Promise<Agent> {
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const rotation = new LogRotation({ clock, log })
   const recorder = recorderOf({ layout, clock, tasks: () => tasks.list() }, { bootDir, cgroupParent, sampleMs: sampleEveryMs })
-  const runnerParts = { ledger, outbox, images, runtime, isolators, ...times, log, rotation, recorder, resolveUser, leases }
+  const runnerParts = { ledger, outbox, images, runtime, isolators, ...held(parts), log, rotation, recorder, resolveUser, leases }
   const runnerConfig = runnerConfigOf(config, bootDir, known, ledger.view.head.agentId)
   const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, attemptsKept: 3, settled }
   const refusal = (): string | undefined => node.health.refusal('launch')
@@ -197,6 +198,12 @@ function composeRenewal({ config: { stateDir }, masters, ...parts }: RenewalPart
 const imagesOf = (tasks: Tasks): ReadonlySet<string> =>
   new Set(tasks.list().flatMap((r) => (r.removed.aborted || r.imageDigest === undefined ? [] : [r.imageDigest])))
 
+/** Devices that are there, and time. */
+const held = ({ ledger, bootDir: runDir, config }: Parts) => ({
+  devices: new DeviceDesk({ ledger }, { runDir, devices: offerDevices(config.devices).present }),
+  ...times
+})
+
 const composeKeptLogs = ({ stateDir, keptLogMs: keepMs, keptLogBytes: maxBytes }: AgentConfig, log: Log): KeptLogs =>
   new KeptLogs({ clock: systemClock, log }, { directory: join(stateDir, 'agent/kept-logs'), keepMs, maxBytes })
 
@@ -212,9 +219,10 @@ function composeLeases({ bootDir, facts, ledger, log, layout, placement: { cgrou
 async function wallsOf(parts: Parts, trash: Trash, leases: Leases): Promise<Walls> {
   const { config, layout, placement } = parts
   const { cgroupParent, scope } = placement
-  const { seccompProfile, isolators: modules, isolatorDir: directory } = config
+  const { isolators: modules, isolatorDir: directory } = config
+  const seccomp = { defaultFile: config.seccompProfile, directory: config.seccompDir }
   const { sleep } = systemClock
-  const own = builtinIsolators({ trash, layout, cgroupParent, seccompProfile, sleep })
+  const own = builtinIsolators({ trash, layout, cgroupParent, seccomp, sleep })
   const builtin = [...(scope === undefined ? [] : [scope.isolator()]), ...own]
   return openWalls({ builtin, last: [leases.isolator()], log: parts.log, sleep }, { modules, directory })
 }
@@ -257,6 +265,7 @@ const runnerConfigOf = (config: AgentConfig, runDir: string, facts: HostFacts, a
   sandboxesDir: join(config.stateDir, 'agent/sandboxes'),
   hostname: facts.hostname,
   allowedMounts: config.allowedMounts,
+  allowedDevices: config.allowedDevices,
   allowUnconfined: config.allowUnconfined,
   missing: missingOf(facts.capabilities),
   agentId,

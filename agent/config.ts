@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import { absolutePath, levels, oneOfLevels, readSettings, type Setting } from '../base/settings.ts'
 import type { RegistrySettings } from './images/registry/settings.ts'
 import { readRegistries, registrySettings } from './images/registry-options.ts'
+import { type NamedDevices, parseNamedDevices } from './named-devices.ts'
 import { readUpgradeOrders, type UpgradeOrders } from './upgrade/orders.ts'
 
 export interface AgentConfig {
@@ -14,8 +15,13 @@ export interface AgentConfig {
   /** The operator named the parent; it is no default. */
   readonly cgroupParentChosen: boolean
   readonly allowedMounts: readonly string[]
+  readonly devices: NamedDevices
   readonly allowUnconfined: boolean
+  /** Empty: the built-in one. */
   readonly seccompProfile: string
+  readonly seccompDir: string
+  /** Device nodes that tasks may use; a folder stands for all below it. */
+  readonly allowedDevices: readonly string[]
   readonly conmon: string
   readonly runc: string
   readonly crun: string
@@ -73,6 +79,21 @@ export const agentSettings: readonly Setting[] = [
     check: absolutePaths
   },
   {
+    flag: 'allow-device',
+    env: 'HEARTH_ALLOW_DEVICE',
+    fallback: '',
+    help: 'device nodes that tasks may use, or folders of them',
+    check: absolutePaths
+  },
+  {
+    flag: 'devices',
+    env: 'HEARTH_DEVICES',
+    fallback: '',
+    help: 'devices that tasks may ask for by name and number: gpu=/dev/nvidia0+/dev/nvidiactl,gpu=/dev/nvidia1+/dev/nvidiactl',
+    check: (text) =>
+      parseNamedDevices(text) === undefined ? 'must be NAME=/dev/PATH, with + between nodes of one device' : undefined
+  },
+  {
     flag: 'allow-unconfined',
     env: 'HEARTH_ALLOW_UNCONFINED',
     fallback: 'no',
@@ -82,8 +103,15 @@ export const agentSettings: readonly Setting[] = [
   {
     flag: 'seccomp-profile',
     env: 'HEARTH_SECCOMP_PROFILE',
-    fallback: '/usr/share/containers/seccomp.json',
-    help: 'default profile for tasks',
+    fallback: '',
+    help: 'file of the seccomp profile that tasks get by default; default: the built-in one',
+    check: (text) => (text === '' ? undefined : absolutePath(text))
+  },
+  {
+    flag: 'seccomp-dir',
+    env: 'HEARTH_SECCOMP_DIR',
+    fallback: '/etc/hearth/seccomp.d',
+    help: 'folder with seccomp profiles that tasks may name, as NAME.json',
     check: absolutePath
   },
   { flag: 'conmon', env: 'HEARTH_CONMON', fallback: '/usr/bin/conmon', help: 'path of conmon', check: absolutePath },
@@ -165,8 +193,11 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
     cgroupParent: of('cgroup-parent') || `/hearth-${createHash('sha256').update(stateDir).digest('hex').slice(0, 8)}`,
     cgroupParentChosen: of('cgroup-parent') !== '',
     allowedMounts: list(of('allow-mount')),
+    devices: parseNamedDevices(of('devices')) ?? new Map(),
     allowUnconfined: of('allow-unconfined') === 'yes',
     seccompProfile: of('seccomp-profile'),
+    seccompDir: of('seccomp-dir'),
+    allowedDevices: list(of('allow-device')),
     conmon: of('conmon'),
     runc: of('runc'),
     crun: of('crun'),

@@ -120,6 +120,8 @@ const reasons: ReadonlySet<string> = new Set<Reason>([
   'disk_full',
   'memory_too_small',
   'lease_refused',
+  'policy_refused',
+  'resources_unknown',
   'lease_expired'
 ])
 

@@ -5,6 +5,7 @@ import { isFault } from '../base/fault.ts'
 import { type Log, pinoSink } from '../base/log.ts'
 import { inOrder } from '../base/service.ts'
 import { readCgroupLayout } from '../isolators/cgroup2/layout.ts'
+import type { Capability } from '../proto/gen/messages.ts'
 import { type Agent, compose, type Parts } from './compose.ts'
 import type { AgentConfig } from './config.ts'
 import { readMasters, readOwnCredentials } from './credentials.ts'
@@ -12,7 +13,7 @@ import { EndOfAgent } from './end-of-agent.ts'
 import { placeBootDirectory, removeBootDirectory } from './host/boot-directory.ts'
 import { systemRoots } from './host/cgroups.ts'
 import { startExec } from './host/exec.ts'
-import { readHostFacts } from './host/facts.ts'
+import { type HostFacts, readHostFacts } from './host/facts.ts'
 import { enterLeaf, placeWorkloads } from './host/placement.ts'
 import type { ProgramVersions } from './host/program-versions.ts'
 import { ownUnit, SystemdNotice, type SystemdUnit, unitCapability } from './host/systemd.ts'
@@ -20,6 +21,7 @@ import { becomeCertified, identify } from './identity.ts'
 import { diskFiles } from './ledger/files.ts'
 import { openLedger } from './ledger/ledger.ts'
 import { raised } from './ledger/level.ts'
+import { type NamedDevices, offerDevices } from './named-devices.ts'
 import { SyncMeter } from './node-health/sync-meter.ts'
 import type { Ledger } from './ports.ts'
 import { reattach } from './reattach.ts'
@@ -84,8 +86,7 @@ async function runLogged(orders: Orders, log: Log): Promise<number> {
     { clock, log, prove: (signal) => agent.prove(signal), raise: () => raise(ledger) },
     { orders: config.upgrade, directory: join(config.stateDir, 'agent/upgrade') }
   )
-  const capabilities = [...facts.capabilities, ...(unitRow === undefined ? [] : [unitRow])]
-  const hostFacts = { ...facts, capabilities }
+  const hostFacts = withOffers(facts, config.devices, unitRow)
   const parts = {
     config,
     masters: mastersOf(config, masters),
@@ -120,6 +121,12 @@ async function runLogged(orders: Orders, log: Log): Promise<number> {
   log.info({ code: end.code }, 'agent.stopped')
   // Tasks go on and so would what follows them here: a launch on its way must not find the ledger closed, and fail.
   return process.exit(end.code)
+}
+
+function withOffers(facts: HostFacts, named: NamedDevices, unitRow: Capability | undefined): HostFacts {
+  const devices = offerDevices(named)
+  const capabilities = [...facts.capabilities, ...devices.capabilities, ...(unitRow === undefined ? [] : [unitRow])]
+  return { ...facts, capabilities, resources: [...facts.resources, ...devices.resources] }
 }
 
 /** From the first service to the last one's end. */

@@ -3,11 +3,15 @@ import { join } from 'node:path'
 import { Fault } from '../base/fault.ts'
 import { sandboxMountPoint } from '../isolators/filesystem.ts'
 import type { IsolatorRequest, MountRequest } from '../isolators/isolator.ts'
+import { usualWalls } from '../isolators/walls.ts'
+import { completeMessage } from '../proto/codec.ts'
 import type { Process, TaskDefinition, TaskRow } from '../proto/gen/messages.ts'
 import { capabilitiesFor, checkLimits } from '../proto/limits.ts'
+import { policyRefusal } from '../proto/tenant-policy.ts'
 import { unfitLength } from './lease/terms.ts'
 import type { ResolvedImage } from './ports.ts'
 import { limitsOf } from './task-limits.ts'
+import { wallsOf } from './wall-request.ts'
 
 /** What a task asks for, as the isolators understand it. */
 
@@ -17,6 +21,8 @@ export interface RequestConfig {
   readonly hostname: string
   /** Host folders that tasks may mount, with everything below them. */
   readonly allowedMounts: readonly string[]
+  /** Device nodes that tasks may use; a folder stands for all below it. */
+  readonly allowedDevices: readonly string[]
   readonly allowUnconfined: boolean
   /** Why this node has not that capability; undefined where it has. */
   missing(capability: string): string | undefined
@@ -39,10 +45,17 @@ export function onlyTask(row: TaskRow): TaskDefinition {
   const [task, ...more] = row.group?.tasks ?? []
   if (task === undefined || more.length > 0)
     throw new Fault('unsupported', 'this agent runs groups of exactly one task', { reason: 'unsupported_request' })
+  checkPolicy(row, task)
   const unfit = task.lease === null ? undefined : unfitLength(task.lease.lengthMs)
   if (unfit !== undefined) throw new Fault('invalid', unfit, { reason: 'lease_refused' })
   checkLimits(task)
   return task
+}
+
+/** The master has looked already; here links are followed and the user's number is known. Without a user for what can be told before. */
+function checkPolicy({ group }: TaskRow, task: TaskDefinition, uid?: number): void {
+  const refusal = group === null || group.policy === null ? undefined : policyRefusal(group.policy, group.role, task, uid)
+  if (refusal !== undefined) throw new Fault('denied', refusal, { reason: 'policy_refused' })
 }
 
 /** What names the container's files, enough to undo everything; the rest of a request is only needed to launch. */
@@ -73,7 +86,7 @@ export function bareRequest(
       columns: task?.process?.columns ?? 0,
       hostname: config.hostname
     },
-    seccomp: 'default',
+    walls: usualWalls,
     labels: Object.fromEntries((task?.labels ?? []).map(({ key, value }) => [key, value])),
     made,
     journal: async () => undefined
@@ -90,20 +103,19 @@ export function fullRequest(
 ): IsolatorRequest {
   const task = onlyTask(row)
   const bare = bareRequest(config, row.containerId, task)
-  if (task.seccomp === 'unconfined' && !config.allowUnconfined) {
-    const say =
-      'this node’s operator allows no unconfined tasks; start the agent with --allow-unconfined, or leave seccomp at its default'
-    throw new Fault('invalid', say, { reason: 'unsupported_request' })
-  }
   for (const name of capabilitiesFor(task)) {
     const why = config.missing(name)
     if (why !== undefined) throw new Fault('unsupported', `this node has no ${name}: ${why}`, { reason: 'unsupported_request' })
   }
+  const mounts = task.mounts.map((m) => allowedMount(config.allowedMounts, m))
+  const walls = wallsOf(config, task, user.uid)
+  const devices = walls.devices.map((device) => completeMessage('DeviceRequest', device))
+  checkPolicy(row, { ...task, mounts, walls: task.walls && { ...task.walls, devices } }, user.uid)
   return {
     ...bare,
     layers: image.layers,
     imageMounts: image.mounts,
-    mounts: task.mounts.map((m) => allowedMount(config.allowedMounts, m)),
+    mounts,
     process: {
       ...bare.process,
       ...user,
@@ -112,7 +124,7 @@ export function fullRequest(
       workingDirectory: workingDirectoryOf(task.process, image),
       hostname: bare.network === 'host' ? config.hostname : row.containerId.slice(0, 12)
     },
-    seccomp: task.seccomp === 'unconfined' ? 'unconfined' : 'default',
+    walls,
     journal
   }
 }

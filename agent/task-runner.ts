@@ -62,6 +62,7 @@ export class TaskRunner {
   readonly #neighbours: Neighbours
   #container: ContainerState = 'preparing'
   #waits = false
+  #notice = ''
   #decided: Decided
   /** Somebody asked for the end of the task: whatever ends this attempt, none follows. */
   #killAsked = false
@@ -164,7 +165,8 @@ export class TaskRunner {
   /** Runs the task from the start to its removal. Rejects only with a broken invariant or when the ledger is dead. */
   async launch(turn: LaunchTurn = atOnce): Promise<void> {
     let stage = 'preparing the container'
-    const onPrepared = (): void => {
+    const onPrepared = (notices: readonly string[]): void => {
+      this.#notice = notices.join('; ')
       stage = 'starting the container'
       this.#container = moveContainer(this.#container, 'creating')
     }
@@ -202,7 +204,10 @@ export class TaskRunner {
     const facts = { pid: String(running.pid), startTicks: String(running.startTicks), monitorPid: String(running.monitorPid) }
     const noted = this.#objects.monitorRuns(facts)
     if (this.#report.state !== 'running' && this.#report.state !== 'killing')
-      await this.#report.tell('running', (this.#task?.probes.length ?? 0) > 0 ? { ready: false } : {})
+      await this.#report.tell('running', {
+        message: this.#notice,
+        ...((this.#task?.probes.length ?? 0) > 0 ? { ready: false } : {})
+      })
     await noted
     if (this.#killAsked || this.#decided !== undefined) this.#stopBy(this.#policyOfEnd())
     const exit = await this.#watch.untilExit()

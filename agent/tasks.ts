@@ -1,8 +1,8 @@
 import { constants } from 'node:os'
-import { isFault } from '../base/fault.ts'
+import { type Fault, isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { Init } from '../proto/codec.ts'
-import type { Forget, Kill, KillPolicy, Launch, LaunchAnswer, TaskReport, TaskRow } from '../proto/gen/messages.ts'
+import type { Forget, Kill, KillPolicy, Launch, LaunchAnswer, Reason, TaskReport, TaskRow } from '../proto/gen/messages.ts'
 import { containerId, newContainerId } from '../proto/ids.ts'
 import { aborted } from './aborted.ts'
 import { assignmentOf } from './assignment.ts'
@@ -129,7 +129,7 @@ export class Tasks implements LocalTasks {
       return { ...answer, accepted: true }
     } catch (e) {
       if (!isFault(e)) throw e
-      return { ...answer, accepted: false, reason: e.code === 'exhausted' ? 'disk_full' : 'task_invalid', message: e.message }
+      return { ...answer, accepted: false, reason: reasonOf(e), message: e.message }
     }
   }
 
@@ -286,3 +286,8 @@ export class Tasks implements LocalTasks {
 /** A signal that this kernel does not know must not stop the kill: it becomes SIGTERM. */
 const knownSignal = (policy: KillPolicy | null): KillPolicy | null =>
   policy !== null && policy.signal !== '' && !Object.hasOwn(constants.signals, policy.signal) ? { ...policy, signal: '' } : policy
+
+function reasonOf({ code, detail }: Fault): Reason {
+  if (detail['reason'] === 'policy_refused') return 'policy_refused'
+  return code === 'exhausted' ? 'disk_full' : 'task_invalid'
+}

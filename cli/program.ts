@@ -9,6 +9,7 @@ import { addOperatorCommands } from './tree/operator.ts'
 import { addRaftCommands } from './tree/raft.ts'
 import { type Shell, stateDirOption } from './tree/shell.ts'
 import { addTaskCommands } from './tree/task.ts'
+import { addTenantCommands } from './tree/tenant.ts'
 import { addTopCommands } from './tree/top.ts'
 
 /** The tree of commands. Each action loads its own file, so that a command pays only for itself. */
@@ -39,6 +40,7 @@ export function buildProgram(context: Context, setExitCode: (code: number) => vo
   addClusterCommands(program, shell)
   addAgentCommands(program, shell)
   addOperatorCommands(program, shell)
+  addTenantCommands(program, shell)
   addRaftCommands(program, shell)
   for (const command of allCommands(program)) settle(command, context)
   return program

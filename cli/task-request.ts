@@ -8,9 +8,10 @@ import { type AttemptOptions, parseProbes, parseRestart } from './attempt-option
 import type { CommonOptions, Environment } from './context.ts'
 import { type LimitOptions, parseLimits } from './limit-options.ts'
 import { type LogOptions, parseLogBudget } from './log-options.ts'
+import { parseNamedDevices, parseWalls, type WallOptions } from './wall-options.ts'
 
 /** The options of `hearth task run` as they come from the command line. */
-export interface RunOptions extends CommonOptions, AttemptOptions, LogOptions, LimitOptions {
+export interface RunOptions extends CommonOptions, AttemptOptions, LogOptions, LimitOptions, WallOptions {
   readonly interactive?: boolean
   readonly tty?: boolean
   readonly rm?: boolean
@@ -70,7 +71,10 @@ export function buildTaskRequest(image: string, command: readonly string[], opti
       killPolicy: killPolicy(options),
       logBudget: parseLogBudget(options),
       restart: parseRestart(options),
-      probes: parseProbes(options)
+      probes: parseProbes(options),
+      seccomp: options.seccomp,
+      devices: parseNamedDevices(options.device),
+      walls: parseWalls(options)
     })
   }
 }

@@ -1,20 +1,23 @@
+import { apparmor } from './apparmor.ts'
 import { capabilities } from './capabilities.ts'
 import type { CgroupLayout } from './cgroup2/layout.ts'
 import { cgroupLimits } from './cgroup2/limits.ts'
+import { devices } from './devices.ts'
 import { diskLimit } from './disk.ts'
 import { filesystem } from './filesystem.ts'
 import { hiddenPaths } from './hidden-paths.ts'
 import type { Isolator } from './isolator.ts'
+import { kernelSettings } from './kernel-settings.ts'
 import { namespaces } from './namespaces.ts'
 import { networkModes } from './network/modes.ts'
 import { rlimits } from './rlimits.ts'
-import { seccomp } from './seccomp.ts'
+import { type SeccompConfig, seccomp } from './seccomp/seccomp.ts'
 import type { Trash } from './trash.ts'
 
 interface BuiltinConfig {
   readonly layout: CgroupLayout
   readonly cgroupParent: string
-  readonly seccompProfile: string
+  readonly seccomp: SeccompConfig
   readonly trash: Pick<Trash, 'take'>
   sleep(ms: number, signal: AbortSignal): Promise<void>
 }
@@ -29,5 +32,8 @@ export const builtinIsolators = (config: BuiltinConfig): readonly Isolator[] => 
   rlimits(),
   capabilities,
   hiddenPaths,
-  seccomp(config.seccompProfile)
+  devices,
+  kernelSettings,
+  apparmor(),
+  seccomp(config.seccomp)
 ]

@@ -21,6 +21,10 @@ export const defaultCapabilities = [
 export const capabilities: Isolator = {
   name: 'capabilities',
   capabilities: async () => [],
-  prepare: async () => ({ capabilities: [...defaultCapabilities], noNewPrivileges: true }),
+  prepare: async ({ walls }) => ({
+    capabilities: walls.capabilities,
+    ambientCapabilities: walls.ambientCapabilities,
+    noNewPrivileges: !walls.newPrivileges
+  }),
   cleanup: async () => undefined
 }

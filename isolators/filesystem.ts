@@ -1,5 +1,5 @@
 import { statfsSync } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
+import { chmod, chown, mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Fault } from '../base/fault.ts'
 import type { BundlePart, Isolator, IsolatorRequest, OciMount } from './isolator.ts'
@@ -29,13 +29,18 @@ export const filesystem = (trash: Pick<Trash, 'take'>): Isolator => ({
     await Promise.all(
       [places.root, places.upper, places.work, places.files].map((path) => mkdir(path, { recursive: true, mode: 0o755 }))
     )
+    const { uid, gid } = request.process
+    if (uid !== 0) await chown(places.files, uid, gid)
+    if (request.walls.tmpBytes > 0) await makeTmp(places.upper)
     return {
       rootPath: places.root,
+      rootReadonly: request.walls.readOnlyRoot,
       env: [`HEARTH_SANDBOX=${sandboxMountPoint}`],
       mounts: [
         overlay(request.layers, places.upper, places.work),
-        ...kernelMounts,
+        ...kernelMounts(request.walls.shmBytes),
         ...request.imageMounts,
+        ...privateTmp(request.walls.tmpBytes),
         {
           destination: sandboxMountPoint,
           type: 'bind',
@@ -46,7 +51,7 @@ export const filesystem = (trash: Pick<Trash, 'take'>): Isolator => ({
           destination: m.target,
           type: 'bind',
           source: m.source,
-          options: ['rbind', m.readOnly ? 'ro' : 'rw', 'rprivate']
+          options: ['rbind', m.readOnly ? 'ro' : 'rw', 'nosuid', 'nodev', 'rprivate']
         }))
       ]
     }
@@ -85,8 +90,20 @@ function overlay(layers: readonly string[], upper: string, work: string): OciMou
   }
 }
 
+/** runc 1.1.5 gives a tmpfs the mode of the folder that it is mounted over, whatever its options say. */
+async function makeTmp(upper: string): Promise<void> {
+  const path = join(upper, 'tmp')
+  await mkdir(path, { recursive: true })
+  await chmod(path, 0o1777)
+}
+
+const privateTmp = (bytes: number): readonly OciMount[] =>
+  bytes === 0
+    ? []
+    : [{ destination: '/tmp', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', 'mode=1777', `size=${bytes}`] }]
+
 /** runtime-spec 1.0, "Default Filesystems", with the options Docker and Podman use. */
-const kernelMounts: readonly OciMount[] = [
+const kernelMounts = (shmBytes: number): readonly OciMount[] => [
   { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
   { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'] },
   {
@@ -95,7 +112,12 @@ const kernelMounts: readonly OciMount[] = [
     source: 'devpts',
     options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5']
   },
-  { destination: '/dev/shm', type: 'tmpfs', source: 'shm', options: ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=65536k'] },
+  {
+    destination: '/dev/shm',
+    type: 'tmpfs',
+    source: 'shm',
+    options: ['nosuid', 'noexec', 'nodev', 'mode=1777', `size=${shmBytes}`]
+  },
   { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
   { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] }
 ]

@@ -1,3 +1,5 @@
+import type { WallRequest } from './walls.ts'
+
 /**
  * What separates one container from the next. An isolator knows containers, never tasks; plain data in, plain data out.
  *
@@ -110,7 +112,7 @@ export interface IsolatorRequest {
   readonly imageMounts: readonly OciMount[]
   readonly mounts: readonly MountRequest[]
   readonly process: ProcessRequest
-  readonly seccomp: 'default' | 'unconfined'
+  readonly walls: WallRequest
   /** Of the task: how it speaks to isolators that Hearth does not know. */
   readonly labels: Readonly<Record<string, string>>
   /** What `prepare` named to `journal` and has not been cleaned up yet, also by an earlier agent. */
@@ -167,14 +169,22 @@ export interface BundlePart {
   /** runtime spec `linux.resources`, for hosts where the runtime must set the limits. */
   readonly resources?: Readonly<Record<string, unknown>>
   readonly capabilities?: readonly string[]
+  /** Those that a process of another user than root holds from its start. */
+  readonly ambientCapabilities?: readonly string[]
   readonly seccomp?: Readonly<Record<string, unknown>>
   readonly maskedPaths?: readonly string[]
   readonly readonlyPaths?: readonly string[]
   readonly rlimits?: readonly { readonly type: string; readonly hard: number; readonly soft: number }[]
   readonly noNewPrivileges?: boolean
   readonly devices?: readonly Readonly<Record<string, unknown>>[]
+  /** Rows of `linux.resources.devices` that follow the one which refuses everything. */
+  readonly deviceRules?: readonly Readonly<Record<string, unknown>>[]
+  readonly sysctl?: Readonly<Record<string, string>>
+  readonly apparmorProfile?: string
   readonly rootPath?: string
   readonly rootReadonly?: boolean
+  /** Sentences for whoever asked for the container: where it got less than it asked for. */
+  readonly notices?: readonly string[]
 }
 
 export interface Limitation {

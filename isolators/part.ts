@@ -54,14 +54,19 @@ const fields: Readonly<Record<keyof BundlePart, Field>> = {
   cgroupsPath: one(text),
   resources: one(json),
   capabilities: one(listOf(text)),
+  ambientCapabilities: one(listOf(text)),
   seccomp: one(json),
   maskedPaths: list(text),
   readonlyPaths: list(text),
   rlimits: list(object({ type: text, hard: whole, soft: whole })),
   noNewPrivileges: one(flag),
   devices: list(json),
+  deviceRules: list(json),
+  sysctl: one(json),
+  apparmorProfile: one(text),
   rootPath: one(text),
-  rootReadonly: one(flag)
+  rootReadonly: one(flag),
+  notices: list(text)
 }
 
 const maxPartBytes = 1024 * 1024

@@ -1,10 +1,32 @@
 import { readFile } from 'node:fs/promises'
+import { Fault } from '../base/fault.ts'
 import type { Isolator } from './isolator.ts'
+import type { ProcessLimit } from './walls.ts'
 
-const wanted = [
-  { type: 'RLIMIT_NOFILE', row: 'Max open files', soft: 1024, hard: 1_048_576 },
-  { type: 'RLIMIT_CORE', row: 'Max core file size', soft: 0, hard: 0 }
-] as const
+/** Names of setrlimit(2) with their rows in /proc/PID/limits (fs/proc/base.c of the kernel, `lnames`). */
+const rows: Readonly<Record<string, string>> = {
+  as: 'Max address space',
+  core: 'Max core file size',
+  cpu: 'Max cpu time',
+  data: 'Max data size',
+  fsize: 'Max file size',
+  locks: 'Max file locks',
+  memlock: 'Max locked memory',
+  msgqueue: 'Max msgqueue size',
+  nice: 'Max nice priority',
+  nofile: 'Max open files',
+  nproc: 'Max processes',
+  rss: 'Max resident set',
+  rtprio: 'Max realtime priority',
+  rttime: 'Max realtime timeout',
+  sigpending: 'Max pending signals',
+  stack: 'Max stack size'
+}
+
+const usual: readonly ProcessLimit[] = [
+  { name: 'nofile', soft: 1024, hard: 1_048_576 },
+  { name: 'core', soft: 0, hard: 0 }
+]
 
 /** Limits of a process, clamped to what the agent itself may give: without CAP_SYS_RESOURCE raising one fails the launch. */
 export function rlimits(limitsFile = '/proc/self/limits'): Isolator {
@@ -19,26 +41,46 @@ export function rlimits(limitsFile = '/proc/self/limits'): Isolator {
       const files = (await own()).get('Max open files') ?? 0
       return [{ name: 'rlimit.nofile', present: true, detail: `at most ${files} open files a process` }]
     },
-    async prepare() {
+    async prepare({ walls }) {
       const most = await own()
+      const asked = walls.limits.map((limit) => clamped(limit, most))
+      const given = new Set(walls.limits.map(({ name }) => name))
+      const others = usual.filter(({ name }) => !given.has(name)).map((limit) => clamped(limit, most))
       return {
-        rlimits: wanted.map(({ type, row, soft, hard }) => {
-          const clamped = Math.min(hard, most.get(row) ?? 0)
-          return { type, hard: clamped, soft: Math.min(soft, clamped) }
-        })
+        rlimits: [...others, ...asked].map(({ type, hard, soft }) => ({ type, hard, soft })),
+        notices: asked.flatMap(({ notice }) => notice)
       }
     },
     cleanup: async () => undefined
   }
 }
 
+interface Clamped {
+  readonly type: string
+  readonly hard: number
+  readonly soft: number
+  readonly notice: readonly string[]
+}
+
+function clamped({ name, soft, hard }: ProcessLimit, own: ReadonlyMap<string, number>): Clamped {
+  const row = Object.hasOwn(rows, name) ? rows[name] : undefined
+  if (row === undefined) {
+    const say = `there is no process limit ${JSON.stringify(name)}: the names are ${Object.keys(rows).join(', ')}`
+    throw new Fault('invalid', say, { reason: 'task_invalid' })
+  }
+  const most = own.get(row) ?? 0
+  const given = hard === -1 ? most : Math.min(hard, most)
+  const cut = hard > most ? [`the limit ${name} is ${most} and not ${hard}: more this node’s agent may not give`] : []
+  return { type: `RLIMIT_${name.toUpperCase()}`, hard: given, soft: soft === -1 ? given : Math.min(soft, given), notice: cut }
+}
+
 /** Rows of /proc/PID/limits: name, soft, hard, unit in fixed columns (proc(5)). */
 function parseHardLimits(text: string): ReadonlyMap<string, number> {
-  const rows = text.split('\n').flatMap((line) => {
+  const parsed = text.split('\n').flatMap((line) => {
     const match = /^(\S.*?)\s{2,}(\S+)\s+(\S+)/.exec(line)
     if (match === null) return []
     const [, name = '', , hard = ''] = match
     return [[name, hard === 'unlimited' ? Number.MAX_SAFE_INTEGER : Number(hard)] as const]
   })
-  return new Map(rows.filter(([, hard]) => Number.isSafeInteger(hard)))
+  return new Map(parsed.filter(([, hard]) => Number.isSafeInteger(hard)))
 }

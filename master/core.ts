@@ -24,6 +24,7 @@ import { Resizing } from './resizing.ts'
 import { Seats } from './seats.ts'
 import type { ClusterState } from './state/cluster.ts'
 import { Statuses } from './statuses.ts'
+import { Tenants } from './tenants.ts'
 import { Whereabouts } from './whereabouts.ts'
 
 interface CoreParts {
@@ -81,7 +82,8 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
   endings.onEnded((status) => whereabouts.known(status.frameworkId, status.taskId))
   const assignments = new Assignments({ state, liveTasks, proposer, deliveries, orders, frameworks, clock, log })
   const restarting = new Set(config.restarting)
-  const launches = new Launches({ offers, allocation, assignments, frameworks, clock }, { restarting })
+  const tenants = new Tenants({ state, proposer })
+  const launches = new Launches({ offers, allocation, assignments, frameworks, tenants, clock }, { restarting })
   const statuses = new Statuses({ state, liveTasks, frameworks, endings, leadership, background, log })
   statuses.onApplied((task) => deliveries.delivered(task))
   const registration = new Registration(
@@ -106,5 +108,5 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
   const removals = new Removals({ state, seats, liveTasks, endings, proposer, background, clock, log })
   const feed = new Feed({ replica, frameworks, changes, removals })
   const services: readonly Service[] = [allocation, registration, removals, feed]
-  return { changes, nodes, whereabouts, desk, link, services, offers, removals }
+  return { changes, nodes, tenants, whereabouts, desk, link, services, offers, removals }
 }

@@ -26,6 +26,7 @@ export interface DeliveriesConfig {
 const endOfRefused: Readonly<Partial<Record<Reason, TaskState>>> = {
   task_invalid: 'error',
   unsupported_request: 'error',
+  policy_refused: 'error',
   resources_unknown: 'dropped',
   node_unhealthy: 'dropped',
   agent_restarted: 'dropped',

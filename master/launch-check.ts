@@ -1,10 +1,11 @@
 import { isFault } from '../base/fault.ts'
 import { encodeMessage } from '../proto/codec.ts'
 import { maxFrameBytes } from '../proto/frame.ts'
-import type { Reason, TaskGroup, TaskState } from '../proto/gen/messages.ts'
+import type { Reason, TaskGroup, TaskState, TenantPolicy } from '../proto/gen/messages.ts'
 import { taskId } from '../proto/ids.ts'
 import { checkLimits } from '../proto/limits.ts'
 import { addResources, checkResource, containsResources, describeResources, type Resources } from '../proto/resources.ts'
+import { policyRefusal } from '../proto/tenant-policy.ts'
 
 export type Verdict =
   | { readonly kind: 'fits'; readonly taskId: string; readonly resources: Resources }
@@ -16,6 +17,7 @@ interface Against {
   readonly resources: Resources
   /** Whether tasks of this framework may be started again by the agent. */
   readonly restarts: boolean
+  readonly policy: TenantPolicy
 }
 
 /** Room in a frame for what stands around the group. */
@@ -58,6 +60,8 @@ export function checkGroup(group: TaskGroup, against: Against): Verdict {
       const [asked, offered] = [describeResources(resources), describeResources(against.resources)]
       return refused('dropped', 'invalid_offers', `the task asks for ${asked}, the offer holds ${offered}`)
     }
+    const outside = policyRefusal(against.policy, group.role, task)
+    if (outside !== undefined) return refused('error', 'policy_refused', outside)
     return { kind: 'fits', taskId: task.taskId, resources }
   } catch (e) {
     if (!isFault(e)) throw e

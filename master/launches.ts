@@ -6,12 +6,14 @@ import type { Assignments } from './assignments.ts'
 import { type Frameworks, masterStatus } from './frameworks.ts'
 import { checkGroup, type Verdict } from './launch-check.ts'
 import type { Offers } from './offers.ts'
+import type { Tenants } from './tenants.ts'
 
 interface LaunchesParts {
   readonly offers: Pick<Offers, 'take' | 'decline'>
   readonly allocation: Pick<Allocation, 'refuse' | 'request'>
   readonly assignments: Pick<Assignments, 'assign'>
   readonly frameworks: Pick<Frameworks, 'deliver'>
+  readonly tenants: Pick<Tenants, 'policyOf'>
   readonly clock: Clock
 }
 
@@ -33,19 +35,20 @@ export class Launches {
   /** Rejects with a Fault where no group was launched because the offers do not stand; a refused group comes back as a status. */
   async accept(acceptance: Acceptance, signal: AbortSignal): Promise<void> {
     const { frameworkId } = acceptance
-    const { offers, allocation, assignments } = this.#parts
+    const { offers, allocation, assignments, tenants } = this.#parts
     const { agentId, role, resources } = offers.take(frameworkId, acceptance.offerIds)
+    const policy = tenants.policyOf(role)
     let left = resources
     const launching: Promise<void>[] = []
     for (const group of acceptance.groups) {
       const restarts = this.#config.restarting.has(frameworkId)
-      const verdict = checkGroup(group, { frameworkId, role, resources: left, restarts })
+      const verdict = checkGroup(group, { frameworkId, role, resources: left, restarts, policy })
       if (verdict.kind === 'refused') {
         this.#tellRefusal(frameworkId, group, verdict)
         continue
       }
       left = subtractResources(left, verdict.resources)
-      launching.push(assignments.assign(group, verdict.taskId, agentId, verdict.resources, signal))
+      launching.push(assignments.assign({ ...group, policy }, verdict.taskId, agentId, verdict.resources, signal))
     }
     allocation.refuse({ frameworkId, role, agentId, resources: left }, acceptance.refuseMs)
     await Promise.all(launching)

@@ -161,6 +161,7 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
       ...{ audit, clock, operators: { state, proposer, audit } },
       tasks,
       nodes: core.nodes,
+      tenants: core.tenants,
       whereabouts: core.whereabouts,
       events,
       snapshot: (wanted) => snapshotOf({ nodes: core.nodes, tasks }, wanted),

@@ -94,9 +94,10 @@ export function checkLimits(definition: Asking): void {
   if (wrong.length > 0) throw new Fault('invalid', wrong.join('; '), { reason: 'task_invalid' })
 }
 
-/** Names of the node's capabilities without which the limits would not be kept. */
-export function capabilitiesFor({ limits }: Pick<Asking, 'limits'>): readonly string[] {
-  if (limits === null) return []
+/** Names of the node's capabilities without which the limits would not be kept, or the walls not be as asked for. */
+export function capabilitiesFor({ limits, walls }: Pick<TaskDefinition, 'limits' | 'walls'>): readonly string[] {
+  const forWalls = walls === null ? [] : ['task.walls']
+  if (limits === null) return forWalls
   const asked: readonly (readonly [string, boolean])[] = [
     ['limit.cpu.weight', limits.cpuWeight > 0],
     ['limit.cpu.burst', limits.cpuBurstUs > 0],
@@ -112,5 +113,5 @@ export function capabilitiesFor({ limits }: Pick<Asking, 'limits'>): readonly st
     ['limit.io.weight', limits.ioWeight > 0],
     ['limit.hugepages', limits.hugePages.length > 0]
   ]
-  return asked.filter(([, is]) => is).map(([name]) => name)
+  return [...forWalls, ...asked.filter(([, is]) => is).map(([name]) => name)]
 }

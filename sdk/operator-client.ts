@@ -24,6 +24,8 @@ import type {
   TaskDetails,
   TaskRequest,
   TaskStats,
+  Tenant,
+  TenantChange,
   TokenRequest,
   UpdateRequest,
   VersionFacts
@@ -48,6 +50,7 @@ export class OperatorClient {
   readonly tasks: TaskCalls
   readonly nodes: NodeCalls
   readonly identity: IdentityCalls
+  readonly tenants: TenantCalls
   readonly #endpoint: Endpoint
 
   constructor(endpoint: Endpoint) {
@@ -56,6 +59,7 @@ export class OperatorClient {
     this.tasks = new TaskCalls(send)
     this.nodes = new NodeCalls(send)
     this.identity = new IdentityCalls(send)
+    this.tenants = new TenantCalls(send)
   }
 
   version(signal: AbortSignal): Promise<VersionFacts> {
@@ -296,6 +300,33 @@ class IdentityCalls {
   }
 }
 
+class TenantCalls {
+  readonly #send: Send
+
+  constructor(send: Send) {
+    this.#send = send
+  }
+
+  async list(signal: AbortSignal): Promise<readonly Tenant[]> {
+    return (await json<{ tenants: readonly Tenant[] }>(this.#send, 'GET', '/v1/tenants', undefined, signal)).tenants
+  }
+
+  /** The policy that counts for the role, whoever has it. */
+  show(role: string, signal: AbortSignal): Promise<Tenant> {
+    return json(this.#send, 'GET', tenantPath(role), undefined, signal)
+  }
+
+  /** What is left out stays as it is. */
+  set(role: string, change: TenantChange, signal: AbortSignal): Promise<Tenant> {
+    return json(this.#send, 'PATCH', tenantPath(role), change, signal)
+  }
+
+  async remove(role: string, signal: AbortSignal): Promise<void> {
+    await json(this.#send, 'DELETE', tenantPath(role), undefined, signal)
+  }
+}
+
+const tenantPath = (role: string): string => `/v1/tenants/${encodeURIComponent(role)}`
 const taskPath = (id: string): string => `/v1/tasks/${encodeURIComponent(id)}`
 const nodePath = (id: string): string => `/v1/nodes/${encodeURIComponent(id)}`
 const imagePath = (id: string, name: string): string => `${nodePath(id)}/images/${encodeURIComponent(name)}`

@@ -18,12 +18,15 @@ export interface TaskRequest {
   readonly memoryBytes?: number
   readonly diskBytes?: number
   readonly limits?: LimitsRequest
+  /** How many of the nodes' devices, by name. */
+  readonly devices?: Readonly<Record<string, number>>
   readonly labels?: Readonly<Record<string, string>>
   readonly role?: string
   /** Whether a node pulls the image; default `missing`. */
   readonly pull?: 'missing' | 'always' | 'never'
   readonly runtime?: 'runc' | 'crun'
   readonly seccomp?: string
+  readonly walls?: Partial<Walls>
   readonly killPolicy?: { readonly signal: string; readonly graceMs: number }
   readonly logBudget?: { readonly fileBytes: number; readonly files: number; readonly maxAgeMs?: number }
   readonly restart?: RestartRequest
@@ -61,6 +64,24 @@ export interface UpdateRequest {
   readonly limits?: LimitsRequest
   /** Also below what it uses now. */
   readonly force?: boolean
+}
+
+/** Where a task's walls are not to stand as they usually do. */
+export interface Walls {
+  /** As NET_RAW or CAP_NET_RAW, or ALL. */
+  readonly addCapabilities: readonly string[]
+  readonly dropCapabilities: readonly string[]
+  readonly newPrivileges: boolean
+  readonly readOnlyRoot: boolean
+  readonly hiddenPaths: readonly string[]
+  readonly readOnlyPaths: readonly string[]
+  /** By the names of setrlimit(2), such as nofile; -1: as much as can be given. */
+  readonly limits: readonly { readonly name: string; readonly soft: number; readonly hard: number }[]
+  readonly devices: readonly { readonly path: string; readonly target?: string; readonly access?: string }[]
+  readonly tmpBytes: number
+  readonly shmBytes: number
+  readonly settings: Readonly<Record<string, string>>
+  readonly apparmor: string
 }
 
 /** 0 or absent numbers are the agent's defaults. */
@@ -121,6 +142,10 @@ export interface Task {
   readonly nodeId: string | null
   readonly hostname: string | null
   readonly containerId: string | null
+  /** Absent from an older master, as `walls`. */
+  readonly seccomp?: string
+  /** Null where they are the usual ones. */
+  readonly walls?: Walls | null
   readonly labels: Readonly<Record<string, string>>
   readonly resources: readonly Resource[]
   readonly limits: LimitsRequest | null
@@ -129,6 +154,22 @@ export interface Task {
   readonly endedAtMs: number | null
   readonly removeWhenDone: boolean
 }
+
+/** What tasks of a role may be. An empty list of what is allowed allows nothing. */
+export interface Tenant {
+  readonly role: string
+  /** Whose policy it is: the role's own, that of a role above it, or that of *; null: the usual one. */
+  readonly from: string | null
+  readonly required: readonly string[]
+  readonly images: readonly string[]
+  readonly registries: readonly string[]
+  readonly hostPaths: readonly string[]
+  readonly devices: readonly string[]
+  readonly capabilities: readonly string[]
+  readonly seccomp: readonly string[]
+}
+
+export type TenantChange = Partial<Omit<Tenant, 'role' | 'from'>>
 
 export interface Explanation {
   readonly lastLines: readonly string[]

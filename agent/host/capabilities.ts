@@ -1,4 +1,4 @@
-import { access, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Capability } from '../../proto/gen/messages.ts'
 import type { CgroupView, HostRoots, LimitingController } from './cgroups.ts'
@@ -23,6 +23,7 @@ export async function readCapabilities(parts: Parts, cgroups: CgroupView): Promi
     present('network.host', 'the interfaces and addresses of the host'),
     present('network.none', 'a network namespace with the loopback interface alone'),
     absent('network.address', 'this version gives no address of its own to a container'),
+    present('task.walls', 'Linux capabilities, devices, paths, process limits and kernel settings as a task asks for them'),
     await seccompRow(parts.roots)
   ]
 }
@@ -52,10 +53,5 @@ async function seccompRow(roots: HostRoots): Promise<Capability> {
   const name = 'seccomp.default'
   const actions = await readFile(join(roots.proc, 'sys/kernel/seccomp/actions_avail'), 'utf8').catch(() => '')
   if (!actions.includes('errno')) return absent(name, 'the kernel has no seccomp filters')
-  const profile = join(roots.share, 'containers/seccomp.json')
-  const found = await access(profile).then(
-    () => true,
-    () => false
-  )
-  return present(name, found ? profile : 'the built-in profile')
+  return present(name, 'the built-in profile, unless the agent’s settings name another')
 }

@@ -8,11 +8,9 @@ export interface HostRoots {
   readonly proc: string
   readonly sys: string
   readonly etc: string
-  /** Where distributions put shared data: the seccomp profile. */
-  readonly share: string
 }
 
-export const systemRoots: HostRoots = { proc: '/proc', sys: '/sys', etc: '/etc', share: '/usr/share' }
+export const systemRoots: HostRoots = { proc: '/proc', sys: '/sys', etc: '/etc' }
 
 const limiting = ['cpu', 'memory', 'pids'] as const
 export type LimitingController = (typeof limiting)[number]

@@ -6,6 +6,7 @@ import { paintWith } from '../output/colour.ts'
 import { showResources } from '../output/resources.ts'
 import { renderFacts, renderTable } from '../output/table.ts'
 import { hasEnded, paintState, shortId, showSignal, showState } from '../output/task.ts'
+import { showWalls } from '../output/walls.ts'
 
 interface ListOptions extends CommonOptions {
   readonly all?: boolean
@@ -83,6 +84,7 @@ export async function showTask(context: Context, id: string, options: CommonOpti
       ['Ended', time(task.endedAtMs)],
       ['Ran', ran],
       ['Ready', task.ready === null ? null : task.ready ? 'yes' : 'no'],
+      ['Walls', showWalls(task)],
       ['Restart', task.restart === 'never' ? null : task.restart]
     ])
   )

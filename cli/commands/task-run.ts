@@ -50,6 +50,7 @@ async function endUnread(client: OperatorClient, task: Task): Promise<void> {
 function tellStart(context: Context, task: Task): number {
   const { stderr } = context.streams
   if (task.state === 'staging' || task.state === 'starting') stderr.write(`hearth: ${task.taskId} waits: ${task.message ?? ''}\n`)
+  if (task.state === 'running' && task.message !== null) stderr.write(`hearth: ${task.message}\n`)
   if (task.startedAtMs !== null || task.state !== 'failed') return 0
   const { code, sentence } = outcomeOf(task)
   if (sentence !== undefined && sentence !== '') stderr.write(`hearth: ${sentence}\n`)

@@ -59,6 +59,7 @@ function addRun(task: Command, shell: Shell): void {
     .option('--health-start-period <time>', 'in which failures do not count; default 0s')
     .option('-p, --publish <port>', 'not yet: addresses per container come in a later version', collect)
   addLimits(run)
+  addWalls(run)
   run.action((image: string, command: string[], options) =>
     shell.run(async (c) => (await import('../commands/task-run.ts')).runTask(c, image, command, options))
   )
@@ -80,6 +81,24 @@ function addLimits(command: Command): void {
     .option('--io-weight <number>', '1 to 10000, default 100: its share where disks are busy')
     .option('--io <path:rates>', 'of the disk below a path: /data:read=10m,write=5m,reads=100,writes=100 a second', collect)
     .option('--huge-pages <size:limit>', 'huge pages of a size, such as 2m:64m', collect)
+}
+
+/** cli/wall-options.ts reads them. */
+function addWalls(run: Command): void {
+  run
+    .option('--cap-add <name>', 'a Linux capability more, where the tenant may have it, such as NET_RAW', collect)
+    .option('--cap-drop <name>', 'a Linux capability less; ALL for all', collect)
+    .option('--new-privileges', 'let set-user-id programs and file capabilities count')
+    .option('--seccomp <profile>', 'a seccomp profile of the node by name; default, or unconfined where the tenant may')
+    .option('--apparmor <profile>', 'an AppArmor profile that the node has loaded')
+    .option('--read-only', 'let the task write nowhere but to its sandbox, mounts, /tmp (with --tmp) and /dev/shm')
+    .option('--hide <path>', 'a file or folder of the image that the task is not to see', collect)
+    .option('--read-only-path <path>', 'a file or folder that it is only to read', collect)
+    .option('--ulimit <name=soft[:hard]>', 'a limit of each process, such as nofile=4096:8192', collect)
+    .option('--device <device>', 'PATH[:TARGET[:rwm]] of a node, or NAME[:NUMBER] of those it lends out, such as gpu:2', collect)
+    .option('--tmp <size>', 'a /tmp of its own in memory, such as 64m')
+    .option('--shm-size <size>', 'how large /dev/shm is; default 64m')
+    .option('--sysctl <name=value>', 'a kernel setting of its own namespaces, such as net.core.somaxconn=1024', collect)
 }
 
 function addReaders(task: Command, shell: Shell): void {

@@ -58,6 +58,21 @@ const cause = object({
   advice: text
 })
 
+const walls = object({
+  addCapabilities: list(text),
+  dropCapabilities: list(text),
+  newPrivileges: flag,
+  readOnlyRoot: flag,
+  hiddenPaths: list(text),
+  readOnlyPaths: list(text),
+  limits: list(object({ name: text, soft: whole, hard: whole })),
+  devices: list(object({ path: text, target: text, access: text })),
+  tmpBytes: whole,
+  shmBytes: whole,
+  settings: map(text),
+  apparmor: text
+})
+
 const task = object({
   taskId: text,
   frameworkId: text,
@@ -78,6 +93,8 @@ const task = object({
   nodeId: orNull(text),
   hostname: orNull(text),
   containerId: orNull(text),
+  seccomp: described(text, 'default, unconfined or the name of a profile'),
+  walls: described(orNull(ref('Walls')), 'where they are not the usual ones'),
   labels: map(text),
   resources: list(ref('Resource')),
   limits: described(
@@ -88,6 +105,18 @@ const task = object({
   startedAtMs: orNull(whole),
   endedAtMs: orNull(whole),
   removeWhenDone: flag
+})
+
+const tenant = object({
+  role: text,
+  from: described(orNull(text), 'whose policy it is; null: nobody’s, the usual one'),
+  required: described(list(text), 'walls that every task has to have'),
+  images: list(text),
+  registries: list(text),
+  hostPaths: list(text),
+  devices: list(text),
+  capabilities: list(text),
+  seccomp: list(text)
 })
 
 const check = object({
@@ -261,6 +290,9 @@ export const answerSchemas: Readonly<Record<string, Schema>> = {
   Task: task,
   Tasks: object({ tasks: list(ref('Task')) }),
   Attempt: attempt,
+  Walls: walls,
+  Tenant: tenant,
+  Tenants: object({ tenants: list(ref('Tenant')) }),
   Cause: cause,
   Explanation: object({
     status: { type: 'object', description: 'as the node last told it (TaskStatus in proto/types.proto)' },

@@ -73,7 +73,7 @@ const needs: readonly (readonly [method: string, route: RegExp, need: Need])[] =
   ['POST', /^\/v1\/join$/, 'everybody'],
   ['POST', /^\/v1\/certificates$/, 'node'],
   ['GET', /^\/v1\/(identity|operators|audit)$/, 'admin'],
-  ['GET', /^\/v1\/(version|cluster|raft|nodes|tasks|events|openapi\.json)(\/|$)/, 'viewer'],
+  ['GET', /^\/v1\/(version|cluster|raft|nodes|tasks|tenants|events|openapi\.json)(\/|$)/, 'viewer'],
   ['POST', /^\/v1\/tasks(\/|$)/, 'operator'],
   ['PUT', /^\/v1\/tasks\//, 'operator'],
   ['DELETE', /^\/v1\/tasks\//, 'operator'],

@@ -14,6 +14,7 @@ import type { RaftFacts } from '../consensus/raft-facts.ts'
 import type { EventSubject, Events } from '../events.ts'
 import type { CertificateDesk } from '../identity/certificate-desk.ts'
 import type { Visitor } from '../identity/guard.ts'
+import type { Tenants } from '../tenants.ts'
 import { removeSocket } from './agent-link.ts'
 import { type Caller, callerFromAfar, checkCaller, checkTenant, localAdmin } from './caller.ts'
 import { clusterRoutes } from './cluster.ts'
@@ -28,11 +29,13 @@ import { openapiOptions } from './openapi.ts'
 import { type OperatorDesk, operatorRoutes } from './operators.ts'
 import type { ClusterFacts, NodeDirectory, NodeRemover, TaskService, Whereabouts } from './ports.ts'
 import { taskRoutes, taskStreamRoutes } from './tasks.ts'
+import { type TenantDirectory, tenantRoutes } from './tenants.ts'
 
 export interface HttpServerParts {
   readonly tasks: TaskService
   readonly nodes: NodeDirectory
   readonly whereabouts: Whereabouts
+  readonly tenants: TenantDirectory & Pick<Tenants, 'refusal'>
   readonly events: Events
   readonly snapshot: (wanted: (subject: EventSubject) => boolean) => unknown
   readonly facts: () => ClusterFacts
@@ -217,6 +220,7 @@ export class HttpServer implements Service {
     clusterRoutes(app, this.#config.version, facts, raft)
     nodeRoutes(app, nodes, this.#parts.remover)
     taskRoutes(app, this.#parts)
+    tenantRoutes(app, this.#parts.tenants)
     eventRoutes(app, this.#parts, this.#config.events)
     identityRoutes(app, this.#parts.desk)
     authorityRoutes(app, this.#parts.desk)

@@ -41,6 +41,10 @@ const answers: Readonly<Record<string, Answered>> = {
   'get /v1/tasks/{id}/archive': raw('application/x-tar', 'A tar'),
   'put /v1/tasks/{id}/archive': empty('It is unpacked'),
   'get /v1/raft': is('Raft', 'Log and members'),
+  'get /v1/tenants': is('Tenants', 'All policies'),
+  'get /v1/tenants/{role}': is('Tenant', 'The policy that counts for the role'),
+  'patch /v1/tenants/{role}': is('Tenant', 'The policy as it is now'),
+  'delete /v1/tenants/{role}': empty('It is gone'),
   'get /v1/nodes': is('Nodes', 'All nodes'),
   'get /v1/nodes/{id}': is('Node', 'The node'),
   'delete /v1/nodes/{id}': empty('It is gone for good'),
@@ -88,7 +92,7 @@ const errorSchema = {
   }
 }
 
-const methods = ['get', 'post', 'put', 'delete'] as const
+const methods = ['get', 'post', 'put', 'patch', 'delete'] as const
 
 /** Answers are documented here and not in the routes' own schemas, which would write every answer by a schema. */
 export const openapiOptions = (version: string): FastifyDynamicSwaggerOptions => ({

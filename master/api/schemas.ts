@@ -7,6 +7,9 @@ export const patternWords: Readonly<Record<string, string>> = {
   '^(\\*|[A-Za-z0-9_.-]+)$': 'is * or holds letters, digits, dots, dashes and underscores',
   '^[^=\\u0000]+$': 'may not hold = or a zero byte',
   '^[^\\u0000]*$': 'may not hold a zero byte',
+  '^[A-Za-z_]+$': 'holds letters and underscores only, such as NET_RAW',
+  '^[a-z][a-z0-9_-]*$': 'holds names of small letters, digits, dashes and underscores',
+  '^[rwm]*$': 'holds r, w and m only',
   '^/[\\x21-\\x7e]*$': 'begins with a slash and holds neither blanks nor other than ASCII characters'
 }
 
@@ -95,6 +98,40 @@ export const updateRequestSchema = {
   properties: { milliCpu: whole(1), memoryBytes: whole(1), limits, force: { type: 'boolean' } }
 } as const
 
+const capabilities = { type: 'array', maxItems: 64, items: { ...text(64, 1), pattern: '^[A-Za-z_]+$' } } as const
+const paths = { type: 'array', maxItems: 256, items: text(4096, 1) } as const
+const limit = whole(-1)
+
+const walls = {
+  ...closed,
+  properties: {
+    addCapabilities: capabilities,
+    dropCapabilities: capabilities,
+    newPrivileges: { type: 'boolean' },
+    readOnlyRoot: { type: 'boolean' },
+    hiddenPaths: paths,
+    readOnlyPaths: paths,
+    limits: {
+      type: 'array',
+      maxItems: 32,
+      items: { ...closed, required: ['name', 'soft', 'hard'], properties: { name: text(32, 1), soft: limit, hard: limit } }
+    },
+    devices: {
+      type: 'array',
+      maxItems: 64,
+      items: {
+        ...closed,
+        required: ['path'],
+        properties: { path: text(4096, 1), target: text(4096), access: { ...text(3), pattern: '^[rwm]*$' } }
+      }
+    },
+    tmpBytes: whole(0),
+    shmBytes: whole(0),
+    settings: { type: 'object', maxProperties: 64, additionalProperties: text(4096) },
+    apparmor: text(256)
+  }
+} as const
+
 export const taskRequestSchema = {
   ...closed,
   required: ['image'],
@@ -131,16 +168,38 @@ export const taskRequestSchema = {
     memoryBytes: whole(1),
     diskBytes: whole(1),
     limits,
+    devices: {
+      type: 'object',
+      maxProperties: 32,
+      propertyNames: { pattern: '^[a-z][a-z0-9_-]*$' },
+      additionalProperties: whole(1, 1_000)
+    },
     labels: { type: 'object', maxProperties: 256, additionalProperties: text(4096) },
     role: text(1024),
     runtime: { type: 'string', enum: ['runc', 'crun'] },
     seccomp: text(64),
+    walls,
     killPolicy,
     logBudget: { ...closed, properties: { fileBytes: whole(65_536), files: whole(2, 1000), maxAgeMs: whole(0) } },
     restart,
     probes: { ...closed, properties: { startup: probe, readiness: probe, liveness: probe } },
     removeWhenDone: { type: 'boolean' },
     pull: { type: 'string', enum: ['missing', 'always', 'never'] }
+  }
+} as const
+
+const policyList = { type: 'array', maxItems: 256, items: text(1024, 1) } as const
+
+export const policySchema = {
+  ...closed,
+  properties: {
+    required: policyList,
+    images: policyList,
+    registries: policyList,
+    hostPaths: policyList,
+    devices: policyList,
+    capabilities: policyList,
+    seccomp: policyList
   }
 } as const
 

@@ -1,6 +1,7 @@
 import type { TaskDefinition } from '../../proto/gen/messages.ts'
 import { isTerminal } from '../../proto/task-state.ts'
 import type { TaskView } from './ports.ts'
+import { wallsJson } from './walls-json.ts'
 
 /** A task as the API and the event stream show it; absent facts are null. */
 export function taskJson(task: TaskView, hostname: string | undefined) {
@@ -25,6 +26,8 @@ export function taskJson(task: TaskView, hostname: string | undefined) {
     nodeId: filled(status?.agentId),
     hostname: filled(hostname),
     containerId: filled(status?.containerId),
+    seccomp: definition.seccomp || 'default',
+    walls: wallsJson(definition.walls),
     labels: Object.fromEntries(definition.labels.map((l) => [l.key, l.value])),
     resources: definition.resources,
     limits: limitsJson(definition.limits),

@@ -5,9 +5,11 @@ import { anyRole, role } from '../../proto/ids.ts'
 import { checkLimits } from '../../proto/limits.ts'
 import { describeResources, type Resources, scalar, scalarOf } from '../../proto/resources.ts'
 import { signalName } from '../../proto/signal.ts'
+import { usualResources } from '../../proto/tenant-policy.ts'
 import type { NodeView } from '../nodes.ts'
 import type { TaskOrder } from './ports.ts'
 import { type ProbesRequest, probesOf, type RestartRequest, restartOf } from './restart-request.ts'
+import { type WallsJson, wallsOf } from './walls-json.ts'
 
 /** As its schema lets it through; absent: the kernel's default. */
 export interface LimitsRequest extends Omit<Init<TaskLimits>, 'oomPolicy'> {
@@ -32,10 +34,13 @@ export interface TaskRequest {
   readonly memoryBytes?: number
   readonly diskBytes?: number
   readonly limits?: LimitsRequest
+  /** How many of the nodes' devices, by name. */
+  readonly devices?: Readonly<Record<string, number>>
   readonly labels?: Readonly<Record<string, string>>
   readonly role?: string
   readonly runtime?: 'runc' | 'crun'
   readonly seccomp?: string
+  readonly walls?: Partial<WallsJson>
   readonly killPolicy?: Init<KillPolicy>
   readonly logBudget?: { readonly fileBytes?: number; readonly files?: number; readonly maxAgeMs?: number }
   readonly restart?: RestartRequest
@@ -71,6 +76,7 @@ export function orderOf(request: TaskRequest): TaskOrder {
       labels: Object.entries(request.labels ?? {}).map(([key, value]) => ({ key, value })),
       runtime: request.runtime,
       seccomp: request.seccomp,
+      walls: wallsOf(request.walls),
       restart: restartOf(request.restart),
       probes: probesOf(request.probes, request.network),
       pull: request.pull
@@ -104,14 +110,23 @@ export const limitsOf = (asked: LimitsRequest | undefined): Init<TaskLimits> | u
   asked && { ...asked, oomPolicy: asked.oomPolicy === 'task' ? 'oom_task' : 'unspecified_oom' }
 
 /** Exclusive cores are CPUs like others, and then the limit at once. */
-export function asked(request: Pick<TaskRequest, 'milliCpu' | 'memoryBytes' | 'diskBytes' | 'limits'>): readonly Resource[] {
+export function asked(
+  request: Pick<TaskRequest, 'devices' | 'milliCpu' | 'memoryBytes' | 'diskBytes' | 'limits'>
+): readonly Resource[] {
   const { exclusiveCores } = request.limits ?? {}
   const amounts = [
     ['cpus', request.milliCpu ?? (exclusiveCores === undefined ? undefined : exclusiveCores * 1000)],
     ['mem', request.memoryBytes],
     ['disk', request.diskBytes]
   ] as const
-  return amounts.flatMap(([name, amount]) => (amount === undefined ? [] : [scalar(name, amount)]))
+  const devices = Object.entries(request.devices ?? {}).map(([name, count]) => scalar(deviceName(name), count * 1000))
+  return [...devices, ...amounts.flatMap(([name, amount]) => (amount === undefined ? [] : [scalar(name, amount)]))]
+}
+
+/** Throws `Fault('invalid')` for the name of a resource that is counted in other units. */
+function deviceName(name: string): string {
+  if (!usualResources.includes(name)) return name
+  throw new Fault('invalid', `${name} is no device: it has a field of its own`)
 }
 
 /** Throws `Fault('invalid')` where every node that was ever seen lacks one of these capabilities. */

@@ -4,6 +4,7 @@ import { completeMessage } from '../../proto/codec.ts'
 import { role as parseRole } from '../../proto/ids.ts'
 import { capabilitiesFor } from '../../proto/limits.ts'
 import type { Resources } from '../../proto/resources.ts'
+import type { Tenants } from '../tenants.ts'
 import { keeperOf } from './kept-logs.ts'
 import type { NodeDirectory, TaskService, TaskView, Whereabouts } from './ports.ts'
 import { clientSignal, linkTo, relay } from './relay.ts'
@@ -16,6 +17,7 @@ export interface TaskRouteParts {
   readonly tasks: TaskService
   readonly nodes: NodeDirectory
   readonly whereabouts: Whereabouts
+  readonly tenants: Pick<Tenants, 'refusal'>
 }
 
 interface TaskParams {
@@ -25,12 +27,15 @@ interface TaskParams {
 const params = idParams('id')
 
 export function taskRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
-  const { tasks, nodes } = parts
+  const { tasks, nodes, tenants } = parts
   const shown = (task: TaskView): TaskJson => taskJson(task, nodes.node(task.status?.agentId ?? '')?.hostname)
 
   app.post('/v1/tasks', { schema: { summary: 'Run a task', body: taskRequestSchema } }, async (request, reply) => {
     const order = orderOf(request.body as TaskRequest)
-    checkAbility(capabilitiesFor(completeMessage('TaskDefinition', order.definition)), nodes.nodes())
+    const asked = completeMessage('TaskDefinition', order.definition)
+    const refusal = tenants.refusal(order.role, asked)
+    if (refusal !== undefined) throw new Fault('denied', refusal, { reason: 'policy_refused' })
+    checkAbility(capabilitiesFor(asked), nodes.nodes())
     checkCanFit((order.definition.resources ?? []) as Resources, nodes.nodes())
     return reply.code(201).send(shown(await tasks.run(order)))
   })

@@ -4,7 +4,7 @@ import type { Reader, Writer } from 'protobufjs/minimal.js'
 import type { Init } from '../codec.ts'
 import { copyUnknown, type Draft, noBytes, type Read, readEntry, readNested, skip, wide, writeUnknown } from '../fields.ts'
 
-import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, InitCluster, IoLimit, JoinTokenRow, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, Truncate, Welcome } from './messages.ts'
+import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
 
 type Names<E extends string> = Readonly<Record<number, E>>
 
@@ -29,7 +29,7 @@ const attributeKindNumbers = numbersOf(attributeKindNames)
 const taskStateNames: Names<TaskState> = { 0: 'unspecified_state', 1: 'staging', 2: 'starting', 3: 'running', 4: 'killing', 5: 'finished', 6: 'failed', 7: 'killed', 8: 'error', 9: 'lost', 10: 'dropped', 11: 'unreachable', 12: 'gone', 13: 'gone_by_operator' }
 const taskStateNumbers = numbersOf(taskStateNames)
 
-const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 15: 'image_pull_failed', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 29: 'limit_pids', 30: 'limit_other', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped' }
+const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 15: 'image_pull_failed', 16: 'policy_refused', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 29: 'limit_pids', 30: 'limit_other', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped' }
 const reasonNumbers = numbersOf(reasonNames)
 
 const networkModeNames: Names<NetworkMode> = { 0: 'unspecified_network', 1: 'host', 2: 'none' }
@@ -1788,6 +1788,166 @@ function completeTaskLimits(m: Init<TaskLimits>): TaskLimits {
   return copyUnknown(m, d)
 }
 
+function writeResourceLimit(w: Writer, m: Init<ResourceLimit>): Writer {
+  if (m.name != null && m.name !== '') w.uint32(10).string(String(m.name))
+  if (m.soft !== undefined && wide(m.soft, 'ResourceLimit.soft') !== 0) w.uint32(16).int64(m.soft)
+  if (m.hard !== undefined && wide(m.hard, 'ResourceLimit.hard') !== 0) w.uint32(24).int64(m.hard)
+  return writeUnknown(w, m)
+}
+
+function readResourceLimit(r: Reader, end: number, d: Draft<ResourceLimit> = { name: '', soft: 0, hard: 0 }): Draft<ResourceLimit> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.name = r.stringVerify()
+        continue
+      case 16:
+        d.soft = wide(r.int64(), 'ResourceLimit.soft')
+        continue
+      case 24:
+        d.hard = wide(r.int64(), 'ResourceLimit.hard')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeResourceLimit(m: Init<ResourceLimit>): ResourceLimit {
+  const d: Draft<ResourceLimit> = { name: String(m.name ?? ''), soft: m.soft ?? 0, hard: m.hard ?? 0 }
+  return copyUnknown(m, d)
+}
+
+function writeDeviceRequest(w: Writer, m: Init<DeviceRequest>): Writer {
+  if (m.path != null && m.path !== '') w.uint32(10).string(String(m.path))
+  if (m.target != null && m.target !== '') w.uint32(18).string(String(m.target))
+  if (m.access != null && m.access !== '') w.uint32(26).string(String(m.access))
+  return writeUnknown(w, m)
+}
+
+function readDeviceRequest(r: Reader, end: number, d: Draft<DeviceRequest> = { path: '', target: '', access: '' }): Draft<DeviceRequest> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.path = r.stringVerify()
+        continue
+      case 18:
+        d.target = r.stringVerify()
+        continue
+      case 26:
+        d.access = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeDeviceRequest(m: Init<DeviceRequest>): DeviceRequest {
+  const d: Draft<DeviceRequest> = { path: String(m.path ?? ''), target: String(m.target ?? ''), access: String(m.access ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeKernelSetting(w: Writer, m: Init<KernelSetting>): Writer {
+  if (m.name != null && m.name !== '') w.uint32(10).string(String(m.name))
+  if (m.value != null && m.value !== '') w.uint32(18).string(String(m.value))
+  return writeUnknown(w, m)
+}
+
+function readKernelSetting(r: Reader, end: number, d: Draft<KernelSetting> = { name: '', value: '' }): Draft<KernelSetting> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.name = r.stringVerify()
+        continue
+      case 18:
+        d.value = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeKernelSetting(m: Init<KernelSetting>): KernelSetting {
+  const d: Draft<KernelSetting> = { name: String(m.name ?? ''), value: String(m.value ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeWalls(w: Writer, m: Init<Walls>): Writer {
+  if (m.addCapabilities != null) for (const item of m.addCapabilities) w.uint32(10).string(String(item))
+  if (m.dropCapabilities != null) for (const item of m.dropCapabilities) w.uint32(18).string(String(item))
+  if (m.newPrivileges) w.uint32(24).bool(true)
+  if (m.readOnlyRoot) w.uint32(32).bool(true)
+  if (m.hiddenPaths != null) for (const item of m.hiddenPaths) w.uint32(42).string(String(item))
+  if (m.readOnlyPaths != null) for (const item of m.readOnlyPaths) w.uint32(50).string(String(item))
+  if (m.limits != null) for (const item of m.limits) writeResourceLimit(w.uint32(58).fork(), item).ldelim()
+  if (m.devices != null) for (const item of m.devices) writeDeviceRequest(w.uint32(66).fork(), item).ldelim()
+  if (m.tmpBytes !== undefined && wide(m.tmpBytes, 'Walls.tmpBytes') !== 0) w.uint32(72).int64(m.tmpBytes)
+  if (m.shmBytes !== undefined && wide(m.shmBytes, 'Walls.shmBytes') !== 0) w.uint32(80).int64(m.shmBytes)
+  if (m.settings != null) for (const item of m.settings) writeKernelSetting(w.uint32(90).fork(), item).ldelim()
+  if (m.apparmor != null && m.apparmor !== '') w.uint32(98).string(String(m.apparmor))
+  return writeUnknown(w, m)
+}
+
+function readWalls(r: Reader, end: number, d: Draft<Walls> = { addCapabilities: [], dropCapabilities: [], hiddenPaths: [], readOnlyPaths: [], limits: [], devices: [], settings: [], newPrivileges: false, readOnlyRoot: false, tmpBytes: 0, shmBytes: 0, apparmor: '' }): Draft<Walls> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        (d.addCapabilities as string[]).push(r.stringVerify())
+        continue
+      case 18:
+        (d.dropCapabilities as string[]).push(r.stringVerify())
+        continue
+      case 24:
+        d.newPrivileges = r.bool()
+        continue
+      case 32:
+        d.readOnlyRoot = r.bool()
+        continue
+      case 42:
+        (d.hiddenPaths as string[]).push(r.stringVerify())
+        continue
+      case 50:
+        (d.readOnlyPaths as string[]).push(r.stringVerify())
+        continue
+      case 58:
+        (d.limits as ResourceLimit[]).push(readNested(r, readResourceLimit))
+        continue
+      case 66:
+        (d.devices as DeviceRequest[]).push(readNested(r, readDeviceRequest))
+        continue
+      case 72:
+        d.tmpBytes = wide(r.int64(), 'Walls.tmpBytes')
+        continue
+      case 80:
+        d.shmBytes = wide(r.int64(), 'Walls.shmBytes')
+        continue
+      case 90:
+        (d.settings as KernelSetting[]).push(readNested(r, readKernelSetting))
+        continue
+      case 98:
+        d.apparmor = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeWalls(m: Init<Walls>): Walls {
+  const d: Draft<Walls> = { addCapabilities: m.addCapabilities?.map(String) ?? [], dropCapabilities: m.dropCapabilities?.map(String) ?? [], hiddenPaths: m.hiddenPaths?.map(String) ?? [], readOnlyPaths: m.readOnlyPaths?.map(String) ?? [], limits: m.limits?.map(completeResourceLimit) ?? [], devices: m.devices?.map(completeDeviceRequest) ?? [], settings: m.settings?.map(completeKernelSetting) ?? [], newPrivileges: Boolean(m.newPrivileges), readOnlyRoot: Boolean(m.readOnlyRoot), tmpBytes: m.tmpBytes ?? 0, shmBytes: m.shmBytes ?? 0, apparmor: String(m.apparmor ?? '') }
+  return copyUnknown(m, d)
+}
+
 function writeTaskDefinition(w: Writer, m: Init<TaskDefinition>): Writer {
   if (m.taskId != null && m.taskId !== '') w.uint32(10).string(String(m.taskId))
   if (m.name != null && m.name !== '') w.uint32(18).string(String(m.name))
@@ -1806,10 +1966,11 @@ function writeTaskDefinition(w: Writer, m: Init<TaskDefinition>): Writer {
   if (m.lease != null) writeLeaseTerms(w.uint32(122).fork(), m.lease).ldelim()
   if (m.limits != null) writeTaskLimits(w.uint32(130).fork(), m.limits).ldelim()
   if (m.pull != null && m.pull !== '') w.uint32(138).string(String(m.pull))
+  if (m.walls != null) writeWalls(w.uint32(146).fork(), m.walls).ldelim()
   return writeUnknown(w, m)
 }
 
-function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = { resources: [], mounts: [], labels: [], probes: [], taskId: '', name: '', image: '', process: null, network: null, killPolicy: null, logBudget: null, runtime: '', seccomp: '', restart: null, lease: null, limits: null, pull: '' }): Draft<TaskDefinition> {
+function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = { resources: [], mounts: [], labels: [], probes: [], taskId: '', name: '', image: '', process: null, network: null, killPolicy: null, logBudget: null, runtime: '', seccomp: '', restart: null, lease: null, limits: null, pull: '', walls: null }): Draft<TaskDefinition> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -1865,6 +2026,9 @@ function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = {
       case 138:
         d.pull = r.stringVerify()
         continue
+      case 146:
+        d.walls = readNested(r, readWalls, d.walls)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -1872,7 +2036,7 @@ function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = {
 }
 
 function completeTaskDefinition(m: Init<TaskDefinition>): TaskDefinition {
-  const d: Draft<TaskDefinition> = { resources: m.resources?.map(completeResource) ?? [], mounts: m.mounts?.map(completeMount) ?? [], labels: m.labels?.map(completeLabel) ?? [], probes: m.probes?.map(completeProbe) ?? [], taskId: String(m.taskId ?? ''), name: String(m.name ?? ''), image: String(m.image ?? ''), process: m.process == null ? null : completeProcess(m.process), network: m.network == null ? null : completeNetworkRequest(m.network), killPolicy: m.killPolicy == null ? null : completeKillPolicy(m.killPolicy), logBudget: m.logBudget == null ? null : completeLogBudget(m.logBudget), runtime: String(m.runtime ?? ''), seccomp: String(m.seccomp ?? ''), restart: m.restart == null ? null : completeRestartPolicy(m.restart), lease: m.lease == null ? null : completeLeaseTerms(m.lease), limits: m.limits == null ? null : completeTaskLimits(m.limits), pull: String(m.pull ?? '') }
+  const d: Draft<TaskDefinition> = { resources: m.resources?.map(completeResource) ?? [], mounts: m.mounts?.map(completeMount) ?? [], labels: m.labels?.map(completeLabel) ?? [], probes: m.probes?.map(completeProbe) ?? [], taskId: String(m.taskId ?? ''), name: String(m.name ?? ''), image: String(m.image ?? ''), process: m.process == null ? null : completeProcess(m.process), network: m.network == null ? null : completeNetworkRequest(m.network), killPolicy: m.killPolicy == null ? null : completeKillPolicy(m.killPolicy), logBudget: m.logBudget == null ? null : completeLogBudget(m.logBudget), runtime: String(m.runtime ?? ''), seccomp: String(m.seccomp ?? ''), restart: m.restart == null ? null : completeRestartPolicy(m.restart), lease: m.lease == null ? null : completeLeaseTerms(m.lease), limits: m.limits == null ? null : completeTaskLimits(m.limits), pull: String(m.pull ?? ''), walls: m.walls == null ? null : completeWalls(m.walls) }
   return copyUnknown(m, d)
 }
 
@@ -1917,10 +2081,11 @@ function writeTaskGroup(w: Writer, m: Init<TaskGroup>): Writer {
   if (m.role != null && m.role !== '') w.uint32(18).string(String(m.role))
   if (m.tasks != null) for (const item of m.tasks) writeTaskDefinition(w.uint32(26).fork(), item).ldelim()
   if (m.executor != null) writeExecutorDefinition(w.uint32(34).fork(), m.executor).ldelim()
+  if (m.policy != null) writeTenantPolicy(w.uint32(42).fork(), m.policy).ldelim()
   return writeUnknown(w, m)
 }
 
-function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: [], frameworkId: '', role: '', executor: null }): Draft<TaskGroup> {
+function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: [], frameworkId: '', role: '', executor: null, policy: null }): Draft<TaskGroup> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -1937,6 +2102,9 @@ function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: []
       case 34:
         d.executor = readNested(r, readExecutorDefinition, d.executor)
         continue
+      case 42:
+        d.policy = readNested(r, readTenantPolicy, d.policy)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -1944,7 +2112,59 @@ function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: []
 }
 
 function completeTaskGroup(m: Init<TaskGroup>): TaskGroup {
-  const d: Draft<TaskGroup> = { tasks: m.tasks?.map(completeTaskDefinition) ?? [], frameworkId: String(m.frameworkId ?? ''), role: String(m.role ?? ''), executor: m.executor == null ? null : completeExecutorDefinition(m.executor) }
+  const d: Draft<TaskGroup> = { tasks: m.tasks?.map(completeTaskDefinition) ?? [], frameworkId: String(m.frameworkId ?? ''), role: String(m.role ?? ''), executor: m.executor == null ? null : completeExecutorDefinition(m.executor), policy: m.policy == null ? null : completeTenantPolicy(m.policy) }
+  return copyUnknown(m, d)
+}
+
+function writeTenantPolicy(w: Writer, m: Init<TenantPolicy>): Writer {
+  if (m.role != null && m.role !== '') w.uint32(10).string(String(m.role))
+  if (m.required != null) for (const item of m.required) w.uint32(18).string(String(item))
+  if (m.images != null) for (const item of m.images) w.uint32(26).string(String(item))
+  if (m.registries != null) for (const item of m.registries) w.uint32(34).string(String(item))
+  if (m.hostPaths != null) for (const item of m.hostPaths) w.uint32(42).string(String(item))
+  if (m.devices != null) for (const item of m.devices) w.uint32(50).string(String(item))
+  if (m.capabilities != null) for (const item of m.capabilities) w.uint32(58).string(String(item))
+  if (m.seccomp != null) for (const item of m.seccomp) w.uint32(66).string(String(item))
+  return writeUnknown(w, m)
+}
+
+function readTenantPolicy(r: Reader, end: number, d: Draft<TenantPolicy> = { required: [], images: [], registries: [], hostPaths: [], devices: [], capabilities: [], seccomp: [], role: '' }): Draft<TenantPolicy> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.role = r.stringVerify()
+        continue
+      case 18:
+        (d.required as string[]).push(r.stringVerify())
+        continue
+      case 26:
+        (d.images as string[]).push(r.stringVerify())
+        continue
+      case 34:
+        (d.registries as string[]).push(r.stringVerify())
+        continue
+      case 42:
+        (d.hostPaths as string[]).push(r.stringVerify())
+        continue
+      case 50:
+        (d.devices as string[]).push(r.stringVerify())
+        continue
+      case 58:
+        (d.capabilities as string[]).push(r.stringVerify())
+        continue
+      case 66:
+        (d.seccomp as string[]).push(r.stringVerify())
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeTenantPolicy(m: Init<TenantPolicy>): TenantPolicy {
+  const d: Draft<TenantPolicy> = { required: m.required?.map(String) ?? [], images: m.images?.map(String) ?? [], registries: m.registries?.map(String) ?? [], hostPaths: m.hostPaths?.map(String) ?? [], devices: m.devices?.map(String) ?? [], capabilities: m.capabilities?.map(String) ?? [], seccomp: m.seccomp?.map(String) ?? [], role: String(m.role ?? '') }
   return copyUnknown(m, d)
 }
 
@@ -4523,9 +4743,14 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   IoLimit: { write: writeIoLimit, read: readIoLimit, complete: completeIoLimit },
   HugePageLimit: { write: writeHugePageLimit, read: readHugePageLimit, complete: completeHugePageLimit },
   TaskLimits: { write: writeTaskLimits, read: readTaskLimits, complete: completeTaskLimits },
+  ResourceLimit: { write: writeResourceLimit, read: readResourceLimit, complete: completeResourceLimit },
+  DeviceRequest: { write: writeDeviceRequest, read: readDeviceRequest, complete: completeDeviceRequest },
+  KernelSetting: { write: writeKernelSetting, read: readKernelSetting, complete: completeKernelSetting },
+  Walls: { write: writeWalls, read: readWalls, complete: completeWalls },
   TaskDefinition: { write: writeTaskDefinition, read: readTaskDefinition, complete: completeTaskDefinition },
   ExecutorDefinition: { write: writeExecutorDefinition, read: readExecutorDefinition, complete: completeExecutorDefinition },
   TaskGroup: { write: writeTaskGroup, read: readTaskGroup, complete: completeTaskGroup },
+  TenantPolicy: { write: writeTenantPolicy, read: readTenantPolicy, complete: completeTenantPolicy },
   ContainerUsage: { write: writeContainerUsage, read: readContainerUsage, complete: completeContainerUsage },
   AttemptEnd: { write: writeAttemptEnd, read: readAttemptEnd, complete: completeAttemptEnd },
   Cause: { write: writeCause, read: readCause, complete: completeCause },

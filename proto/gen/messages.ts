@@ -8,7 +8,7 @@ export type AttributeKind = 'unspecified_attribute' | 'text' | 'number' | 'span'
 
 export type TaskState = 'unspecified_state' | 'staging' | 'starting' | 'running' | 'killing' | 'finished' | 'failed' | 'killed' | 'error' | 'lost' | 'dropped' | 'unreachable' | 'gone' | 'gone_by_operator'
 
-export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'node_unhealthy' | 'lease_refused' | 'image_pull_failed' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'probe_failed' | 'lease_expired' | 'limit_pids' | 'limit_other' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed' | 'node_stopped'
+export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'node_unhealthy' | 'lease_refused' | 'image_pull_failed' | 'policy_refused' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'probe_failed' | 'lease_expired' | 'limit_pids' | 'limit_other' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed' | 'node_stopped'
 
 export type NetworkMode = 'unspecified_network' | 'host' | 'none'
 
@@ -353,6 +353,38 @@ export interface TaskLimits {
   readonly hugePages: readonly HugePageLimit[]
 }
 
+export interface ResourceLimit {
+  readonly name: string
+  readonly soft: number
+  readonly hard: number
+}
+
+export interface DeviceRequest {
+  readonly path: string
+  readonly target: string
+  readonly access: string
+}
+
+export interface KernelSetting {
+  readonly name: string
+  readonly value: string
+}
+
+export interface Walls {
+  readonly addCapabilities: readonly string[]
+  readonly dropCapabilities: readonly string[]
+  readonly newPrivileges: boolean
+  readonly readOnlyRoot: boolean
+  readonly hiddenPaths: readonly string[]
+  readonly readOnlyPaths: readonly string[]
+  readonly limits: readonly ResourceLimit[]
+  readonly devices: readonly DeviceRequest[]
+  readonly tmpBytes: number
+  readonly shmBytes: number
+  readonly settings: readonly KernelSetting[]
+  readonly apparmor: string
+}
+
 export interface TaskDefinition {
   readonly taskId: string
   readonly name: string
@@ -371,6 +403,7 @@ export interface TaskDefinition {
   readonly lease: LeaseTerms | null
   readonly limits: TaskLimits | null
   readonly pull: string
+  readonly walls: Walls | null
 }
 
 export interface ExecutorDefinition {
@@ -385,6 +418,18 @@ export interface TaskGroup {
   readonly role: string
   readonly tasks: readonly TaskDefinition[]
   readonly executor: ExecutorDefinition | null
+  readonly policy: TenantPolicy | null
+}
+
+export interface TenantPolicy {
+  readonly role: string
+  readonly required: readonly string[]
+  readonly images: readonly string[]
+  readonly registries: readonly string[]
+  readonly hostPaths: readonly string[]
+  readonly devices: readonly string[]
+  readonly capabilities: readonly string[]
+  readonly seccomp: readonly string[]
 }
 
 export interface ContainerUsage {
@@ -928,9 +973,14 @@ export interface Messages {
   readonly IoLimit: IoLimit
   readonly HugePageLimit: HugePageLimit
   readonly TaskLimits: TaskLimits
+  readonly ResourceLimit: ResourceLimit
+  readonly DeviceRequest: DeviceRequest
+  readonly KernelSetting: KernelSetting
+  readonly Walls: Walls
   readonly TaskDefinition: TaskDefinition
   readonly ExecutorDefinition: ExecutorDefinition
   readonly TaskGroup: TaskGroup
+  readonly TenantPolicy: TenantPolicy
   readonly ContainerUsage: ContainerUsage
   readonly AttemptEnd: AttemptEnd
   readonly Cause: Cause

@@ -5,6 +5,8 @@ import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../../base/fault.ts'
 import { findByArgument, killGroup } from '../../isolators/runtime/oci/process-table.ts'
+import type { Init } from '../../proto/codec.ts'
+import type { TaskDefinition } from '../../proto/gen/messages.ts'
 import { readJson, sendRequest } from '../../sdk/http.ts'
 import { type Start, stagesIn } from './agent-start.ts'
 import { importImage } from './busybox-image.ts'
@@ -111,12 +113,12 @@ export class AgentUnderTest {
     return importImage(join(this.stateDir, 'run/agent.sock'), rootfs)
   }
 
-  prepare(runtime: 'runc' | 'crun'): HearthContainer {
-    return new HearthContainer(this, runtime)
+  prepare(runtime: 'runc' | 'crun', more: Init<TaskDefinition> = {}): HearthContainer {
+    return new HearthContainer(this, runtime, more)
   }
 
-  contender(name: string, runtime: 'runc' | 'crun'): Contender {
-    return { name, prepare: async () => this.prepare(runtime) }
+  contender(name: string, runtime: 'runc' | 'crun', more: Init<TaskDefinition> = {}): Contender {
+    return { name, prepare: async () => this.prepare(runtime, more) }
   }
 
   /** When the Launch frame's last byte came to the agent, as it wrote into its log before it did anything. */
@@ -144,7 +146,8 @@ export class AgentUnderTest {
         ...(hook === undefined ? [] : ['-r', hook.module]),
         ...['--max-semi-space-size=1', join(root, 'dist/start-agent.cjs'), '--state-dir', this.stateDir],
         ...['--masters', `unix:${join(this.#options.directory, 'm.sock')}`, '--allow-mount', this.fifoDir],
-        ...['--cgroup-parent', this.cgroupParent, '--log-level', logLevel, '--health-dns', 'no']
+        ...['--cgroup-parent', this.cgroupParent, '--log-level', logLevel, '--health-dns', 'no'],
+        ...['--allow-unconfined', 'yes', '--allow-device', '/dev/null']
       ],
       {
         cwd: '/',

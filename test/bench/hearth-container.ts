@@ -3,7 +3,7 @@ import { existsSync, watch } from 'node:fs'
 import { join } from 'node:path'
 import { Fault } from '../../base/fault.ts'
 import { encodeMessage, type Init } from '../../proto/codec.ts'
-import type { TaskGroup, TaskStatus } from '../../proto/gen/messages.ts'
+import type { TaskDefinition, TaskGroup, TaskStatus } from '../../proto/gen/messages.ts'
 import { newContainerId } from '../../proto/ids.ts'
 import { isTerminal } from '../../proto/task-state.ts'
 import type { AgentUnderTest } from './agent-under-test.ts'
@@ -24,6 +24,7 @@ export class HearthContainer implements Prepared {
   span: Span | undefined
   readonly #agent: AgentUnderTest
   readonly #runtime: 'runc' | 'crun'
+  readonly #more: Init<TaskDefinition>
   readonly #byte: FirstByte
   readonly #unlisten: () => void
   readonly #failed = new AbortController()
@@ -31,9 +32,11 @@ export class HearthContainer implements Prepared {
   #ordered = false
   #killed = false
 
-  constructor(agent: AgentUnderTest, runtime: 'runc' | 'crun') {
+  /** `more`: what its task definition says besides. */
+  constructor(agent: AgentUnderTest, runtime: 'runc' | 'crun', more: Init<TaskDefinition> = {}) {
     this.#agent = agent
     this.#runtime = runtime
+    this.#more = more
     this.#byte = new FirstByte(join(agent.fifoDir, this.id))
     this.#unlisten = agent.master.listenTo(this.id, (event) => {
       if ('status' in event) this.#heard(event.status)
@@ -132,6 +135,7 @@ export class HearthContainer implements Prepared {
           name: `bench-${this.id.slice(0, 8)}`,
           image: imageName,
           runtime: this.#runtime,
+          ...this.#more,
           resources: [
             { name: 'cpus', kind: 'scalar', scalar: limits.milliCpu },
             { name: 'mem', kind: 'scalar', scalar: limits.memoryBytes }

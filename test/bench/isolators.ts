@@ -8,6 +8,7 @@ import { cgroupDirectories, readCgroupLayout } from '../../isolators/cgroup2/lay
 import { guarded } from '../../isolators/guard.ts'
 import type { Isolator, IsolatorRequest } from '../../isolators/isolator.ts'
 import { loadIsolator } from '../../isolators/load.ts'
+import { usualWalls } from '../../isolators/walls.ts'
 import type { Bench, Outcome } from './bench.ts'
 import { judged, type Row } from './report.ts'
 import { rounded, spreadOf } from './statistics.ts'
@@ -28,7 +29,7 @@ export async function isolators(bench: Bench): Promise<Outcome> {
     cgroupParent,
     sleep,
     trash: { take: () => false },
-    seccompProfile: '/usr/share/containers/seccomp.json'
+    seccomp: { defaultFile: '', directory: '/etc/hearth/seccomp.d' }
   }
   const example = join(bench.root, 'test/third-party/hearth-isolator-scratch')
   process.env['SCRATCH_ROOT'] = bench.folder('scratch')
@@ -78,7 +79,7 @@ function requestOf(bench: Bench): IsolatorRequest {
     bundleDir: join(bench.folder('c'), containerId),
     sandboxDir: join(bench.folder('s'), containerId),
     limits: { milliCpu: 500, memoryBytes: 64 * 1024 ** 2, diskBytes: 1024 ** 3, pidsMax: 4_096 },
-    ...{ network: 'none', layers: [bench.rootfs], imageMounts: [], mounts: [], seccomp: 'default', made: [] },
+    ...{ network: 'none', layers: [bench.rootfs], imageMounts: [], mounts: [], walls: usualWalls, made: [] },
     process: {
       ...{ arguments: ['/bin/true'], environment: [], workingDirectory: '/', hostname: 'bench' },
       ...{ uid: 0, gid: 0, additionalGids: [], terminal: false, rows: 0, columns: 0 }

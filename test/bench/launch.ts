@@ -1,4 +1,6 @@
 import { join } from 'node:path'
+import type { Init } from '../../proto/codec.ts'
+import type { TaskDefinition } from '../../proto/gen/messages.ts'
 import type { AgentUnderTest } from './agent-under-test.ts'
 import type { Bench, Outcome } from './bench.ts'
 import { importImage } from './busybox-image.ts'
@@ -14,6 +16,25 @@ import { judged, type Row, ratio, withRatios } from './report.ts'
 import { spreadOf } from './statistics.ts'
 import { renderTrace, type Span } from './trace.ts'
 
+/** All that a task can ask for at once. */
+const everyWallOf: Init<TaskDefinition> = {
+  walls: {
+    dropCapabilities: ['ALL'],
+    addCapabilities: ['CAP_CHOWN'],
+    readOnlyRoot: true,
+    hiddenPaths: ['/etc/group'],
+    readOnlyPaths: ['/root'],
+    limits: [{ name: 'nofile', soft: 256, hard: 256 }],
+    devices: [{ path: '/dev/null', target: '/dev/mine', access: 'r' }],
+    tmpBytes: 1024 * 1024,
+    shmBytes: 1024 * 1024,
+    settings: [{ name: 'kernel.shmmni', value: '100' }]
+  }
+}
+
+/** All that a task can be let off. */
+const noWalls: Init<TaskDefinition> = { seccomp: 'unconfined', walls: { addCapabilities: ['ALL'], newPrivileges: true } }
+
 interface Lane {
   readonly contender: Contender
   /** Runs in one of so many rounds. */
@@ -28,11 +49,15 @@ export async function launch(bench: Bench): Promise<Outcome> {
   const lane = (contender: Contender, everyRounds: number): Lane => ({ contender, everyRounds, samples: [] })
   const hearth = lane(agent.contender('hearth agent, runc', 'runc'), 1)
   const peer = lane(new ConmonRunc(bundles, bench.programs), 1)
+  const everyWall = lane(agent.contender('hearth agent, runc, every wall', 'runc', everyWallOf), 2)
+  const noWall = lane(agent.contender('hearth agent, runc, walls taken down', 'runc', noWalls), 2)
   const hearthCrun = lane(agent.contender('hearth agent, crun', 'crun'), 2)
   const lanes = [
     hearth,
     peer,
     ...(bench.has('crun') ? [hearthCrun] : []),
+    everyWall,
+    noWall,
     lane(await endToEnd(bench), 4),
     lane(new BareRuntime('runc', bench.programs.runc, bundles), 4),
     ...(bench.has('crun') ? [lane(new BareRuntime('crun', bench.programs.crun, bundles), 4)] : [])
@@ -61,6 +86,10 @@ export async function launch(bench: Bench): Promise<Outcome> {
         { name: 'launch p50, hearth on crun / conmon+runc', unit: 'x', bound: 'at most', goal: 0.7 },
         ratio(crun?.p50Ms, reference.p50Ms),
         'crun is not installed'
+      ),
+      judged(
+        { name: 'launch p50, every wall - walls taken down', unit: 'ms', bound: 'at most', goal: 10 },
+        (rowOf(everyWall).p50Ms ?? Number.NaN) - (rowOf(noWall).p50Ms ?? Number.NaN)
       )
     ],
     notes: [

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { closeSync, copyFileSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, copyFileSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -37,6 +37,9 @@ export interface Start {
   readonly wrapper?: readonly string[]
 }
 
+/** A profile that tasks may name: it refuses nothing. */
+const openProfile = JSON.stringify({ defaultAction: 'SCMP_ACT_ALLOW', syscalls: [] })
+
 /** Where tasks find the marks directory. */
 export const marksMount = '/marks'
 
@@ -69,7 +72,10 @@ export class World {
   static async open(options: WorldOptions): Promise<World> {
     const world = new World(options)
     mkdirSync(world.places.stateDir, { recursive: true, mode: 0o711 })
-    mkdirSync(world.places.marksDir, { mode: 0o777 })
+    mkdirSync(world.places.marksDir)
+    chmodSync(world.places.marksDir, 0o777) // tasks of other users leave marks too
+    mkdirSync(join(options.directory, 'seccomp'))
+    writeFileSync(join(options.directory, 'seccomp/open.json'), openProfile)
     writeFileSync(join(world.places.stateDir, 'agent-token'), 'campaign\n', { mode: 0o600 })
     await world.master.listen()
     return world
@@ -101,6 +107,7 @@ export class World {
     const words = [
       ...['--max-semi-space-size=1', own.program ?? program, '--state-dir', stateDir, '--health-dns', 'no'],
       ...['--masters', `unix:${join(directory, 'master.sock')}`, '--allow-mount', marksDir],
+      ...['--devices', 'full=/dev/full', '--allow-device', '/dev/null', '--seccomp-dir', join(directory, 'seccomp')],
       ...['--cgroup-parent', cgroupParent, '--log-level', 'debug', ...more]
     ]
     const [file = process.execPath, ...before] = [...(own.wrapper ?? wrapper), process.execPath]

@@ -78,6 +78,7 @@ t.test('what the API answers is what its document says, no more and no less', as
     image: 'host',
     arguments: ['sleep', '1000'],
     labels: { a: 'b' },
+    walls: { dropCapabilities: ['ALL'], limits: [{ name: 'nofile', soft: 64, hard: 64 }], devices: [] },
     restart: { policy: 'always', maxAttempts: 2 }
   })
   await check('GET', '/v1/tasks/stays/wait?until=started', '/v1/tasks/{id}/wait')
@@ -97,6 +98,10 @@ t.test('what the API answers is what its document says, no more and no less', as
   await check('GET', `${node}/images/host`, `${of}/images/{name}`)
   await check('POST', `${node}/images/prune`, `${of}/images/prune`)
   await check('POST', `${node}/images/collect`, `${of}/images/collect`)
+  await check('PATCH', '/v1/tenants/shop', '/v1/tenants/{role}', { required: ['non-root'] })
+  await check('GET', '/v1/tenants', '/v1/tenants')
+  await check('GET', '/v1/tenants/shop%2Fweb', '/v1/tenants/{role}')
+  await check('DELETE', '/v1/tenants/shop', '/v1/tenants/{role}')
   await check('GET', '/v1/cluster', '/v1/cluster')
   await check('GET', '/v1/raft', '/v1/raft')
   await check('GET', '/v1/identity', '/v1/identity')
@@ -114,7 +119,7 @@ t.test('what the API answers is what its document says, no more and no less', as
   await check('GET', '/v1/tasks/stays/wait?until=ended', '/v1/tasks/{id}/wait')
   await check('DELETE', '/v1/tasks/stays', '/v1/tasks/{id}')
 
-  const parts = ['Error', 'Attempt', 'Cause', 'Resource', 'Check', 'Image', 'Finding']
+  const parts = ['Error', 'Attempt', 'Walls', 'Cause', 'Resource', 'Check', 'Image', 'Finding']
   // Only over TLS: test/master/identity goes there.
   const overTls = ['Papers']
   const named = Object.keys(document.components.schemas).filter((name) => ![...parts, ...overTls].includes(name))

@@ -73,6 +73,40 @@ t.test('task run behaves as a person who knows docker run expects', async (t) =>
     t.match((await cluster.hearth(['task', 'wait', 'labelled'])).stdout, /^1\d\d\n$/)
   })
 
+  t.test('walls stand as asked for, within the policy of the tenant', async (t) => {
+    const walled = [
+      '--rm',
+      '--role',
+      'shop',
+      '--network',
+      'none',
+      '--user',
+      '1000',
+      '--read-only',
+      '--tmp',
+      '1m',
+      '--cap-add',
+      'NET_RAW'
+    ]
+    const script =
+      'touch /x 2>/dev/null || echo read-only; touch /tmp/x "$HEARTH_SANDBOX/x" && grep CapEff /proc/self/status; ulimit -n'
+    const again = () => run(...walled, '--ulimit', 'nofile=99:99', 'host', '--', 'sh', '-c', script)
+    t.match(await again(), { code: 77, stdout: '', stderr: /may not add CAP_NET_RAW, only none; no policy of its own allows it/ })
+    t.match(await cluster.hearth(['tenant', 'set', 'shop', '--cap', 'net_raw', '--require', 'non-root']), {
+      code: 0,
+      stdout: /Required walls:? +non-root/
+    })
+    t.strictSame({ ...(await again()) }, { code: 0, stdout: 'read-only\nCapEff:\t0000000000002000\n99\n', stderr: '' })
+    t.match(await run('--rm', '--role', 'shop/web', 'host', '--', 'id'), {
+      stderr: /must run as a user other than root; so says the policy of tenant shop/
+    })
+    t.match(await cluster.json(['tenant', 'list']), [{ role: 'shop', capabilities: ['CAP_NET_RAW'], required: ['non-root'] }])
+    t.match(await cluster.json(['tenant', 'show', 'shop/web']), { role: 'shop/web', from: 'shop' })
+    t.match(await cluster.hearth(['tenant', 'set', 'shop']), { code: 64, stderr: /say what to set/ })
+    t.equal((await cluster.hearth(['tenant', 'rm', 'shop'])).code, 0)
+    t.match(await cluster.hearth(['tenant', 'rm', 'shop']), { code: 66 })
+  })
+
   t.test('a running task takes a second program, and its files can be listed and copied', async (t) => {
     await run('-d', '--name', 'box', 'host', '--', 'sh', '-c', 'echo data > /sandbox/file; sleep 1000')
     const exec = await cluster.hearth([

@@ -25,11 +25,17 @@ const limitOf = (cgroupParent: string, { containerId }: TaskRunner): number => {
 }
 
 function resizesOf(life: HostLife, cgroupParent: string, more: readonly Isolator[] = []): Resizes {
-  const config = { layout, cgroupParent, sleep: async () => undefined, seccompProfile: '/none', trash: { take: () => false } }
+  const config = {
+    layout,
+    cgroupParent,
+    sleep: async () => undefined,
+    seccomp: { defaultFile: '', directory: '/none' },
+    trash: { take: () => false }
+  }
   return new Resizes(
     { ledger: life.ledger, isolators: [...builtinIsolators(config), ...more], log: silentLog },
     {
-      ...{ runDir: '/none', sandboxesDir: '/none', hostname: 'h', allowedMounts: [], allowUnconfined: false },
+      ...{ runDir: '/none', sandboxesDir: '/none', hostname: 'h', allowedMounts: [], allowedDevices: [], allowUnconfined: false },
       missing: (name) => (name === 'limit.hugepages' ? 'the kernel has none' : undefined)
     }
   )

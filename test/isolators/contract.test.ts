@@ -11,6 +11,7 @@ import { removeEmpty } from '../../isolators/cgroup2/tree.ts'
 import { guarded } from '../../isolators/guard.ts'
 import type { IsolatorRequest } from '../../isolators/isolator.ts'
 import { loadIsolator } from '../../isolators/load.ts'
+import { usualWalls } from '../../isolators/walls.ts'
 import { isolatorContract } from '../contract/isolator.ts'
 import { noContainers as skip } from '../support/bundle.ts'
 
@@ -39,7 +40,7 @@ function place(t: Test) {
         ...{ arguments: ['/bin/true'], environment: [], workingDirectory: '/', hostname: 'test' },
         ...{ uid: 0, gid: 0, additionalGids: [], terminal: false, rows: 0, columns: 0 }
       },
-      seccomp: 'default',
+      walls: usualWalls,
       labels: {},
       made: [],
       journal: async () => undefined,
@@ -51,7 +52,7 @@ function place(t: Test) {
 
 const builtin = (cgroupParent: string) =>
   builtinIsolators({
-    ...{ layout, cgroupParent, sleep, seccompProfile: '/usr/share/containers/seccomp.json' },
+    ...{ layout, cgroupParent, sleep, seccomp: { defaultFile: '', directory: '/etc/hearth/seccomp.d' } },
     trash: { take: () => false }
   })
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { reduceProfile } from '../../isolators/seccomp.ts'
+import { reduceProfile } from '../../isolators/seccomp/profile.ts'
 
 const rule = (name: string, more: object = {}) => ({ names: [name], action: 'SCMP_ACT_ALLOW', ...more })
 const profile = {

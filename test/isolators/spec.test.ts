@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { IsolatorRequest } from '../../isolators/isolator.ts'
 import { buildSpec, mergeEnvironment } from '../../isolators/runtime/oci/spec.ts'
+import { usualWalls } from '../../isolators/walls.ts'
 
 const request: IsolatorRequest = {
   containerId: 'c',
@@ -23,7 +24,7 @@ const request: IsolatorRequest = {
     columns: 0,
     hostname: 'h'
   },
-  seccomp: 'default',
+  walls: usualWalls,
   labels: {},
   made: [],
   journal: async () => undefined

@@ -3,6 +3,7 @@ import { assignedContainer, taskStatusOf } from '../../master/attempts.ts'
 import { checkGroup } from '../../master/launch-check.ts'
 import { completeMessage } from '../../proto/codec.ts'
 import type { Launch } from '../../proto/gen/messages.ts'
+import { usualPolicy } from '../../proto/tenant-policy.ts'
 import { MemoryReplica } from '../support/memory-replica.ts'
 import { ScriptedAgent } from '../support/scripted-agent.ts'
 import { startTestMaster } from '../support/test-master.ts'
@@ -172,5 +173,7 @@ t.test('first-party tasks may be restarted in place', async (t) => {
     role: '*',
     tasks: [{ taskId: 'a', restart: { mode: 'always' } }]
   })
-  t.match(checkGroup(group, { frameworkId: 'f', role: '*', resources: [], restarts: true }), { kind: 'fits' })
+  t.match(checkGroup(group, { frameworkId: 'f', role: '*', resources: [], restarts: true, policy: usualPolicy }), {
+    kind: 'fits'
+  })
 })

@@ -3,8 +3,9 @@ import { checkGroup } from '../../master/launch-check.ts'
 import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { TaskGroup } from '../../proto/gen/messages.ts'
 import { scalar } from '../../proto/resources.ts'
+import { usualPolicy } from '../../proto/tenant-policy.ts'
 
-const against = { frameworkId: 'f', role: '*', resources: [scalar('cpus', 1_000)], restarts: false }
+const against = { frameworkId: 'f', role: '*', resources: [scalar('cpus', 1_000)], restarts: false, policy: usualPolicy }
 const verdict = (group: Init<TaskGroup>) =>
   checkGroup(completeMessage('TaskGroup', { frameworkId: 'f', role: '*', tasks: [{ taskId: 'a' }], ...group }), against)
 
@@ -36,6 +37,11 @@ t.test('a group is launched only where it belongs and fits', async (t) => {
     ],
     ['a lease', { tasks: [{ taskId: 'a', lease: { lengthMs: 9_000 } }] }, { state: 'error', message: /grants no leases/ }],
     ['a name that is a path', { tasks: [{ taskId: '../a' }] }, { state: 'error', reason: 'task_invalid' }],
+    [
+      'a capability that the role may not add',
+      { tasks: [{ taskId: 'a', walls: { addCapabilities: ['CAP_NET_RAW'] } }] },
+      { state: 'error', reason: 'policy_refused', message: /may not add CAP_NET_RAW/ }
+    ],
     ['more than a frame', { tasks: [{ taskId: 'a', image: 'x'.repeat(5_000_000) }] }, { state: 'error', message: /limit/ }]
   ]
   for (const [name, group, wanted] of table) t.match(verdict(group), wanted, name)

@@ -7,6 +7,7 @@ import { systemBootClock } from '../../agent/host/boot-time.ts'
 import { systemExec } from '../../agent/host/exec.ts'
 import { Leases } from '../../agent/lease/leases.ts'
 import { openLedger } from '../../agent/ledger/ledger.ts'
+import { DeviceDesk, type NamedDevices } from '../../agent/named-devices.ts'
 import type { Ledger, ResolvedImage } from '../../agent/ports.ts'
 import { StatusOutbox } from '../../agent/status-outbox.ts'
 import { Tasks, type TasksConfig, type TasksParts } from '../../agent/tasks.ts'
@@ -64,6 +65,7 @@ interface Around {
   /** Beyond Hearth's own. */
   readonly isolators?: readonly Isolator[]
   readonly agentId: string
+  readonly devices?: NamedDevices
   readonly limits: Pick<TasksConfig, 'launchesAtOnce' | 'maxTasks' | 'attemptsKept'>
   readonly onBroken: (error: unknown) => void
 }
@@ -90,15 +92,16 @@ export function buildAgent(place: AgentPlace, around: Around): BuiltAgent {
     { clock, bootClock: systemBootClock, log, layout, place: undefined, epoch: () => ledger.view.head.epoch },
     { bootDir: runDir, bootId, cgroupParent, program: leaseProgram }
   )
-  const seccompProfile = '/usr/share/containers/seccomp.json'
+  const seccomp = { defaultFile: '', directory: '/etc/hearth/seccomp.d' }
   const trash = { take: () => false }
-  const walls = builtinIsolators({ trash, layout, cgroupParent, seccompProfile, sleep })
+  const walls = builtinIsolators({ trash, layout, cgroupParent, seccomp, sleep })
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const tasks = new Tasks(
     {
       ...{ ledger, outbox, runtime, clock, log, rotation, leases },
       images: { resolve: async (reference) => ({ ...image, reference }), fetch: async () => undefined },
       isolators: [...walls, ...(around.isolators ?? []), leases.isolator()],
+      devices: new DeviceDesk({ ledger }, { runDir, devices: around.devices ?? new Map() }),
       bootClock: systemBootClock,
       exec: systemExec,
       recorder: { causesOf: () => [], note: () => undefined },
@@ -108,6 +111,7 @@ export function buildAgent(place: AgentPlace, around: Around): BuiltAgent {
       ...{ runDir, sandboxesDir, agentId, bootId, ...limits },
       hostname: 'test',
       allowedMounts: [],
+      allowedDevices: [],
       allowUnconfined: false,
       missing: () => undefined,
       settled: AbortSignal.abort()

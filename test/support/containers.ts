@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Test } from 'tap'
 import { systemClock } from '../../base/clock.ts'
 import { builtinIsolators } from '../../isolators/builtin.ts'
 import { readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
@@ -10,11 +9,13 @@ import type { BundlePart, Isolator, IsolatorRequest } from '../../isolators/isol
 import { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
 import { buildSpec } from '../../isolators/runtime/oci/spec.ts'
 import type { LaunchRequest } from '../../isolators/runtime/runtime.ts'
+import { usualWalls } from '../../isolators/walls.ts'
 import { makeBusyboxLayer } from './busybox-layer.ts'
 
 export interface ContainerHost {
   readonly directory: string
   readonly runDir: string
+  readonly cgroupParent: string
   readonly layer: string
   readonly runtime: OciRuntime
   readonly isolators: readonly Isolator[]
@@ -25,7 +26,7 @@ export interface ContainerHost {
 }
 
 /** A real runtime with all isolators in a directory and a cgroup parent of its own; everything is removed when the test ends. */
-export async function containerHost(t: Test): Promise<ContainerHost> {
+export async function containerHost(t: { teardown(undo: () => Promise<void>): void }): Promise<ContainerHost> {
   const directory = mkdtempSync(join(tmpdir(), 'hearth-'))
   const runDir = join(directory, 'run')
   const layout = readCgroupLayout()
@@ -34,7 +35,7 @@ export async function containerHost(t: Test): Promise<ContainerHost> {
     trash: { take: () => false },
     layout,
     cgroupParent,
-    seccompProfile: '/usr/share/containers/seccomp.json',
+    seccomp: { defaultFile: '', directory: join(directory, 'seccomp') },
     sleep: systemClock.sleep
   })
   const programs = { conmon: '/usr/bin/conmon', runc: '/usr/sbin/runc', crun: '/usr/bin/crun' }
@@ -65,6 +66,7 @@ export async function containerHost(t: Test): Promise<ContainerHost> {
   return {
     directory,
     runDir,
+    cgroupParent,
     layer,
     runtime,
     isolators,
@@ -92,7 +94,7 @@ export async function containerHost(t: Test): Promise<ContainerHost> {
           columns: 0,
           hostname: 'test'
         },
-        seccomp: 'default',
+        walls: usualWalls,
         labels: {},
         made: [],
         journal: async () => undefined,

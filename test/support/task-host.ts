@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync } from 'node:fs'
 import type { Test } from 'tap'
 import type { Leases } from '../../agent/lease/leases.ts'
+import type { NamedDevices } from '../../agent/named-devices.ts'
 import type { Ledger } from '../../agent/ports.ts'
 import { reattach } from '../../agent/reattach.ts'
 import type { StatusOutbox } from '../../agent/status-outbox.ts'
@@ -35,7 +36,7 @@ export interface HostLife {
 export interface TaskHost {
   readonly directory: string
   readonly cgroupParent: string
-  begin(bootId?: string): Promise<HostLife>
+  begin(bootId?: string, devices?: NamedDevices): Promise<HostLife>
 }
 
 /** Time for one life: when it crashes nobody wakes any more. */
@@ -81,13 +82,13 @@ export function taskHost(
     rmSync(directory, { recursive: true, force: true })
   })
 
-  const begin = async (bootId = 'boot-1'): Promise<HostLife> => {
+  const begin = async (bootId = 'boot-1', devices: NamedDevices = new Map()): Promise<HostLife> => {
     const clock = new MortalClock()
     mkdirSync(runDir, { recursive: true })
     const ledger = await openPlaceLedger(place, silentLog)
     let dead = false
     const { runtime, leases, outbox, tasks } = buildAgent(place, {
-      ...{ ledger, clock, log: silentLog, bootId, isolators, agentId: 'a'.repeat(32) },
+      ...{ ledger, clock, log: silentLog, bootId, isolators, agentId: 'a'.repeat(32), devices },
       rotation: { watch: () => undefined, unwatch: async () => undefined },
       sleep: (ms, signal) => clock.sleep(Math.min(ms, isolatorPauseMs), signal),
       limits: { launchesAtOnce: 2, maxTasks: 100, attemptsKept: 2 },

@@ -13,6 +13,8 @@ export function buildSpec(
   annotations: Readonly<Record<string, string>>
 ): Json {
   const capabilities = single(parts, 'capabilities') ?? []
+  const ambient = single(parts, 'ambientCapabilities') ?? []
+  const apparmorProfile = single(parts, 'apparmorProfile')
   const rlimits = parts.flatMap((p) => p.rlimits ?? [])
   return {
     ociVersion: '1.0.2',
@@ -23,7 +25,8 @@ export function buildSpec(
       args: request.process.arguments,
       env: mergeEnvironment([...parts.flatMap((p) => p.env ?? []), ...request.process.environment]),
       cwd: request.process.workingDirectory,
-      capabilities: capabilitySets(capabilities, request.process.uid),
+      capabilities: capabilitySets(capabilities, ambient, request.process.uid),
+      ...(apparmorProfile === undefined ? {} : { apparmorProfile }),
       rlimits,
       noNewPrivileges: single(parts, 'noNewPrivileges') ?? false
     },
@@ -41,26 +44,29 @@ const consoleSize = ({ terminal, rows, columns }: IsolatorRequest['process']): J
 function linuxSection(parts: readonly BundlePart[]): Json {
   const seccomp = single(parts, 'seccomp')
   const cgroupsPath = single(parts, 'cgroupsPath')
+  const sysctl = single(parts, 'sysctl')
+  const devices = [{ allow: false, access: 'rwm' }, ...parts.flatMap((p) => p.deviceRules ?? [])]
   return {
     namespaces: parts.flatMap((p) => p.namespaces ?? []),
     ...(cgroupsPath === undefined ? {} : { cgroupsPath }),
-    resources: { devices: [{ allow: false, access: 'rwm' }], ...single(parts, 'resources') },
+    resources: { devices, ...single(parts, 'resources') },
     devices: parts.flatMap((p) => p.devices ?? []),
     rootfsPropagation: 'private',
     maskedPaths: parts.flatMap((p) => p.maskedPaths ?? []),
     readonlyPaths: parts.flatMap((p) => p.readonlyPaths ?? []),
+    ...(sysctl === undefined ? {} : { sysctl }),
     ...(seccomp === undefined ? {} : { seccomp })
   }
 }
 
 /**
- * Root holds its capabilities; another user starts with none in force but may gain the bounded ones through a file that carries
- * them (capabilities(7), "Transformation during execve").
+ * Root holds its capabilities; another user starts with those alone that it was given by name (ambient), but may gain the bounded
+ * ones through a file that carries them (capabilities(7), "Transformation during execve").
  */
-const capabilitySets = (names: readonly string[], uid: number): Json =>
+const capabilitySets = (names: readonly string[], ambient: readonly string[], uid: number): Json =>
   uid === 0
     ? { bounding: names, permitted: names, effective: names, inheritable: [], ambient: [] }
-    : { bounding: names, permitted: [], effective: [], inheritable: [], ambient: [] }
+    : { bounding: names, permitted: ambient, effective: ambient, inheritable: ambient, ambient }
 
 /** The last setting of a name wins and keeps the place of the first. */
 export function mergeEnvironment(settings: readonly string[]): readonly string[] {

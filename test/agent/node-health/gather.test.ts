@@ -47,7 +47,7 @@ function host(t: Test, files: Readonly<Record<string, string>>): { readonly dir:
     writeFileSync(join(dir, name), text)
   }
   const at = (name: string): string => join(dir, name)
-  return { dir, roots: { proc: at('proc'), sys: at('sys'), etc: at('etc'), share: at('share'), run: at('run') } }
+  return { dir, roots: { proc: at('proc'), sys: at('sys'), etc: at('etc'), run: at('run') } }
 }
 
 const execOf = (answers: Readonly<Record<string, string>>): Exec => ({

@@ -85,6 +85,14 @@ export const exclusions: readonly Exclusion[] = [
     why: 'Only with a master on another host, over TCP or TLS: the socket is the same from then on; test/e2e/agent-join.test.ts goes there',
     at: ['agent/link.ts connect destroy', 'agent/renewal.ts']
   },
+  {
+    why: 'Only where a task names an AppArmor or seccomp profile that the node has not: it is refused, and nothing is begun then',
+    at: ['isolators/apparmor.ts readFile', 'isolators/seccomp/seccomp.ts readdir']
+  },
+  {
+    why: 'Only where a task asks for a device that nodes count, while another lives that an agent before lent one',
+    at: ['agent/named-devices.ts readFileSync']
+  },
   { why: 'Only where the host has a group hearth', at: ['agent/local-api/server.ts chown'] },
   {
     why: 'Only where a second agent finds the directory taken, or the agent ends for a reason it tells: nothing is begun then',

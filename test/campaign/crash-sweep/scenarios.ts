@@ -273,6 +273,23 @@ export const scenarios: readonly Scenario[] = [
     meanwhile: () => true
   }),
   runToEnd('crun', { body: counting(3, ':', 'sleep 0.3'), runtime: 'crun' }, [finished], { variants: ['plain', 'restart'] }),
+  runToEnd(
+    'walled',
+    {
+      body: counting(3, ':', 'sleep 0.3'),
+      user: '1000',
+      seccomp: 'open',
+      walls: {
+        readOnlyRoot: true,
+        tmpBytes: 1_048_576,
+        limits: [{ name: 'nofile', soft: 100, hard: 100 }],
+        devices: [{ path: '/dev/null', target: '/dev/mine', access: 'r' }],
+        addCapabilities: ['CAP_CHOWN']
+      }
+    },
+    [finished],
+    { variants: ['plain', 'restart'] }
+  ),
   // It ends long before its lease does, whatever strikes: a lease is renewed while it runs, and gone with it.
   runToEnd('leased', { body: counting(3, ':', 'sleep 2'), leaseMs: 60_000 }, [finished]),
   runToEnd('half-launch', { body: counting(3, ':') }, [finished], {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../../../base/fault.ts'
 import type { Init } from '../../../proto/codec.ts'
-import type { KillPolicy, Probe, RestartPolicy, TaskDefinition, TaskStatus } from '../../../proto/gen/messages.ts'
+import type { KillPolicy, Probe, RestartPolicy, TaskDefinition, TaskStatus, Walls } from '../../../proto/gen/messages.ts'
 import { newContainerId } from '../../../proto/ids.ts'
 import { scalar } from '../../../proto/resources.ts'
 import type { FailFault } from '../../fail-points/shim.ts'
@@ -38,6 +38,9 @@ export interface TaskWish {
   readonly killPolicy?: Init<KillPolicy>
   /** The master of the campaign grants each. */
   readonly leaseMs?: number
+  readonly user?: string
+  readonly walls?: Init<Walls>
+  readonly seccomp?: string
 }
 
 export interface Ordered {
@@ -253,11 +256,14 @@ export class Stage {
       ],
       process: {
         arguments: ['/bin/sh', '-c', markedProgram(marksMount, wish.body)],
+        user: wish.user ?? '',
         terminal: wish.terminal ?? false,
         openStdin: wish.terminal ?? false
       },
       mounts: [{ source: this.world.places.marksDir, target: marksMount, readOnly: false }],
       network: { mode: wish.network ?? 'none' },
+      ...(wish.walls === undefined ? {} : { walls: wish.walls }),
+      ...(wish.seccomp === undefined ? {} : { seccomp: wish.seccomp }),
       ...(wish.logBudget === undefined ? {} : { logBudget: wish.logBudget }),
       ...(wish.killPolicy === undefined ? {} : { killPolicy: wish.killPolicy }),
       ...(wish.leaseMs === undefined ? {} : { lease: { lengthMs: wish.leaseMs } }),
