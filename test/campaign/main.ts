@@ -11,6 +11,7 @@ import { causes } from './causes/causes.ts'
 import { codeDigest } from './code-digest.ts'
 import { crashSweep } from './crash-sweep/crash-sweep.ts'
 import { syscallSweep } from './crash-sweep/syscall-sweep.ts'
+import { escapes } from './escape/escape.ts'
 import { logs } from './logs/logs.ts'
 import { Progress } from './progress.ts'
 import { ResumeFile } from './resume.ts'
@@ -20,6 +21,7 @@ const kinds: Readonly<Record<string, CampaignKind>> = {
   'agent-kill': agentKill,
   causes,
   'crash-sweep': crashSweep,
+  escape: escapes,
   logs,
   'syscall-sweep': syscallSweep
 }
