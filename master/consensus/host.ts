@@ -35,7 +35,7 @@ export interface HostParts {
 
 export interface HostConfig extends LogStoreConfig {
   /** How the core is set up, but for what follows from this program. */
-  readonly core: Omit<RaftOptions, 'id' | 'chance' | 'asyncStorageWrites' | 'forwardProposals' | 'stepDownOnRemoval'>
+  readonly core: Omit<RaftOptions, 'id' | 'chance' | 'asyncStorageWrites' | 'forwardProposals' | 'stepDownOnRemoval' | 'tellCommitInVotes'>
 }
 
 /**
@@ -91,7 +91,7 @@ export class RaftHost {
     this.store.wal.onFailure((failure) => this.#fail(failure))
     await this.store.open()
     const { core, raftId } = this.#config
-    const fixed = { asyncStorageWrites: true, forwardProposals: false, stepDownOnRemoval: true }
+    const fixed = { asyncStorageWrites: true, forwardProposals: false, stepDownOnRemoval: true, tellCommitInVotes: true }
     this.#raft = newRaft({ ...core, ...fixed, id: raftId, chance: this.#parts.chance }, this.store, this.store.newest.index)
     this.#parts.transport.membersAre(this.#membership.members)
     this.#work((raft) => this.#standAlone(raft))

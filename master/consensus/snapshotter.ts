@@ -44,6 +44,8 @@ export class Snapshotter {
   async load(): Promise<{ readonly state: ClusterState; readonly facts: SnapshotFacts } | undefined> {
     const { disk } = this.#parts
     await disk.makeDirectory(this.#folder)
+    // One whose name is not durable yet must not become what the log goes on from.
+    await disk.syncDirectory(this.#folder)
     const index = (await listSnapshots(disk, this.#folder)).at(-1)
     if (index === undefined) return undefined
     const decoder = new SnapshotDecoder()

@@ -49,8 +49,8 @@ export function decodePeerMessage(bytes: Uint8Array): { readonly message: Messag
   const type = types[read.type - 1]
   if (type === undefined) throw new Fault('invalid', `a peer sends a message of the unknown type ${read.type}`)
   const m = message(type, read.to)
-  const { from, term, logTerm, index, commit, vote, reject, rejectHint, context, readRound, force } = read
-  Object.assign(m, { from, term, logTerm, index, commit, vote, reject, rejectHint, context, readRound, force })
+  const { from, term, logTerm, index, commit, commitTerm, vote, reject, rejectHint, context, readRound, force } = read
+  Object.assign(m, { from, term, logTerm, index, commit, commitTerm, vote, reject, rejectHint, context, readRound, force })
   // A copy: the data is a window onto whatever came with it.
   m.entries = read.entries.map((e) => ({ ...e, type: entryTypes[e.type] ?? 'normal', data: new Uint8Array(e.data) }))
   m.snapshot = snapshotIn(read)

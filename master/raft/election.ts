@@ -1,10 +1,10 @@
-import { isUpToDate, lastIndexOf, lastTermOf, sliceLog } from './log.ts'
+import { commitTo, isUpToDate, lastIndexOf, lastTermOf, matches, sliceLog, termAt } from './log.ts'
 import { type Message, message } from './message.ts'
 import { send } from './outbox.ts'
 import { jointVoters } from './quorum.ts'
 import { isPromotable, type Raft } from './raft.ts'
 import { nobody } from './state.ts'
-import { becomeCandidate, becomePreCandidate } from './transitions.ts'
+import { becomeCandidate, becomeFollower, becomePreCandidate } from './transitions.ts'
 
 export type CampaignKind = 'pre-election' | 'election' | 'transfer'
 
@@ -44,6 +44,7 @@ export function campaign(raft: Raft, kind: CampaignKind): void {
     request.index = lastIndexOf(raft.log)
     request.logTerm = lastTermOf(raft.log)
     request.force = kind === 'transfer'
+    tellCommit(raft, request)
     send(raft, request)
   }
 }
@@ -61,9 +62,24 @@ export function answerVoteRequest(raft: Raft, m: Message): void {
   // A pre-vote is granted for the term that was asked for, or the candidate would take the answer for an old one.
   answer.term = isGranted ? m.term : raft.term
   answer.reject = !isGranted
+  tellCommit(raft, answer)
   send(raft, answer)
   if (isGranted && m.type === 'vote') {
     raft.electionElapsed = 0
     raft.vote = m.from
   }
+}
+
+function tellCommit({ options, log }: Raft, m: Message): void {
+  if (!options.tellCommitInVotes) return
+  m.commit = log.committed
+  m.commitTerm = termAt(log, log.committed) ?? 0
+}
+
+/** What is committed is so in every term, and an entry of that index and term is the same entry everywhere. */
+export function learnCommit(raft: Raft, m: Message): void {
+  if (raft.role === 'leader' || m.commitTerm === 0 || !matches(raft.log, m.commitTerm, m.commit)) return
+  commitTo(raft.log, m.commit)
+  // Whoever stands has begun to count by a configuration that may be over.
+  if (raft.role !== 'follower' && hasUnappliedConfChange(raft)) becomeFollower(raft, raft.term, nobody)
 }

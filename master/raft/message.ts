@@ -41,6 +41,8 @@ export interface Message {
   index: number
   entries: readonly Entry[]
   commit: number
+  /** With votes and their answers: term of the entry at `commit`. */
+  commitTerm: number
   vote: number
   snapshot: Snapshot | undefined
   reject: boolean
@@ -67,6 +69,7 @@ export function message(type: MessageType, to: number): Message {
     index: 0,
     entries: noEntries,
     commit: 0,
+    commitTerm: 0,
     vote: nobody,
     snapshot: undefined,
     reject: false,

@@ -34,6 +34,11 @@ export interface RaftOptions {
   readonly maxWaitingReads: number
   readonly forwardProposals: boolean
   readonly stepDownOnRemoval: boolean
+  /**
+   * Votes and their answers tell what is committed. Without it an election can hang for ever where a leader has stepped down with the
+   * change that removed it: who has the longest log may not know that this change is committed, and asks by the old configuration.
+   */
+  readonly tellCommitInVotes: boolean
   /** Refuse membership changes that the applied configuration does not allow. Off only to test that apply does so too. */
   readonly validateConfChanges: boolean
   /** Writes and applies become messages to the threads of the host, who answers when they are done. */

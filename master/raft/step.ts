@@ -1,6 +1,6 @@
 import { appliedTo } from './applying.ts'
 import { stepCandidate } from './candidate.ts'
-import { answerVoteRequest, campaignIfAllowed } from './election.ts'
+import { answerVoteRequest, campaignIfAllowed, learnCommit } from './election.ts'
 import { entriesBytes, noData, payloadBytes } from './entry.ts'
 import { stepFollower } from './follower.ts'
 import { checkQuorum, proposeAsLeader, stepLeader } from './leader.ts'
@@ -47,6 +47,7 @@ export function step(raft: Raft, m: Message): StepOutcome {
 
 /** As `step`, for what the host itself has to say: campaign, forget-leader, unreachable, snapshot-status, transfer-leader. */
 export function act(raft: Raft, m: Message): StepOutcome {
+  learnCommit(raft, m)
   if (m.term > raft.term && m.term !== 0) {
     if (isRefusedByLease(raft, m)) return 'ok'
     adoptTerm(raft, m)

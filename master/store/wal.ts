@@ -90,6 +90,8 @@ export class Wal {
     const { disk, log } = this.#parts
     const { directory, keepAfter } = this.#config
     await disk.makeDirectory(directory)
+    // What an earlier process renamed can be seen, and may not be durable yet: nothing may be promised in such a segment.
+    await disk.syncDirectory(directory)
     const found = await recoverLog(disk, directory, this.#config, keepAfter)
     if (found === undefined && keepAfter > 0) {
       throw new Fault('corrupt', `${directory} holds no log, though a snapshot of entry ${keepAfter} is there`, { directory })

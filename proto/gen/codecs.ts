@@ -4392,10 +4392,11 @@ function writePeerMessage(w: Writer, m: Init<PeerMessage>): Writer {
   if (m.force) w.uint32(104).bool(true)
   if (m.entries != null) for (const item of m.entries) writeLogEntry(w.uint32(114).fork(), item).ldelim()
   if (m.snapshot != null) writePeerSnapshot(w.uint32(122).fork(), m.snapshot).ldelim()
+  if (m.commitTerm !== undefined && wide(m.commitTerm, 'PeerMessage.commitTerm') !== 0) w.uint32(128).int64(m.commitTerm)
   return writeUnknown(w, m)
 }
 
-function readPeerMessage(r: Reader, end: number, d: Draft<PeerMessage> = { entries: [], type: 0, to: 0, from: 0, term: 0, logTerm: 0, index: 0, commit: 0, vote: 0, reject: false, rejectHint: 0, context: '', readRound: 0, force: false, snapshot: null }): Draft<PeerMessage> {
+function readPeerMessage(r: Reader, end: number, d: Draft<PeerMessage> = { entries: [], type: 0, to: 0, from: 0, term: 0, logTerm: 0, index: 0, commit: 0, vote: 0, reject: false, rejectHint: 0, context: '', readRound: 0, force: false, snapshot: null, commitTerm: 0 }): Draft<PeerMessage> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -4445,6 +4446,9 @@ function readPeerMessage(r: Reader, end: number, d: Draft<PeerMessage> = { entri
       case 122:
         d.snapshot = readNested(r, readPeerSnapshot, d.snapshot)
         continue
+      case 128:
+        d.commitTerm = wide(r.int64(), 'PeerMessage.commitTerm')
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -4452,7 +4456,7 @@ function readPeerMessage(r: Reader, end: number, d: Draft<PeerMessage> = { entri
 }
 
 function completePeerMessage(m: Init<PeerMessage>): PeerMessage {
-  const d: Draft<PeerMessage> = { entries: m.entries?.map(completeLogEntry) ?? [], type: (m.type ?? 0) >>> 0, to: (m.to ?? 0) >>> 0, from: (m.from ?? 0) >>> 0, term: m.term ?? 0, logTerm: m.logTerm ?? 0, index: m.index ?? 0, commit: m.commit ?? 0, vote: (m.vote ?? 0) >>> 0, reject: Boolean(m.reject), rejectHint: m.rejectHint ?? 0, context: String(m.context ?? ''), readRound: m.readRound ?? 0, force: Boolean(m.force), snapshot: m.snapshot == null ? null : completePeerSnapshot(m.snapshot) }
+  const d: Draft<PeerMessage> = { entries: m.entries?.map(completeLogEntry) ?? [], type: (m.type ?? 0) >>> 0, to: (m.to ?? 0) >>> 0, from: (m.from ?? 0) >>> 0, term: m.term ?? 0, logTerm: m.logTerm ?? 0, index: m.index ?? 0, commit: m.commit ?? 0, vote: (m.vote ?? 0) >>> 0, reject: Boolean(m.reject), rejectHint: m.rejectHint ?? 0, context: String(m.context ?? ''), readRound: m.readRound ?? 0, force: Boolean(m.force), snapshot: m.snapshot == null ? null : completePeerSnapshot(m.snapshot), commitTerm: m.commitTerm ?? 0 }
   return copyUnknown(m, d)
 }
 

@@ -878,6 +878,7 @@ export interface PeerMessage {
   readonly force: boolean
   readonly entries: readonly LogEntry[]
   readonly snapshot: PeerSnapshot | null
+  readonly commitTerm: number
 }
 
 export interface PeerSnapshot {

@@ -339,6 +339,7 @@ const settings: Readonly<Record<string, Setting>> = {
   'inflight-bytes': (text) => ({ maxInflightBytes: wholeNumber(text) }),
   'max-message-bytes': (text) => ({ maxMessageBytes: wholeNumber(text) }),
   'max-uncommitted-bytes': (text) => ({ maxUncommittedBytes: wholeNumber(text) }),
+  'tell-commit-in-votes': (text) => ({ tellCommitInVotes: booleanOf(text) }),
   'forward-proposals': (text) => ({ forwardProposals: booleanOf(text) })
 }
 

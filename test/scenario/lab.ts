@@ -29,6 +29,7 @@ export const labOptions: LabOptions = {
   maxWaitingReads: 1000,
   forwardProposals: true,
   stepDownOnRemoval: false,
+  tellCommitInVotes: false,
   validateConfChanges: true,
   asyncStorageWrites: false
 }
