@@ -35,7 +35,10 @@ export interface HostParts {
 
 export interface HostConfig extends LogStoreConfig {
   /** How the core is set up, but for what follows from this program. */
-  readonly core: Omit<RaftOptions, 'id' | 'chance' | 'asyncStorageWrites' | 'forwardProposals' | 'stepDownOnRemoval' | 'tellCommitInVotes'>
+  readonly core: Omit<
+    RaftOptions,
+    'id' | 'chance' | 'asyncStorageWrites' | 'forwardProposals' | 'stepDownOnRemoval' | 'tellCommitInVotes'
+  >
 }
 
 /**

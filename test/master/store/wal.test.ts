@@ -41,6 +41,7 @@ t.test(
     const first = segmentPath(directory, 1).slice(directory.length + 1)
     const upToRename = steps.slice(0, steps.indexOf(`rename ${first}`) + 2)
     t.same(upToRename, [
+      'syncDirectory ',
       `create ${draftName(1)}`,
       `write ${draftName(1)}`,
       `sync ${draftName(1)}`,
