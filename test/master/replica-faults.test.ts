@@ -9,6 +9,7 @@ import { isFault } from '../../base/fault.ts'
 import { silentLog } from '../../base/log.ts'
 import type { ConsensusConfig } from '../../master/consensus/compose.ts'
 import { type OpenReplica, openReplica } from '../../master/consensus/open-replica.ts'
+import { highestFeatureLevel } from '../../master/state/cluster.ts'
 import { type Disk, systemDisk } from '../../master/store/disk.ts'
 import { listSnapshots, snapshotName } from '../../master/store/snapshots.ts'
 import { newClusterId, newNodeId } from '../../proto/ids.ts'
@@ -169,7 +170,9 @@ t.test('what is in flight at a stop is decided first', async (t) => {
 
 t.test('a feature level that this build does not know is not proposed', async (t) => {
   const replica = await open(t, await newConfig(t))
-  await t.rejects(replica.propose('', 0, { raiseFeatureLevel: { level: 2 } }, never()), { code: 'unsupported' })
+  await t.rejects(replica.propose('', 0, { raiseFeatureLevel: { level: highestFeatureLevel + 1 } }, never()), {
+    code: 'unsupported'
+  })
 })
 
 t.test('a burst larger than one slice of the event loop is applied in order', async (t) => {

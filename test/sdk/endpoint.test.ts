@@ -22,7 +22,7 @@ t.test('addresses are read in each of their forms', async (t) => {
 })
 
 t.test('an address that is none is refused with the form that is wanted', async (t) => {
-  for (const text of ['https://a:1', '127.0.0.1', 'a:b', 'a:99999', 'http://a:1/path']) {
+  for (const text of ['ftp://a:1', '127.0.0.1', 'a:b', 'a:99999', 'http://a:1/path']) {
     t.throws(
       () => findEndpoint(endpointSettings({ HEARTH_ADDR: text }, undefined)),
       { code: 'invalid', message: /must look like/ },

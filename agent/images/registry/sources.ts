@@ -36,6 +36,6 @@ export function sourcesOf(
   if (sources.length > 0) return sources
   throw new Fault(
     'not-found',
-    'this node takes no images from Docker Hub (--docker-hub no): import the image, or name it with its registry, as in registry.example/name:tag'
+    `there is no image ${name.repository.replace(/^library\//, '')} on this node, which takes none from Docker Hub (--docker-hub no): import it, or name it with its registry, as in registry.example/name:tag`
   )
 }
