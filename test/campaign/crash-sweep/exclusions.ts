@@ -86,8 +86,8 @@ export const exclusions: readonly Exclusion[] = [
     at: ['agent/link.ts connect destroy', 'agent/renewal.ts']
   },
   {
-    why: 'Only where a task names an AppArmor or seccomp profile that the node has not: it is refused, and nothing is begun then',
-    at: ['isolators/apparmor.ts readFile', 'isolators/seccomp/seccomp.ts readdir']
+    why: 'Only where a task names a seccomp profile that the node has not: it is refused, and nothing is begun then',
+    at: ['isolators/seccomp/seccomp.ts readdir']
   },
   {
     why: 'Only where a task asks for a device that nodes count, while another lives that an agent before lent one',
