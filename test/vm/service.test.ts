@@ -93,7 +93,7 @@ t.test('an own check runs within limits below the unit, and what it started goes
   t.same([memory, processes], [String(256 * 1024 * 1024), '128'])
   t.equal((await machine.run(`test -e /sys/fs/cgroup${place}`)).code, 1, 'its cgroup is gone')
   t.equal((await machine.run('pgrep -f "sleep 9876[5]"')).code, 1, 'and its daemon with it')
-  await machine.tell('rm /etc/hearth/checks.d/mine')
+  await machine.tell('rm -r /etc/hearth/checks.d')
 })
 
 t.test('the agent gives signs of life', async () => {
