@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Test } from 'tap'
 import type { AppliedChange, ProposeOutcome, Replica, ReplicaCommand } from '../../master/replica.ts'
 import type { ClusterState } from '../../master/state/cluster.ts'
@@ -216,14 +217,16 @@ export const put = (frameworkId: string, key: string, byte: number): ReplicaComm
   storeTransaction: { frameworkId, writes: [{ key, value: Uint8Array.of(byte) }] }
 })
 
-/** Repeats under the same session and seq while the outcome is unknown. */
+/** Repeats under the same session and seq while the outcome is unknown, or the log asks for patience: its leadership is moving. */
 export async function decide(replica: Replica, session: string, seq: number, command: ReplicaCommand): Promise<Applied> {
   for (let i = 0; i < 200; i += 1) {
     const outcome = await replica.propose(session, seq, command, never())
     if (outcome.kind === 'applied') return outcome
-    if (outcome.kind !== 'unknown') throw new Error(`not applied: ${JSON.stringify(outcome)}`)
+    const isBusy = outcome.kind === 'refused' && outcome.reason === 'overloaded'
+    if (outcome.kind !== 'unknown' && !isBusy) throw new Error(`not applied: ${JSON.stringify(outcome)}`)
+    if (isBusy) await pause(10)
   }
-  throw new Error('unknown 200 times in a row')
+  throw new Error('neither applied nor refused 200 times in a row')
 }
 
 /** Everything but the head, whose index and term a restart moves on, and the sessions' use. */
