@@ -2,22 +2,19 @@ import type { IncomingMessage } from 'node:http'
 import { streamContentType } from '../proto/stream-frame.ts'
 import type { Endpoint } from './endpoint.ts'
 import { type HttpRequest, readJson, sendRequest } from './http.ts'
+import type { AuditEntry, IdentityOverview, OperatorFacts, OperatorRequest, TokenRequest } from './identity-messages.ts'
 import type {
-  AuditEntry,
   ClusterFacts,
   Collected,
   Explanation,
   FileEntry,
   FsckReport,
-  IdentityOverview,
   Image,
   ImageDetails,
   Node,
   NodeHealthAnswer,
   NodeIsolators,
   NodeTop,
-  OperatorFacts,
-  OperatorRequest,
   Pruned,
   RaftFacts,
   Task,
@@ -26,7 +23,6 @@ import type {
   TaskStats,
   Tenant,
   TenantChange,
-  TokenRequest,
   UpdateRequest,
   VersionFacts
 } from './operator-messages.ts'

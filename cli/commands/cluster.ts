@@ -1,6 +1,6 @@
 import { systemClock } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
-import type { JoinTokenFacts, NodeCertificate } from '../../sdk/operator-messages.ts'
+import type { JoinTokenFacts, NodeCertificate } from '../../sdk/identity-messages.ts'
 import { type CommonOptions, type Context, widthOf, writeOut } from '../context.ts'
 import { renderFacts, renderTable } from '../output/table.ts'
 

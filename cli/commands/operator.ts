@@ -1,5 +1,5 @@
 import { Fault } from '../../base/fault.ts'
-import type { AuditEntry, OperatorFacts } from '../../sdk/operator-messages.ts'
+import type { AuditEntry, OperatorFacts } from '../../sdk/identity-messages.ts'
 import { type CommonOptions, type Context, widthOf, writeOut } from '../context.ts'
 import { renderTable } from '../output/table.ts'
 import { parseTtl } from './cluster.ts'

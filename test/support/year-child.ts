@@ -2,16 +2,12 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { renewHost } from '../../agent/enrolment/renew-host.ts'
-import { CertificateRenewal } from '../../agent/renewal.ts'
-import { systemClock } from '../../base/clock.ts'
-import { silentLog } from '../../base/log.ts'
-import { systemRandom } from '../../base/random.ts'
 import { readCredentials, writeCredentials } from '../../identity/credentials.ts'
 import { renewFromMs } from '../../identity/lifetime.ts'
 import { placeText } from '../../identity/places.ts'
 import { certified, channel, placeOf } from './certified.ts'
 import { eventually } from './cluster.ts'
+import { eagerRenewal } from './eager-renewal.ts'
 import { startTestMaster } from './test-master.ts'
 
 const [clockFile = ''] = process.argv.slice(2)
@@ -19,23 +15,7 @@ const master = await startTestMaster({}, undefined, {}, { host: '127.0.0.1', por
 const stateDir = mkdtempSync(join(tmpdir(), 'hearth-year-'))
 await writeCredentials(stateDir, await certified(master))
 const masters = [`tls:${placeText(placeOf(master))}`]
-const renewal = new CertificateRenewal(
-  {
-    clock: { ...systemClock, sleep: (_ms, signal) => systemClock.sleep(20, signal) },
-    exec: {
-      run: async (_program, _args, _options, signal) => {
-        await renewHost(stateDir, masters, signal)
-        return { code: 0, stdout: '', stderr: '' }
-      }
-    },
-    random: systemRandom,
-    log: silentLog,
-    readCredentials: () => readCredentials(stateDir),
-    onRenewed: () => undefined,
-    onBroken: (error) => void Promise.reject(error)
-  },
-  { stateDir, masters, program: [] }
-)
+const renewal = eagerRenewal(stateDir, masters)
 await renewal.start()
 const serials = { agent: new Set<string>(), master: new Set<string>() }
 for (let day = 0; day <= 400; day += 25) {

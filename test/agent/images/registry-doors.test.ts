@@ -100,7 +100,7 @@ t.test('credentials never follow to another host', { skip }, async (t) => {
     registry.lies.set(`/v2/app/blobs/${layer.digest}`, away(location))
     await t.rejects(pull(store, `${registry.host}/app:1`, undefined, secrets), { code, message: words }, location)
   }
-  await refuses('http://registry.invalid/blob', /without TLS/)
+  await refuses('http://elsewhere.invalid/blob', /without TLS/)
   await refuses('file:///etc/shadow', /no place to follow/)
   await refuses(`http://anna:secret@${elsewhere.host}/`, /no place to follow/)
   await refuses(`/v2/app/blobs/${layer.digest}`, /redirects in circles/, 'unavailable')

@@ -2,15 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { renewHost } from '../../../agent/enrolment/renew-host.ts'
-import { CertificateRenewal } from '../../../agent/renewal.ts'
-import { systemClock } from '../../../base/clock.ts'
-import { silentLog } from '../../../base/log.ts'
-import { systemRandom } from '../../../base/random.ts'
 import { readCredentials, writeCredentials } from '../../../identity/credentials.ts'
 import { placeText } from '../../../identity/places.ts'
 import { certified, channel, placeOf, tokenOf } from '../../support/certified.ts'
 import { eventually } from '../../support/cluster.ts'
+import { eagerRenewal } from '../../support/eager-renewal.ts'
 import { ScriptedAgent } from '../../support/scripted-agent.ts'
 import { startTestMaster } from '../../support/test-master.ts'
 
@@ -25,23 +21,7 @@ t.test(
     const sleeper = await certified(master)
     await writeCredentials(stateDir, before)
     const masters = [`tls:${placeText(placeOf(master))}`]
-    const renewal = new CertificateRenewal(
-      {
-        clock: { ...systemClock, sleep: (_ms, signal) => systemClock.sleep(20, signal) },
-        exec: {
-          run: async (_program, _args, _options, signal) => {
-            await renewHost(stateDir, masters, signal)
-            return { code: 0, stdout: '', stderr: '' }
-          }
-        },
-        random: systemRandom,
-        log: silentLog,
-        readCredentials: () => readCredentials(stateDir),
-        onRenewed: () => undefined,
-        onBroken: (error) => void Promise.reject(error)
-      },
-      { stateDir, masters, program: [] }
-    )
+    const renewal = eagerRenewal(stateDir, masters)
     await renewal.start()
     t.teardown(() => renewal.stop())
     const welcomed = async (): Promise<string> => {
