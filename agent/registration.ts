@@ -61,6 +61,8 @@ export class Registration implements Service {
   #loop: Promise<void> | undefined
   #connection: MasterConnection | undefined
   #registered = false
+  /** As the leader told them last; the configured ones are asked too. */
+  #told: readonly string[] = []
 
   constructor(parts: Parts, config: Config) {
     this.#parts = parts
@@ -90,7 +92,8 @@ export class Registration implements Service {
   async #keep(): Promise<void> {
     const { signal } = this.#stop
     for (let attempt = 0; !signal.aborted; attempt += 1) {
-      const address = this.#config.masters[attempt % this.#config.masters.length] ?? ''
+      const masters = [...new Set([...this.#config.masters, ...this.#told])]
+      const address = masters[attempt % masters.length] ?? ''
       try {
         await this.#session(address, () => {
           attempt = 0
@@ -99,7 +102,7 @@ export class Registration implements Service {
         if (signal.aborted) return
         if (!isFault(e)) throw e
         const fields = { address, code: e.code, fault: e.message, attempt }
-        if (e.code === 'unavailable') this.#parts.log.info(fields, 'master.connection_lost')
+        if (e.code === 'unavailable' || e.code === 'not-leader') this.#parts.log.info(fields, 'master.connection_lost')
         else this.#parts.log.error(fields, 'master.refused')
       }
       await this.#parts.clock.sleep(backOffMs(reconnect, attempt, this.#parts.random), signal).catch(() => undefined) // stopping
@@ -141,6 +144,7 @@ export class Registration implements Service {
         if (message.kind === 'HeartbeatAnswer') beatsOut = 0
         if (message.kind === 'Registered') {
           onRegistered()
+          this.#told = message.message.masters
           this.#onRegistered(connection)
         }
         void this.#take(connection, relay, message, receivedNs).catch((e: unknown) => this.#parts.onBroken(e))
@@ -173,11 +177,14 @@ export class Registration implements Service {
     }
   }
 
-  /** The first master an agent meets makes it a member of its cluster, for good; epochs only grow. */
+  /**
+   * The first master an agent meets makes it a member of its cluster, for good, unless that cluster is given up for another one
+   * (`hearth raft recover`); epochs only grow.
+   */
   async #adoptCluster(connection: MasterConnection): Promise<void> {
     const { head } = this.#parts.ledger.view
-    const { clusterId, epoch } = connection.welcome
-    if (head.clusterId !== '' && head.clusterId !== clusterId) {
+    const { clusterId, epoch, formerClusterIds } = connection.welcome
+    if (!['', clusterId, ...formerClusterIds].includes(head.clusterId)) {
       throw new Fault('conflict', `this agent belongs to cluster ${head.clusterId}, the master to ${clusterId}`)
     }
     if (epoch < head.epoch) throw new Fault('not-leader', `the master’s epoch ${epoch} is older than ${head.epoch}`)

@@ -1,5 +1,5 @@
 import type { ReadStream, WriteStream } from 'node:tty'
-import { type EndpointSettings, endpointSettings, findEndpoint } from '../sdk/endpoint.ts'
+import { type EndpointSettings, endpointSettings, findEndpoints } from '../sdk/endpoint.ts'
 import { OperatorClient } from '../sdk/operator-client.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -30,7 +30,7 @@ export interface CommonOptions {
 
 export function createContext(env: Environment, streams: Streams, signal: AbortSignal): Context {
   const settings = (options: CommonOptions): EndpointSettings => endpointSettings(env, options.stateDir)
-  return { env, streams, signal, settings, client: (options) => new OperatorClient(findEndpoint(settings(options))) }
+  return { env, streams, signal, settings, client: (options) => new OperatorClient(findEndpoints(settings(options))) }
 }
 
 /** The same, with a state directory for commands that were not given one of their own. */

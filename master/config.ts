@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
+import { Fault } from '../base/fault.ts'
 import { absolutePath, levels, oneOfLevels, readSettings, type Setting } from '../base/settings.ts'
 import { defaultPort } from '../identity/places.ts'
 
@@ -14,6 +15,10 @@ export interface MasterConfig {
   /** Absent: no loopback listener. */
   readonly http: ListenAddress | undefined
   readonly agentListen: ListenAddress | undefined
+  /** Absent: this master stays alone. */
+  readonly peerListen: ListenAddress | undefined
+  /** At a first start: wait to be added to a cluster, and found none. */
+  readonly wait: boolean
   /** Where other hosts come in, over TLS. Absent: nowhere. */
   readonly listen: ListenAddress | undefined
   /** Under which other hosts know this one, the best name first. */
@@ -23,7 +28,7 @@ export interface MasterConfig {
 
 const loopbackNames = ['127.0.0.1', '::1', 'localhost']
 const ofHttp = 'must be a loopback address such as 127.0.0.1:7340, or off; other hosts come in over TLS, see --listen'
-const ofAgents = 'must be tcp:127.0.0.1:PORT; agents of other hosts come in over TLS, see --listen'
+const ofLinks = 'must be tcp:127.0.0.1:PORT; agents of other hosts come in over TLS, see --listen'
 const ofListen = `must be an address of this host such as 0.0.0.0:${defaultPort} or [::]:${defaultPort}, or off`
 const hostPattern = /^[0-9A-Za-z][0-9A-Za-z.-]*$|^[0-9a-fA-F:]+$/
 
@@ -48,7 +53,21 @@ export const masterSettings: readonly Setting[] = [
     env: 'HEARTH_AGENT_LISTEN',
     fallback: '',
     help: 'where agents reach the master besides the unix socket',
-    check: (text) => (parseAgentAddress(text) !== undefined ? undefined : ofAgents)
+    check: (text) => (parseLinkAddress(text) !== undefined ? undefined : ofLinks)
+  },
+  {
+    flag: 'peer-listen',
+    env: 'HEARTH_PEER_LISTEN',
+    fallback: '',
+    help: 'where the other masters reach this one; without it this master stays alone',
+    check: (text) => (parseLinkAddress(text) !== undefined ? undefined : ofLinks)
+  },
+  {
+    flag: 'wait',
+    env: 'HEARTH_WAIT',
+    fallback: 'no',
+    help: 'yes: at its first start this master founds no cluster, but waits for hearth raft add',
+    check: (text) => (text === 'yes' || text === 'no' ? undefined : 'must be yes or no')
   },
   {
     flag: 'listen',
@@ -79,11 +98,17 @@ type Env = Readonly<Record<string, string | undefined>>
 export function readMasterConfig(argv: readonly string[], env: Env): MasterConfig {
   const { of } = readSettings({ daemon: 'master', settings: masterSettings }, argv, env)
   const stateDir = resolve(of('state-dir'))
+  const wait = of('wait') === 'yes'
+  if (wait && of('peer-listen') === '') {
+    throw new Fault('invalid', '--wait (HEARTH_WAIT, wait) needs --peer-listen, where the cluster reaches this master')
+  }
   return Object.freeze({
     stateDir,
     runDir: join(stateDir, 'run'),
     http: of('http') === 'off' ? undefined : parseAddress(of('http')),
-    agentListen: parseAgentAddress(of('agent-listen')),
+    agentListen: parseLinkAddress(of('agent-listen')),
+    peerListen: parseLinkAddress(of('peer-listen')),
+    wait,
     listen: of('listen') === 'off' ? undefined : parseOpenAddress(of('listen')),
     advertise: of('advertise') === '' ? [hostname()] : of('advertise').split(','),
     logLevel: of('log-level')
@@ -103,5 +128,7 @@ function parseOpenAddress(text: string): ListenAddress | undefined {
   return host === undefined || port > 65_535 ? undefined : { host, port }
 }
 
-const parseAgentAddress = (text: string): ListenAddress | undefined =>
+export const linkAddress = ({ host, port }: ListenAddress): string => `tcp:${host.includes(':') ? `[${host}]` : host}:${port}`
+
+const parseLinkAddress = (text: string): ListenAddress | undefined =>
   text.startsWith('tcp:') ? parseAddress(text.slice('tcp:'.length)) : undefined

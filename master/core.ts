@@ -32,6 +32,8 @@ interface CoreParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** Where agents reach the masters of the cluster, the leader first; empty where there is one alone. */
+  readonly agentAddresses?: () => readonly string[]
 }
 
 export interface CoreConfig {
@@ -89,7 +91,8 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
   const registration = new Registration(
     {
       ...{ state, changes, seats, liveTasks, nodes, frameworks, deliveries, statuses, endings },
-      ...{ proposer, leadership, background, clock, log }
+      ...{ proposer, leadership, background, clock, log },
+      agentAddresses: parts.agentAddresses ?? (() => [])
     },
     { silenceMs: config.heartbeatMs * config.missedBeats, returnMs: config.returnMs }
   )
@@ -108,5 +111,7 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
   const removals = new Removals({ state, seats, liveTasks, endings, proposer, background, clock, log })
   const feed = new Feed({ replica, frameworks, changes, removals })
   const services: readonly Service[] = [allocation, registration, removals, feed]
-  return { changes, nodes, tenants, whereabouts, desk, link, services, offers, removals }
+  /** Resolves when what is read next shows every write that was acknowledged before the call, by whichever master. */
+  const upToDate = async (signal: AbortSignal): Promise<void> => feed.reached(await replica.read(signal), signal)
+  return { upToDate, changes, nodes, tenants, whereabouts, desk, link, services, offers, removals }
 }

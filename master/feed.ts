@@ -18,12 +18,30 @@ export class Feed implements Service {
   readonly #parts: FeedParts
   readonly #closing = new AbortController()
   #loop: Promise<void> = Promise.resolve()
+  #passed = 0
+  readonly #waiting: { readonly index: number; readonly go: () => void }[] = []
 
   constructor(parts: FeedParts) {
     this.#parts = parts
   }
 
+  /** Resolves when the rooms that live off the state know of everything up to this entry; rejects when the signal aborts. */
+  reached(index: number, signal: AbortSignal): Promise<void> {
+    if (index <= this.#passed) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      const leave = (): void => reject(signal.reason as Error)
+      signal.addEventListener('abort', leave, { once: true })
+      const go = (): void => {
+        signal.removeEventListener('abort', leave)
+        // What was put into mailboxes is taken out before the next turn.
+        setImmediate(resolve)
+      }
+      this.#waiting.push({ index, go })
+    })
+  }
+
   async start(): Promise<void> {
+    this.#passed = this.#parts.replica.state.index
     this.#loop = this.#run(this.#parts.replica.state.index + 1)
   }
 
@@ -42,10 +60,19 @@ export class Feed implements Service {
   }
 
   #pass(change: AppliedChange): void {
-    const { frameworks, changes, removals } = this.#parts
-    frameworks.applied(change)
-    if (change.answer.refused) return
-    const { registerAgent, setAgentCondition, removeNode } = change.command
+    this.#parts.frameworks.applied(change)
+    if (!change.answer.refused) this.#told(change)
+    this.#passed = change.index
+    const waiting = this.#waiting.splice(0)
+    for (const wait of waiting) {
+      if (wait.index <= change.index) wait.go()
+      else this.#waiting.push(wait)
+    }
+  }
+
+  #told({ command }: AppliedChange): void {
+    const { changes, removals } = this.#parts
+    const { registerAgent, setAgentCondition, removeNode } = command
     if (removeNode !== null) removals.removed(removeNode.nodeId)
     const agentId = registerAgent?.agentId ?? setAgentCondition?.agentId ?? removeNode?.nodeId
     if (agentId !== undefined) changes.touched(agentId)

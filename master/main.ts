@@ -6,33 +6,41 @@ import { type Log, pinoSink } from '../base/log.ts'
 import { systemRandom } from '../base/random.ts'
 import { inOrder, type Service } from '../base/service.ts'
 import { hearthVersion } from '../base/version.ts'
+import type { OperatorRow } from '../proto/gen/messages.ts'
 import type { ClusterId } from '../proto/ids.ts'
 import { TaskBook } from '../schedulers/task/task-book.ts'
 import { TaskScheduler, type TaskSchedulerConfig } from '../schedulers/task/task-scheduler.ts'
 import { TaskService } from '../schedulers/task/task-service.ts'
 import { frameworkOfTasks } from '../schedulers/task/task-view.ts'
 import { WishStore } from '../schedulers/task/wish-store.ts'
+import { AgentDoors } from './api/agent-doors.ts'
 import { AgentLinkServer } from './api/agent-link.ts'
+import { versionAnswer } from './api/cluster.ts'
+import { Doors } from './api/doors.ts'
 import { HttpServer } from './api/http-server.ts'
+import type { RaftDesk } from './api/raft.ts'
+import { RelayToLeader } from './api/relay-to-leader.ts'
 import { AuditLog } from './audit.ts'
-import { type MasterConfig, readMasterConfig } from './config.ts'
-import { openReplica } from './consensus/open-replica.ts'
-import { type RaftFacts, raftFacts } from './consensus/raft-facts.ts'
+import { type ListenAddress, linkAddress, type MasterConfig, readMasterConfig } from './config.ts'
 import { type CoreConfig, composeCore, coreDefaults } from './core.ts'
 import { feedEvents, snapshotOf } from './event-source.ts'
 import { Events } from './events.ts'
 import { ClusterIdentity } from './identity/cluster-identity.ts'
 import { ensureClusterKey } from './identity/cluster-key.ts'
-import { ensureDirectories, ensureIdentity, ensureToken, hearthGroup } from './identity.ts'
+import { ensureDirectories, ensureToken, hearthGroup } from './identity.ts'
+import { Members } from './members.ts'
+import { membersFacts } from './members-facts.ts'
+import { raftMetrics, watchLoopDelay } from './metrics.ts'
+import { offlineCommand, offlineCommands } from './offline-command.ts'
 import { Proposer } from './proposer.ts'
 import type { Replica } from './replica.ts'
+import { Serving, type TermRooms } from './serving.ts'
 import type { ClusterState } from './state/cluster.ts'
 import { signingAuthority } from './state/identities.ts'
+import { findIdentity, type OwnReplica, openOwnReplica, tokenPaths } from './take-part.ts'
 import { walCommand } from './wal-command.ts'
 
 const stopWithinMs = 10_000
-/** Written with zeros ahead of use, up to three of them at a first start. */
-const segmentBytes = 16 * 1024 * 1024
 
 export const taskDefaults = { keepEnded: 1_000, removeAfterMs: 10_000, retryMs: 1_000 } as const
 
@@ -41,6 +49,9 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
   let log: Log | undefined
   try {
     if (argv[0] === 'wal') return await walCommand(argv.slice(1), (text) => process.stdout.write(text))
+    if (offlineCommands.includes(argv[0] ?? '')) {
+      return await offlineCommand(argv, systemClock.wallMs(), (text) => process.stdout.write(text))
+    }
     const config = readMasterConfig(argv, env)
     const serializers = { error: pino.stdSerializers.err }
     log = pino({ level: config.logLevel, base: { room: 'master' }, serializers }, pinoSink('master', systemClock.wallMs))
@@ -58,32 +69,35 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
   const asked = stopAsked(log)
   const { stateDir, runDir } = config
   await ensureDirectories(stateDir, runDir)
-  const identity = await ensureIdentity(stateDir)
-  const replica = await openReplica(
-    { log, clock: systemClock },
-    { directory: join(stateDir, 'master'), segmentBytes, ...identity }
-  )
+  const identity = await findIdentity(config, log, asked).catch((e: unknown) => {
+    if (asked.aborted) return undefined
+    throw e
+  })
+  if (identity === undefined) return 0
+  const replica = await openOwnReplica(config, identity, log)
   replica.onFatal((failure) => {
     // Nothing that is said from here on could be kept: end at once and let the supervisor start anew.
     log.error({ err: failure.message }, 'master.log_failed')
     process.exit(faultTable.corrupt.exitCode)
   })
-  const { services } = composeMaster({ replica, log }, config, {
+  const paths = tokenPaths(stateDir)
+  const facts = {
     ...identity,
-    operatorToken: await ensureToken(join(stateDir, 'token')),
-    agentToken: await ensureToken(join(stateDir, 'agent-token')),
+    operatorToken: await ensureToken(paths.operator),
+    agentToken: await ensureToken(paths.agent),
     clusterKey: await ensureClusterKey(stateDir, replica.state.authorities.size === 0),
     certificatesEveryMs: 60_000,
     socketGroup: await hearthGroup(),
-    raft: () => raftFacts(replica.host),
     core: coreDefaults,
     tasks: taskDefaults
-  })
-  const master = inOrder('master', services, () => AbortSignal.timeout(stopWithinMs))
+  }
+  const master = inOrder('master', composeServing({ replica, log }, config, facts), () => AbortSignal.timeout(stopWithinMs))
   try {
     await master.start()
     log.info({ ...identity, term: replica.leadership.term, stateDir }, 'master.started')
-    await asked
+    await ended(asked)
+    // Another leads before the doors close: who comes then is relayed.
+    await replica.transfer()
     await master.stop(AbortSignal.timeout(stopWithinMs))
   } finally {
     await replica.close()
@@ -92,33 +106,152 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
   return 0
 }
 
-interface MasterParts {
-  readonly replica: Replica & { readonly state: ClusterState }
-  readonly log: Log
+/** Doors, and behind them the rooms of each term that this master leads. */
+function composeServing(
+  { replica, log }: { readonly replica: OwnReplica; readonly log: Log },
+  config: Omit<MasterConfig, 'logLevel'>,
+  facts: Omit<MasterFacts, 'raft'>
+): readonly Service[] {
+  const { caller, leadership } = replica
+  const own = { facts: () => replica.facts(), caller }
+  const { clusterId, formerClusterIds, operatorToken, agentToken } = facts
+  const addressOf = (listen: ListenAddress | undefined): string => (listen === undefined ? '' : linkAddress(listen))
+  const addresses = { address: addressOf(config.peerListen), agentAddress: addressOf(config.agentListen) }
+  const loopDelay = watchLoopDelay()
+  const wardens = composeWardens({ replica, log }, config, facts, {
+    agents: (socket, visitor) => serving.desk.agent(socket, visitor),
+    http: (socket, visitor) => doors.http.accept(socket, visitor)
+  })
+  const shared = {
+    facts: own.facts,
+    members: (signal: AbortSignal) => membersFacts(own, signal),
+    metrics: async () => raftMetrics(await own.facts(), replica.figures(), loopDelay())
+  }
+  const answers: Readonly<Record<string, () => Promise<unknown>>> = {
+    '/v1/version': async () => versionAnswer(hearthVersion),
+    '/v1/raft': shared.facts,
+    '/v1/raft/members': () => shared.members(new AbortController().signal),
+    '/metrics': shared.metrics
+  }
+  const follower = new RelayToLeader({ ...own, own: (path) => answers[path], clock: systemClock, log })
+  const compose = (): TermRooms => {
+    const members = new Members(
+      { replica, caller, clock: systemClock, log },
+      { clusterId, formerClusterIds, operatorToken, agentToken, ...addresses }
+    )
+    const raft: RaftDesk = {
+      ...shared,
+      add: (address) => members.add(address),
+      replace: (raftId, address) => members.replace(raftId, address),
+      remove: (raftId) => members.remove(raftId),
+      transfer: (to) => members.transfer(to),
+      snapshot: () => members.snapshot(),
+      backup: () => members.backup()
+    }
+    const agentAddresses = (): readonly string[] => members.agentAddresses
+    const { services, http, agentLink } = composeMaster({ replica, log, agentAddresses, ...wardens }, { ...facts, raft })
+    return {
+      services: inOrder('term', [members, ...services], () => AbortSignal.timeout(stopWithinMs)),
+      http: (request, response) => http.answer(request, response),
+      agent: (socket, visitor) => agentLink.accept(socket, visitor)
+    }
+  }
+  const cut = (): void => doors.http.cut()
+  const serving = new Serving(
+    { leadership, compose, follower, cut, log, onBroken: (e) => void Promise.reject(e) },
+    { stopWithinMs }
+  )
+  const doors = composeDoors(() => serving.desk, { log, operators: () => replica.state.operators }, config, facts)
+  return [wardens.audit, serving, doors.agents, doors.http, wardens.identity]
 }
 
-interface MasterFacts {
+/** Where people and agents come in; they outlast each leader. */
+export function composeDoors(
+  desk: () => Pick<TermRooms, 'http' | 'agent'>,
+  { log, operators }: { readonly log: Log; readonly operators: () => ReadonlyMap<string, OperatorRow> },
+  { runDir, http, agentListen }: Pick<MasterConfig, 'runDir' | 'http' | 'agentListen'>,
+  { socketGroup, operatorToken }: Pick<MasterFacts, 'socketGroup' | 'operatorToken'>
+) {
+  return {
+    http: new Doors(
+      { log, operators, clock: systemClock, answering: () => (request, response) => desk().http(request, response) },
+      {
+        socketPath: join(runDir, 'master.sock'),
+        socketGroup,
+        loopback: http,
+        addressPath: join(runDir, 'http'),
+        token: operatorToken
+      }
+    ),
+    agents: new AgentDoors(
+      { log, taking: () => (socket) => desk().agent(socket) },
+      { socketPath: join(runDir, 'agents.sock'), tcp: agentListen }
+    )
+  }
+}
+
+type WardenConfig = Pick<MasterConfig, 'stateDir' | 'runDir' | 'listen' | 'advertise'>
+
+interface Wardens {
+  readonly identity: ClusterIdentity
+  readonly proposer: Proposer
+  readonly audit: AuditLog
+}
+
+/** Who is let in from other hosts, and what of it is written down; they too outlast each leader. */
+export function composeWardens(
+  { replica, log }: Pick<MasterParts, 'replica' | 'log'>,
+  { stateDir, runDir, listen, advertise: hosts }: WardenConfig,
+  { clusterId, nodeId, clusterKey, certificatesEveryMs: lookEveryMs }: WardenFacts,
+  doors: Pick<ConstructorParameters<typeof ClusterIdentity>[0], 'agents' | 'http'>
+): Wardens {
+  const clock = systemClock
+  const proposer = new Proposer({ replica, clock }, { sessions: 8, waiting: 1_024, repeatMs: 50 })
+  const identity = new ClusterIdentity(
+    { ...{ replica, clock, log, proposer }, ...doors },
+    { clusterId, nodeId, clusterKey, stateDir, addressPath: join(runDir, 'listen'), listen, hosts, lookEveryMs }
+  )
+  return { identity, proposer, audit: new AuditLog(join(stateDir, 'audit.log'), log) }
+}
+
+interface MasterParts extends Wardens {
+  readonly replica: Replica & { readonly state: ClusterState }
+  readonly log: Log
+  readonly agentAddresses?: () => readonly string[]
+}
+
+interface WardenFacts {
   readonly clusterId: ClusterId
   readonly nodeId: string
   readonly clusterKey: Uint8Array | undefined
   readonly certificatesEveryMs: number
+}
+
+interface MasterFacts extends WardenFacts {
+  readonly formerClusterIds: readonly string[]
   readonly operatorToken: string
   readonly agentToken: string
   readonly socketGroup: number | undefined
-  readonly raft: () => RaftFacts
+  readonly raft: RaftDesk
   readonly core: CoreConfig
   readonly tasks: TaskSchedulerConfig
 }
 
-/** Everything around the replica, in the order of starting. */
-export function composeMaster({ replica, log }: MasterParts, config: Omit<MasterConfig, 'logLevel'>, facts: MasterFacts) {
+/** The rooms of a master that leads, in the order of starting. */
+export function composeMaster(
+  { replica, log, agentAddresses = () => [], identity, proposer, audit }: MasterParts,
+  facts: Omit<MasterFacts, 'operatorToken' | 'socketGroup' | 'clusterKey' | 'certificatesEveryMs'>
+) {
   const clock = systemClock
-  const { clusterId, nodeId } = facts
+  const { clusterId, nodeId, formerClusterIds } = facts
   const { heartbeatMs, missedBeats } = facts.core
   const { state, leadership } = replica
   const epoch = leadership.term
   const closing = new AbortController()
-  const core = composeCore({ replica, clock, random: systemRandom, log }, { ...facts.core, restarting: [frameworkOfTasks] })
+  const core = composeCore(
+    { replica, clock, random: systemRandom, log, agentAddresses },
+    { ...facts.core, restarting: [frameworkOfTasks] }
+  )
   const book = new TaskBook()
   const wishes = new WishStore(core.link.store)
   const scheduler = new TaskScheduler({ link: core.link, wishes, book, clock, log }, facts.tasks)
@@ -131,34 +264,12 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
       desk: core.desk,
       clock,
       log,
-      facts: () => ({ clusterId, nodeId, epoch: leadership.term, authority: signingAuthority(state)?.digest ?? '' })
+      facts: () => ({ clusterId, nodeId, epoch, formerClusterIds, authority: signingAuthority(state)?.digest ?? '' })
     },
-    {
-      socketPath: join(config.runDir, 'agents.sock'),
-      tcp: config.agentListen,
-      token: facts.agentToken,
-      heartbeatMs,
-      missedBeats,
-      handshakeMs: 5_000,
-      answerMs: 60_000
-    }
-  )
-  const proposer = new Proposer({ replica, clock }, { sessions: 8, waiting: 1_024, repeatMs: 50 })
-  const audit = new AuditLog(join(config.stateDir, 'audit.log'), log)
-  const identity = composeIdentity(
-    {
-      ...{ replica, clock, log, proposer },
-      agents: (socket, visitor) => agentLink.accept(socket, visitor),
-      http: (socket, visitor) => http.accept(socket, visitor)
-    },
-    config,
-    facts
+    { token: facts.agentToken, heartbeatMs, missedBeats, handshakeMs: 5_000, answerMs: 60_000 }
   )
   const http = new HttpServer(
     {
-      desk: identity.desk,
-      remover: core.removals,
-      ...{ audit, clock, operators: { state, proposer, audit } },
       tasks,
       nodes: core.nodes,
       tenants: core.tenants,
@@ -167,54 +278,40 @@ export function composeMaster({ replica, log }: MasterParts, config: Omit<Master
       snapshot: (wanted) => snapshotOf({ nodes: core.nodes, tasks }, wanted),
       facts: () => ({ clusterId, nodeId, term: epoch, index: state.index, featureLevel: state.featureLevel, epoch }),
       raft: facts.raft,
+      upToDate: core.upToDate,
+      desk: identity.desk,
+      remover: core.removals,
+      ...{ audit, clock, operators: { state, proposer, audit } },
       log,
       onBroken: (e) => void Promise.reject(e)
     },
-    {
-      version: hearthVersion,
-      socketPath: join(config.runDir, 'master.sock'),
-      socketGroup: facts.socketGroup,
-      loopback: config.http,
-      addressPath: join(config.runDir, 'http'),
-      token: facts.operatorToken,
-      events: { maxBehind: 1_000, heartbeatMs: 15_000, maxReaders: 1_000 }
-    }
+    { version: hearthVersion, events: { maxBehind: 1_000, heartbeatMs: 15_000, maxReaders: 1_000 } }
   )
-  const services: readonly Service[] = [audit, ...core.services, scheduler, agentLink, http, identity]
-  return { services, core, tasks, agentLink, http, events, identity }
+  const services: readonly Service[] = [...core.services, scheduler, agentLink, http]
+  return { services, core, tasks, agentLink, http, events }
 }
 
-function composeIdentity(
-  parts: Omit<ConstructorParameters<typeof ClusterIdentity>[0], 'mayRaiseLevel'>,
-  { stateDir, runDir, listen, advertise: hosts }: Omit<MasterConfig, 'logLevel'>,
-  { clusterId, nodeId, clusterKey, raft, certificatesEveryMs: lookEveryMs }: MasterFacts
-): ClusterIdentity {
-  // Alone, it knows what every voter knows.
-  const mayRaiseLevel = (): boolean => raft().members.length <= 1
-  const addressPath = join(runDir, 'listen')
-  return new ClusterIdentity(
-    { ...parts, mayRaiseLevel },
-    { clusterId, nodeId, clusterKey, stateDir, addressPath, listen, hosts, lookEveryMs }
-  )
-}
+const ended = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
 
-/** Resolves at the first SIGTERM or SIGINT; the second one ends the process. */
-function stopAsked(log: Log): Promise<void> {
+/** Aborts at the first SIGTERM or SIGINT; the second one ends the process. */
+function stopAsked(log: Log): AbortSignal {
+  const first = new AbortController()
   process.on('unhandledRejection', (e) => {
     log.error({ err: e instanceof Error ? (e.stack ?? e.message) : String(e) }, 'master.broken')
     process.exit(1)
   })
-  return new Promise((resolve) => {
-    let asked = 0
-    const stop = (signal: NodeJS.Signals): void => {
-      asked += 1
-      if (asked > 1) process.exit(1)
-      log.info({ signal }, 'master.stop_asked')
-      resolve()
-    }
-    process.on('SIGTERM', stop)
-    process.on('SIGINT', stop)
-  })
+  const stop = (signal: NodeJS.Signals): void => {
+    if (first.signal.aborted) process.exit(1)
+    log.info({ signal }, 'master.stop_asked')
+    first.abort()
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+  return first.signal
 }
 
 /** `inOrder` wraps what kept a part from starting. */

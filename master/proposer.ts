@@ -69,8 +69,9 @@ export class Proposer {
 
   async #until(session: Session, command: ReplicaCommand, signal: AbortSignal): Promise<Applied> {
     session.seq += 1
-    for (;;) {
+    for (let isUnknown = false; ; isUnknown = true) {
       const outcome = await this.#parts.replica.propose(session.id, session.seq, command, signal)
+      if (isUnknown && (outcome.kind === 'not-leader' || outcome.kind === 'refused')) throw decidedElsewhere()
       const applied = settle(outcome)
       if (applied !== undefined) return applied
       signal.throwIfAborted()
@@ -131,4 +132,11 @@ function settle(outcome: ProposeOutcome): Applied | undefined {
     case 'unknown':
       return undefined
   }
+}
+
+/** Never a refusal of the repeat, which would say that nothing has happened: the first try may have. */
+function decidedElsewhere(): Fault {
+  const message =
+    'this master leads no more, or takes nothing just now; the change may have taken effect or not: look before you repeat it'
+  return new Fault('unavailable', message, { isUnknown: true })
 }

@@ -38,6 +38,8 @@ interface RegistrationParts {
   readonly background: Background
   readonly clock: Clock
   readonly log: Log
+  /** Where agents reach the masters. */
+  readonly agentAddresses: () => readonly string[]
 }
 
 interface RegistrationConfig {
@@ -78,7 +80,7 @@ export class Registration implements Service {
 
   /** Throws `Fault('conflict')` while another live agent has the same id, `invalid` for one that makes no sense. */
   async register(link: AgentLink, register: Register, signal: AbortSignal): Promise<void> {
-    const { seats, nodes, liveTasks, log, leadership } = this.#parts
+    const { seats, nodes, liveTasks, log, leadership, agentAddresses } = this.#parts
     const { agentId } = link
     const row = checkRegister(agentId, register)
     if (this.#registering.has(agentId)) throw duplicate(row, undefined)
@@ -95,7 +97,7 @@ export class Registration implements Service {
     for (const step of steps) this.#count(agentId, step)
     seats.attach(link, row, register.health)
     this.#incarnations.set(link, register.incarnation)
-    link.send('Registered', { agentId, epoch: leadership.term })
+    link.send('Registered', { agentId, epoch: leadership.term, masters: agentAddresses() })
     for (const step of steps) this.#take(link, step)
     log.info({ agentId, hostname: row.hostname, tasks: register.tasks.length }, 'agent.registered')
     if (nodes.isOverCommitted(agentId)) {

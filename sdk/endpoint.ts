@@ -20,7 +20,10 @@ export interface SecureEndpoint {
 
 export interface EndpointSettings {
   readonly stateDir: string
-  /** `https://HOST:7341`, `http://127.0.0.1:5050`, `127.0.0.1:5050` or `unix:/path`; empty: the socket in the state directory. */
+  /**
+   * `https://HOST:7341`, `http://127.0.0.1:5050`, `127.0.0.1:5050` or `unix:/path`, or several of them; empty: the socket in the state
+   * directory.
+   */
   readonly address: string
   readonly token: string
   readonly tokenFile: string
@@ -37,6 +40,12 @@ export const endpointSettings = (env: Environment, stateDir: string | undefined)
 })
 
 const nonEmpty = (text: string | undefined): string | undefined => (text === '' ? undefined : text)
+
+/** All masters that were named, separated by commas. Throws as `findEndpoint`. */
+export function findEndpoints(settings: EndpointSettings): readonly Endpoint[] {
+  const addresses = settings.address.split(',').map((text) => text.trim())
+  return addresses.map((address) => findEndpoint({ ...settings, address }))
+}
 
 /** Throws `Fault('invalid')` for an address that is none and `denied` for a token that cannot be read. */
 export function findEndpoint(settings: EndpointSettings): Endpoint {

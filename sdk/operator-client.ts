@@ -1,9 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 import { streamContentType } from '../proto/stream-frame.ts'
 import type { Endpoint } from './endpoint.ts'
-import { type HttpRequest, readJson, sendRequest } from './http.ts'
-import type { AuditEntry, IdentityOverview, OperatorFacts, OperatorRequest, TokenRequest } from './identity-messages.ts'
+import { type HttpRequest, readJson } from './http.ts'
+import { Masters } from './masters.ts'
 import type {
+  AddedMember,
+  AuditEntry,
   ClusterFacts,
   Collected,
   Explanation,
@@ -11,12 +13,12 @@ import type {
   FsckReport,
   Image,
   ImageDetails,
+  MembersFacts,
   Node,
   NodeHealthAnswer,
   NodeIsolators,
   NodeTop,
   Pruned,
-  RaftFacts,
   Task,
   TaskDetails,
   TaskRequest,
@@ -45,15 +47,19 @@ type Bytes = AsyncIterable<Uint8Array>
 export class OperatorClient {
   readonly tasks: TaskCalls
   readonly nodes: NodeCalls
+  readonly raft: RaftCalls
   readonly identity: IdentityCalls
   readonly tenants: TenantCalls
-  readonly #endpoint: Endpoint
+  readonly #send: Send
 
-  constructor(endpoint: Endpoint) {
-    this.#endpoint = endpoint
-    const send: Send = (request, signal) => sendRequest(endpoint, request, signal)
+  /** One master, or several of one cluster. */
+  constructor(endpoints: Endpoint | readonly Endpoint[]) {
+    const masters = new Masters('kind' in endpoints ? [endpoints] : endpoints)
+    const send: Send = (request, signal) => masters.send(request, signal)
+    this.#send = send
     this.tasks = new TaskCalls(send)
     this.nodes = new NodeCalls(send)
+    this.raft = new RaftCalls(send)
     this.identity = new IdentityCalls(send)
     this.tenants = new TenantCalls(send)
   }
@@ -66,12 +72,47 @@ export class OperatorClient {
     return this.#get('/v1/cluster', signal)
   }
 
-  raft(signal: AbortSignal): Promise<RaftFacts> {
-    return this.#get('/v1/raft', signal)
+  async #get<T>(path: string, signal: AbortSignal): Promise<T> {
+    return (await readJson(await this.#send({ method: 'GET', path }, signal))) as T
+  }
+}
+
+/** The log that the masters agree on. */
+class RaftCalls {
+  readonly #send: Send
+
+  constructor(send: Send) {
+    this.#send = send
   }
 
-  async #get<T>(path: string, signal: AbortSignal): Promise<T> {
-    return (await readJson(await sendRequest(this.#endpoint, { method: 'GET', path }, signal))) as T
+  /** How each of the masters sees it; any master answers, also while none leads. */
+  members(signal: AbortSignal): Promise<MembersFacts> {
+    return json(this.#send, 'GET', '/v1/raft/members', undefined, signal)
+  }
+
+  add(address: string, signal: AbortSignal): Promise<AddedMember> {
+    return json(this.#send, 'POST', '/v1/raft/members', { address }, signal)
+  }
+
+  replace(raftId: number, address: string, signal: AbortSignal): Promise<AddedMember> {
+    return json(this.#send, 'POST', `/v1/raft/members/${raftId}/replace`, { address }, signal)
+  }
+
+  async remove(raftId: number, signal: AbortSignal): Promise<void> {
+    await json(this.#send, 'DELETE', `/v1/raft/members/${raftId}`, undefined, signal)
+  }
+
+  transfer(to: number | undefined, signal: AbortSignal): Promise<{ readonly from: number }> {
+    return json(this.#send, 'POST', '/v1/raft/transfer', to === undefined ? {} : { to }, signal)
+  }
+
+  /** The whole state as the bytes of a snapshot file. */
+  backup(signal: AbortSignal): Promise<Bytes> {
+    return this.#send({ method: 'GET', path: '/v1/raft/backup' }, signal)
+  }
+
+  snapshot(signal: AbortSignal): Promise<{ readonly snapshotIndex: number }> {
+    return json(this.#send, 'POST', '/v1/raft/snapshot', {}, signal)
   }
 }
 

@@ -371,12 +371,39 @@ export interface RaftFacts {
   readonly segments: number
   readonly isDiskFull: boolean
   readonly members: readonly RaftMember[]
+  readonly highestRaftId: number
+}
+
+/** How each of the masters sees the log. */
+export interface MembersFacts {
+  /** The master that was asked. */
+  readonly askedRaftId: number
+  readonly leader: number
+  readonly term: number
+  readonly members: readonly MemberView[]
+}
+
+export interface MemberView {
+  readonly raftId: number
+  readonly nodeId: string
+  readonly address: string
+  readonly agentAddress: string
+  readonly role: string
+  /** Null where it was not reached; `problem` tells why. */
+  readonly own: Omit<RaftFacts, 'members'> | null
+  readonly problem: string
+}
+
+export interface AddedMember {
+  readonly raftId: number
+  readonly nodeId: string
 }
 
 export interface RaftMember {
   readonly raftId: number
   readonly nodeId: string
   readonly address: string
+  readonly agentAddress: string
   readonly role: string
   /** Null where the master that was asked does not lead. */
   readonly progress: { readonly state: string; readonly match: number; readonly isActive: boolean } | null

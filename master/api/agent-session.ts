@@ -29,12 +29,17 @@ export interface SessionParts {
   readonly clock: Clock
   readonly log: Log
   /** Asked at each handshake. */
-  readonly facts: () => {
-    readonly clusterId: string
-    readonly nodeId: string
-    readonly epoch: number
-    readonly authority?: string
-  }
+  readonly facts: () => MasterFacts
+}
+
+interface MasterFacts {
+  readonly clusterId: string
+  readonly nodeId: string
+  readonly epoch: number
+  /** Ids of the clusters that were given up for this one. */
+  readonly formerClusterIds: readonly string[]
+  /** Digest of the authority that signs by now. */
+  readonly authority?: string
 }
 
 export interface SessionConfig {
@@ -157,7 +162,7 @@ export class AgentSession implements AgentLink {
     const facts = this.#parts.facts()
     if (this.#visitor === undefined) checkToken(hello, this.#config.token)
     else checkCertificate(hello, this.#visitor)
-    const protocol = admit(hello, facts.clusterId)
+    const protocol = admit(hello, facts)
     this.agentId = hello.nodeId
     this.#stage = 'register'
     this.send('Welcome', { ...facts, protocol, heartbeatMs: this.#config.heartbeatMs })
@@ -254,10 +259,10 @@ function checkCertificate(hello: Hello, { node, refusal }: Visitor): void {
 }
 
 /** The protocol to speak. Throws the Fault that is the refusal. */
-function admit(hello: Hello, clusterId: string): number {
+function admit(hello: Hello, { clusterId, formerClusterIds }: MasterFacts): number {
   const protocol = agreeProtocol(hello.protocolMin, hello.protocolMax)
   if (hello.role !== 'agent') throw new Fault('unsupported', `only agents come through this door, not a ${hello.role}`)
-  if (hello.clusterId !== '' && hello.clusterId !== clusterId) {
+  if (!['', clusterId, ...formerClusterIds].includes(hello.clusterId)) {
     throw new Fault('conflict', `the agent belongs to cluster ${hello.clusterId}, this is ${clusterId}`)
   }
   nodeId(hello.nodeId)

@@ -250,7 +250,7 @@ const fsck = object({
   tookMs: number
 })
 
-const raft = object({
+const raftFields = {
   raftId: whole,
   role: { enum: ['follower', 'pre-candidate', 'candidate', 'leader', 'failed'] },
   term: whole,
@@ -261,12 +261,22 @@ const raft = object({
   snapshotIndex: whole,
   segments: whole,
   isDiskFull: flag,
+  highestRaftId: described(whole, 'ever given away')
+}
+
+const memberFields = {
+  raftId: whole,
+  nodeId: text,
+  address: described(text, 'where its peers reach it'),
+  agentAddress: described(text, 'where agents reach it; empty: only on its own host'),
+  role: { enum: ['voter', 'learner', 'leaving'] }
+}
+
+const raft = object({
+  ...raftFields,
   members: list(
     object({
-      raftId: whole,
-      nodeId: text,
-      address: text,
-      role: { enum: ['voter', 'learner', 'leaving'] },
+      ...memberFields,
       progress: described(orNull(object({ state: text, match: whole, isActive: flag })), 'null where this master does not lead')
     })
   )
@@ -325,6 +335,21 @@ export const answerSchemas: Readonly<Record<string, Schema>> = {
   Fsck: fsck,
   Cluster: object({ clusterId: text, nodeId: text, term: whole, index: whole, featureLevel: whole, epoch: whole }),
   Raft: raft,
+  RaftMembers: object({
+    askedRaftId: described(whole, 'the master that was asked'),
+    leader: whole,
+    term: whole,
+    members: list(
+      object({
+        ...memberFields,
+        own: described(orNull(object(raftFields)), 'as it sees itself; null where it was not reached'),
+        problem: text
+      })
+    )
+  }),
+  RaftMember: object({ raftId: whole, nodeId: text }),
+  Transferred: object({ from: described(whole, 'who led') }),
+  Snapshot: object({ snapshotIndex: whole }),
   Identity: identity,
   Token: object({ tokenId: text, token: described(text, 'H1.<id>.<secret>.<sha256 of the authority>') }),
   Papers: papers,

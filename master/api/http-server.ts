@@ -1,24 +1,19 @@
-import { chmod, chown, rm } from 'node:fs/promises'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import swagger from '@fastify/swagger'
 import fastify, { type FastifyInstance } from 'fastify'
 import type { Clock } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
-import { replaceFile } from '../../base/replace-file.ts'
 import type { Service } from '../../base/service.ts'
 import { anyRole } from '../../proto/ids.ts'
 import type { AuditLog } from '../audit.ts'
-import type { RaftFacts } from '../consensus/raft-facts.ts'
+import { isCancelled } from '../background.ts'
 import type { EventSubject, Events } from '../events.ts'
 import type { CertificateDesk } from '../identity/certificate-desk.ts'
-import type { Visitor } from '../identity/guard.ts'
 import type { Tenants } from '../tenants.ts'
-import { removeSocket } from './agent-link.ts'
-import { type Caller, callerFromAfar, checkCaller, checkTenant, localAdmin } from './caller.ts'
+import { callerOf, checkCaller, checkTenant } from './caller.ts'
 import { clusterRoutes } from './cluster.ts'
-import { admitLoopback, digest } from './door.ts'
+import { answerJson } from './doors.ts'
 import { errorAnswer, maxBodyBytes, parseJsonBody } from './errors.ts'
 import { type EventRouteConfig, eventRoutes } from './events.ts'
 import { fsckRoutes } from './fsck.ts'
@@ -28,6 +23,7 @@ import { nodeRelayRoutes, nodeRoutes } from './nodes.ts'
 import { openapiOptions } from './openapi.ts'
 import { type OperatorDesk, operatorRoutes } from './operators.ts'
 import type { ClusterFacts, NodeDirectory, NodeRemover, TaskService, Whereabouts } from './ports.ts'
+import { type RaftDesk, raftRoutes } from './raft.ts'
 import { taskRoutes, taskStreamRoutes } from './tasks.ts'
 import { type TenantDirectory, tenantRoutes } from './tenants.ts'
 
@@ -39,11 +35,13 @@ export interface HttpServerParts {
   readonly events: Events
   readonly snapshot: (wanted: (subject: EventSubject) => boolean) => unknown
   readonly facts: () => ClusterFacts
-  readonly raft: () => RaftFacts
+  readonly raft: RaftDesk
+  /** Before anything is read: a leader that has been followed by another, and does not know yet, must not answer. */
+  readonly upToDate: (signal: AbortSignal) => Promise<void>
   readonly desk: CertificateDesk
   readonly remover: NodeRemover
   readonly operators: OperatorDesk
-  readonly audit: AuditLog
+  readonly audit: Pick<AuditLog, 'add'>
   readonly clock: Pick<Clock, 'wallMs'>
   readonly log: Log
   /** Hears of what is no request's fault: the process must not go on. */
@@ -52,95 +50,45 @@ export interface HttpServerParts {
 
 export interface HttpServerConfig {
   readonly version: string
-  readonly socketPath: string
-  /** Of the group `hearth`, where the host has it. */
-  readonly socketGroup: number | undefined
-  readonly loopback: { readonly host: string; readonly port: number } | undefined
-  /** Where the address that the loopback listener got is written. */
-  readonly addressPath: string
-  readonly token: string
   readonly events: EventRouteConfig
 }
 
-/** Node gives a request's body 300 s; that of an exec or an attach lasts as long as its program. */
-const serverOptions = { requestTimeout: 0 }
+/** What a master tells of itself needs nobody else. */
+const aboutItself: ReadonlySet<string> = new Set(['/v1/version', '/v1/raft', '/v1/raft/members', '/v1/openapi.json', '/metrics'])
+const readPatienceMs = 5_000
 
-/** The operator API on its two doors: a unix socket, whose mode admits, and loopback, where every request is checked. */
+/** The operator API of a leader. Its doors are elsewhere: they outlast each leader. */
 export class HttpServer implements Service {
   readonly name = 'http-server'
   readonly #parts: HttpServerParts
   readonly #config: HttpServerConfig
-  readonly #servers: Server[] = []
-  readonly #overLoopback = new WeakSet<IncomingMessage>()
-  /** Connections from other hosts, whose handshake another did. */
-  readonly #visitors = new WeakMap<Socket, Visitor>()
-  readonly #callers = new WeakMap<IncomingMessage, Caller>()
-  #remote: Server | undefined
-  readonly #tokenDigest: Buffer
+  #app: FastifyInstance | undefined
 
   constructor(parts: HttpServerParts, config: HttpServerConfig) {
     this.#parts = parts
     this.#config = config
-    this.#tokenDigest = digest(config.token)
   }
 
   async start(): Promise<void> {
-    const { socketPath, socketGroup, loopback, addressPath } = this.#config
-    const app = await this.#app()
-    const own = createServer(serverOptions, (request, response) => app.routing(request, response))
-    this.#remote = createServer(serverOptions, (request, response) => app.routing(request, response))
-    this.#servers.push(this.#remote)
-    await removeSocket(socketPath)
-    await this.#listen(own, { path: socketPath })
-    if (socketGroup !== undefined) await chown(socketPath, 0, socketGroup)
-    await chmod(socketPath, 0o660)
-    if (loopback === undefined) {
-      await rm(addressPath, { force: true })
-      return
-    }
-    const guarded = createServer(serverOptions, (request, response) => {
-      this.#overLoopback.add(request)
-      app.routing(request, response)
-    })
-    await this.#listen(guarded, loopback)
-    const address = guarded.address()
-    const port = typeof address === 'object' && address !== null ? address.port : loopback.port
-    await replaceFile(
-      addressPath,
-      `http://${loopback.host.includes(':') ? `[${loopback.host}]` : loopback.host}:${port}\n`,
-      0o644
-    )
+    this.#app = await this.#build()
   }
 
-  /** A connection from another host. It is a `net.Socket` to the server (`http.Server`, event 'connection'), whatever it is below. */
-  accept(socket: Socket, visitor: Visitor): void {
-    this.#visitors.set(socket, visitor)
-    if (this.#remote === undefined) socket.destroy()
-    else this.#remote.emit('connection', socket)
+  /** Not before `start` has resolved. */
+  answer(request: IncomingMessage, response: ServerResponse): void {
+    this.#app?.routing(request, response)
   }
 
-  async stop(deadline: AbortSignal): Promise<void> {
-    const closed = this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
-    for (const server of this.#servers) server.closeIdleConnections()
-    // Streams and waits last as long as their tasks: a stopping master ends them, their clients come back.
-    const cut = (): void => {
-      for (const server of this.#servers) server.closeAllConnections()
-    }
-    deadline.addEventListener('abort', cut, { once: true })
-    setImmediate(cut)
-    await Promise.all(closed)
-    deadline.removeEventListener('abort', cut)
+  async stop(): Promise<void> {
+    await this.#app?.close()
   }
 
-  async #app(): Promise<FastifyInstance> {
+  async #build(): Promise<FastifyInstance> {
     const app = fastify({
       bodyLimit: maxBodyBytes,
       exposeHeadRoutes: false,
       // What fails before there is a route, such as a path that cannot be decoded.
       frameworkErrors: (e, request, { raw }) =>
-        this.#failed(e, request.raw, raw, (status, body) =>
-          raw.writeHead(status, { 'content-type': 'application/json; charset=utf-8' }).end(JSON.stringify(body))
-        ),
+        this.#failed(e, request.raw, raw, (status, body) => answerJson(raw, status, body)),
       routerOptions: { maxParamLength: 3 * 255, ignoreTrailingSlash: true },
       ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: false } }
     })
@@ -151,6 +99,9 @@ export class HttpServer implements Service {
       } catch (e) {
         done(e as Error)
       }
+    })
+    app.addHook('onRequest', async (request) => {
+      if (request.method === 'GET' && !aboutItself.has(request.url)) await this.#upToDate(request.raw)
     })
     this.#guard(app)
     app.setErrorHandler((e: Error, request, reply) => this.#failed(e, request.raw, reply.raw, (s, b) => reply.code(s).send(b)))
@@ -176,21 +127,19 @@ export class HttpServer implements Service {
   #guard(app: FastifyInstance): void {
     const { audit, clock, tasks } = this.#parts
     app.addHook('onRequest', async (request) => {
-      const caller = this.#callerOf(request.raw)
-      this.#callers.set(request.raw, caller)
-      checkCaller(caller, request.method, request.routeOptions.url ?? '')
+      checkCaller(callerOf(request.headers), request.method, request.routeOptions.url ?? '')
     })
     app.addHook('preHandler', async (request) => {
-      const caller = this.#callers.get(request.raw)
+      const caller = callerOf(request.headers)
       const route = request.routeOptions.url ?? ''
-      if (caller === undefined || caller.tenant === '' || !route.startsWith('/v1/tasks')) return
+      if (caller.tenant === '' || !route.startsWith('/v1/tasks')) return
       const { id } = request.params as { readonly id?: string }
       if (id !== undefined) checkTenant(caller, tasks.get(id)?.role ?? 'no role any more')
       else if (request.method === 'POST') checkTenant(caller, (request.body as { readonly role?: string }).role ?? anyRole)
     })
     app.addHook('onResponse', async (request, reply) => {
       if (request.method === 'GET') return
-      const { who: known = 'a stranger', from = request.raw.socket.remoteAddress ?? '' } = this.#callers.get(request.raw) ?? {}
+      const { who: known, from } = callerOf(request.headers)
       const { tokenId } = (request.routeOptions.url === '/v1/join' ? (request.body ?? {}) : {}) as { readonly tokenId?: unknown }
       const who = tokenId === undefined ? known : `host with token ${String(tokenId).slice(0, 64)}`
       const [path = ''] = request.url.split('?', 1)
@@ -205,27 +154,32 @@ export class HttpServer implements Service {
     })
   }
 
-  /** Throws `Fault('denied')` for a token that is not good. */
-  #callerOf(request: IncomingMessage): Caller {
-    const { operators, clock } = this.#parts
-    const visitor = this.#visitors.get(request.socket)
-    if (visitor !== undefined) return callerFromAfar(visitor, request, operators.state.operators, clock.wallMs())
-    if (!this.#overLoopback.has(request)) return localAdmin('socket')
-    admitLoopback(request.headers, this.#tokenDigest)
-    return localAdmin('loopback')
+  async #upToDate({ socket }: IncomingMessage): Promise<void> {
+    const over = new AbortController()
+    const end = (): void => over.abort(new Fault('unavailable', 'the client has gone'))
+    socket.once('close', end)
+    try {
+      const patience = AbortSignal.timeout(readPatienceMs)
+      await this.#parts.upToDate(AbortSignal.any([over.signal, patience]))
+    } catch (e) {
+      throw e instanceof Error && e.name === 'TimeoutError' ? noMajority(e) : e
+    } finally {
+      socket.off('close', end)
+    }
   }
 
   #jsonRoutes(app: FastifyInstance): void {
     const { facts, raft, nodes } = this.#parts
-    clusterRoutes(app, this.#config.version, facts, raft)
+    clusterRoutes(app, this.#config.version, facts)
+    raftRoutes(app, raft)
     nodeRoutes(app, nodes, this.#parts.remover)
     taskRoutes(app, this.#parts)
     tenantRoutes(app, this.#parts.tenants)
     eventRoutes(app, this.#parts, this.#config.events)
     identityRoutes(app, this.#parts.desk)
     authorityRoutes(app, this.#parts.desk)
+    visitorRoutes(app, this.#parts.desk)
     operatorRoutes(app, this.#parts.operators)
-    visitorRoutes(app, this.#parts.desk, (request) => this.#visitors.get(request.raw.socket))
     app.get('/v1/openapi.json', { schema: { summary: 'This document' } }, async () => app.swagger())
   }
 
@@ -235,27 +189,22 @@ export class HttpServer implements Service {
     response: ServerResponse,
     send: (status: number, body: unknown) => unknown
   ): unknown {
-    const answer = errorAnswer(e)
+    const answer = errorAnswer(isCancelled(e) ? leadershipLost(e) : e)
     if (answer === undefined) {
       this.#parts.log.error({ err: e.stack ?? e.message, method: request.method }, 'request.broken')
       this.#parts.onBroken(e)
       response.destroy()
       return undefined
     }
-    // A stranger's body is not even thrown away. Everybody else's is, so that the client gets to read the answer.
-    if (answer.body.error.code === 'denied') response.setHeader('connection', 'close')
     return send(answer.status, answer.body)
   }
+}
 
-  #listen(server: Server, where: { readonly path: string } | { readonly host: string; readonly port: number }): Promise<void> {
-    this.#servers.push(server)
-    return new Promise((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(where, () => {
-        server.off('error', reject)
-        server.on('error', (e) => this.#parts.log.error({ err: e.message }, 'http.listener_failed'))
-        resolve()
-      })
-    })
-  }
+const noMajority = (cause: Error): Fault =>
+  new Fault('unavailable', 'this master hears from no majority of the masters; see hearth raft status', {}, cause)
+
+/** The rooms behind the API were closed while they worked on the request. */
+function leadershipLost(cause: Error): Fault {
+  const next = 'the request may have taken effect or not: look before you repeat it'
+  return new Fault('unavailable', `this master stops, or leads no more; ${next}`, { isUnknown: true }, cause)
 }

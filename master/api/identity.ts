@@ -1,7 +1,7 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { Fault } from '../../base/fault.ts'
 import type { CertificateDesk } from '../identity/certificate-desk.ts'
-import type { Visitor } from '../identity/guard.ts'
+import { callerOf } from './caller.ts'
 import { joinRequest, renewRequest, tokenParams, tokenRequest } from './identity-schemas.ts'
 import { clientSignal } from './relay.ts'
 
@@ -50,11 +50,7 @@ export function authorityRoutes(app: FastifyInstance, desk: CertificateDesk): vo
 }
 
 /** What nodes do, from other hosts, to get and keep their certificates. */
-export function visitorRoutes(
-  app: FastifyInstance,
-  desk: CertificateDesk,
-  visitorOf: (request: FastifyRequest) => Visitor | undefined
-): void {
+export function visitorRoutes(app: FastifyInstance, desk: CertificateDesk): void {
   const forEverybody = {
     schema: { summary: 'Take a certificate for a token', body: joinRequest }
   }
@@ -64,8 +60,8 @@ export function visitorRoutes(
   })
   const forNodes = { schema: { summary: 'Renew the own certificate', body: renewRequest } }
   app.post('/v1/certificates', forNodes, async (request, reply) => {
-    const { node, refusal } = visitorOf(request) ?? {}
-    if (refusal !== undefined) throw refusal
+    const { node, refusal } = callerOf(request.headers)
+    if (refusal !== undefined) throw new Fault('denied', refusal)
     if (node === undefined) throw new Fault('denied', 'nodes renew their certificates with the one that they have, over TLS')
     return desk.renew(node, (request.body as { readonly request: string }).request, clientSignal(reply))
   })

@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/clock.ts'
 import type { Log } from '../../base/log.ts'
 import { ClusterState } from '../state/cluster.ts'
+import type { Figures } from './figures.ts'
 import { type HostConfig, type HostParts, RaftHost } from './host.ts'
 import type { Member } from './membership.ts'
 import { founderId, genesisOf } from './membership.ts'
@@ -10,6 +11,7 @@ import { Snapshotter } from './snapshotter.ts'
 interface ComposeParts extends HostParts {
   readonly log: Log
   readonly clock: Clock
+  readonly figures?: Figures
 }
 
 export interface ConsensusConfig extends Partial<Omit<ReplicaConfig, 'directory' | 'clusterId'>> {
@@ -67,7 +69,9 @@ export async function composeConsensus(
 ): Promise<{ readonly replica: RaftReplica; readonly host: RaftHost }> {
   const settings = { ...replicaDefaults, ...config, core: { ...coreDefaults, ...config.core } }
   const { nodeId, directory } = settings
-  const founders = settings.founders ?? [{ raftId: founderId, nodeId: settings.raftId === founderId ? nodeId : '', address: '' }]
+  const founders = settings.founders ?? [
+    { raftId: founderId, nodeId: settings.raftId === founderId ? nodeId : '', address: '', agentAddress: '' }
+  ]
   const genesis = genesisOf(founders)
   const snapshotter = new Snapshotter(parts, { directory, nodeId, genesis })
   const loaded = await snapshotter.load()

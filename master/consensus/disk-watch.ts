@@ -43,12 +43,13 @@ export class DiskWatch {
   }
 }
 
-/** To the voter that lacks least; false where there is no other that answers. */
-export function handOver(raft: Raft): boolean {
+/** To that voter, or to the one that lacks least; false where it, or every other, does not answer. */
+export function handOver(raft: Raft, to?: number): boolean {
   const { incoming } = raft.tracker.config.voters
   const others = incoming.flatMap((id) => {
     const progress = raft.tracker.progress.get(id)
-    return id === raft.options.id || progress === undefined || !progress.recentActive ? [] : [{ id, match: progress.match }]
+    const isAble = id !== raft.options.id && progress !== undefined && progress.recentActive && (to === undefined || id === to)
+    return isAble ? [{ id, match: progress.match }] : []
   })
   const [best] = others.sort((a, b) => b.match - a.match)
   if (best === undefined || lastIndexOf(raft.log) === 0) return false

@@ -141,11 +141,11 @@ export class RaftHost {
     this.#gather((raft) => act(raft, m))
   }
 
-  /** Hands leadership to another voter; false where none answers. */
-  handOver(): boolean {
+  /** Hands leadership to that voter, or to the one that lacks least; false where it, or every other, does not answer. */
+  handOver(to?: number): boolean {
     let isAsked = false
     this.#work((raft) => {
-      isAsked = raft.role === 'leader' && handOver(raft)
+      isAsked = raft.role === 'leader' && handOver(raft, to)
     })
     return isAsked
   }

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
@@ -7,9 +8,12 @@ import type { Replica } from '../replica.ts'
 import { type ClusterState, highestFeatureLevel } from '../state/cluster.ts'
 import { type Disk, systemDisk } from '../store/disk.ts'
 import { type Lock, lockDirectory } from '../store/lock.ts'
+import { snapshotBytes } from '../store/snapshots.ts'
 import { type ConsensusConfig, composeConsensus } from './compose.ts'
+import { type FigureFacts, Figures, timedDisk } from './figures.ts'
 import type { RaftHost } from './host.ts'
 import { noPeers, type PeerTransport } from './port.ts'
+import { type RaftFacts, raftFacts } from './raft-facts.ts'
 import type { RaftReplica } from './raft-replica.ts'
 
 interface OpenParts {
@@ -28,6 +32,14 @@ export interface OpenReplica extends Replica {
   onFatal(listener: (failure: Fault) => void): void
   /** Takes a snapshot now and drops the log before it. Does nothing while one is being taken. */
   snapshot(): Promise<void>
+  /** What this master counts of itself. */
+  figures(): FigureFacts
+  /** The file of the newest snapshot. */
+  newestSnapshot(): Promise<Buffer>
+  /** How this master sees the log and its members now. */
+  facts(): Promise<RaftFacts>
+  /** Asks the leader, who is this one, to hand over to that voter; without one to whoever lacks least. False: nobody can take it. */
+  transfer(raftId?: number): Promise<boolean>
   /** As `RaftReplica.changeMembers`. */
   changeMembers: RaftReplica['changeMembers']
   /** Hands leadership over where it can; later proposals are refused with `stopping`, those in flight are decided first. */
@@ -43,18 +55,23 @@ const handOverMs = 1_000
  * `Fault('conflict')` where another process or another cluster owns the directory, `Fault('corrupt')` on damage.
  */
 export async function openReplica(parts: OpenParts, config: ConsensusConfig): Promise<OpenReplica> {
-  const disk = parts.disk ?? systemDisk
+  const figures = new Figures()
+  const disk = timedDisk(parts.disk ?? systemDisk, parts.clock, figures)
   await disk.makeDirectory(config.directory)
   const lock = await lockDirectory(config.directory)
   try {
-    return await open({ ...parts, disk }, config, lock)
+    return await open({ ...parts, disk, figures }, config, lock)
   } catch (e) {
     await lock.release()
     throw e
   }
 }
 
-async function open(parts: OpenParts & { readonly disk: Disk }, config: ConsensusConfig, lock: Lock): Promise<OpenReplica> {
+async function open(
+  parts: OpenParts & { readonly disk: Disk; readonly figures: Figures },
+  config: ConsensusConfig,
+  lock: Lock
+): Promise<OpenReplica> {
   const { transport = noPeers, clock } = parts
   const { replica, host } = await composeConsensus(
     {
@@ -93,6 +110,10 @@ async function open(parts: OpenParts & { readonly disk: Disk }, config: Consensu
     changes: (fromIndex, signal) => replica.changes(fromIndex, signal),
     onFatal: (listener) => replica.onFatal(listener),
     snapshot: () => replica.snapshot(),
+    figures: () => parts.figures.facts,
+    newestSnapshot: () => snapshotBytes(parts.disk, join(config.directory, 'snapshots'), host.store.newest.index),
+    facts: () => Promise.resolve(raftFacts(host)),
+    transfer: (raftId) => Promise.resolve(host.handOver(raftId)),
     changeMembers: (...change) => replica.changeMembers(...change),
     close: () => {
       closing ??= close()

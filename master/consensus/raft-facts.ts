@@ -5,6 +5,7 @@ export interface MemberFacts {
   readonly raftId: number
   readonly nodeId: string
   readonly address: string
+  readonly agentAddress: string
   readonly role: 'voter' | 'learner' | 'leaving'
   /** What the leader knows of it; null where this master does not lead. */
   readonly progress: {
@@ -29,16 +30,19 @@ export interface RaftFacts {
   readonly segments: number
   readonly isDiskFull: boolean
   readonly members: readonly MemberFacts[]
+  /** Ever given away. */
+  readonly highestRaftId: number
 }
 
 export function raftFacts({ raft, store, membership, raftId }: RaftHost): RaftFacts {
   const { voters, learners } = membership
-  const members = membership.members.map(({ raftId: id, nodeId, address }): MemberFacts => {
+  const members = membership.members.map(({ raftId: id, nodeId, address, agentAddress }): MemberFacts => {
     const progress = raft?.role === 'leader' ? raft.tracker.progress.get(id) : undefined
     return {
       raftId: id,
       nodeId,
       address,
+      agentAddress,
       role: voters.includes(id) ? 'voter' : learners.includes(id) ? 'learner' : 'leaving',
       progress:
         progress === undefined
@@ -57,6 +61,7 @@ export function raftFacts({ raft, store, membership, raftId }: RaftHost): RaftFa
     snapshotIndex: store.newest.index,
     segments: store.wal.segments.length,
     isDiskFull: store.wal.isFull,
-    members
+    members,
+    highestRaftId: membership.highestRaftId
   }
 }

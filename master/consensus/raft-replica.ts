@@ -10,6 +10,7 @@ import type { AppliedChange, Leadership, ProposeOutcome, Replica, ReplicaCommand
 import { type ClusterState, highestFeatureLevel } from '../state/cluster.ts'
 import type { WindowLimits } from '../store/change-window.ts'
 import { LeadershipBoard } from '../store/leadership-board.ts'
+import type { Figures } from './figures.ts'
 import type { RaftHost } from './host.ts'
 import type { SnapshotFacts } from './log-store.ts'
 import type { Member, Membership } from './membership.ts'
@@ -25,6 +26,7 @@ interface ReplicaParts {
   readonly clock: Clock
   readonly turn: (work: () => void) => void
   readonly snapshotter: Snapshotter
+  readonly figures?: Figures
 }
 
 export interface ReplicaConfig {
@@ -106,9 +108,12 @@ export class RaftReplica implements Replica {
     const refused = this.#admission(command, data.length)
     if (refused !== undefined) return refused
     this.#lastAtMs = atMs
+    const sinceMs = this.#parts.clock.monotonicMs()
     const outcome = this.#proposals.add({ type: 'normal', data }, signal)
     this.#askForTurn('proposals')
-    return await outcome
+    const settled = await outcome
+    if (settled.kind === 'applied') this.#parts.figures?.commit.observe(this.#parts.clock.monotonicMs() - sinceMs)
+    return settled
   }
 
   /**
@@ -246,6 +251,9 @@ export class RaftReplica implements Replica {
   #standsAs(standing: Standing): void {
     const before = this.#standing
     this.#standing = standing
+    const { figures } = this.#parts
+    if (figures !== undefined && standing.role === 'candidate' && before.term !== standing.term) figures.elections += 1
+    if (figures !== undefined && standing.role === 'leader' && before.role !== 'leader') figures.terms += 1
     if (before.role === 'leader' && (standing.role !== 'leader' || standing.term !== before.term)) {
       if (this.#board.leading) this.#parts.log.info({ term: before.term }, 'replica.lost_leadership')
       this.#board.lose()

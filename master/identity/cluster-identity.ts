@@ -25,8 +25,6 @@ interface IdentityParts {
   readonly log: Log
   readonly agents: (socket: TLSSocket, visitor: Visitor) => void
   readonly http: (socket: TLSSocket, visitor: Visitor) => void
-  /** Whether every voter knows the commands of this room. */
-  readonly mayRaiseLevel: () => boolean
 }
 
 export interface IdentityConfig {
@@ -114,10 +112,11 @@ export class ClusterIdentity implements Service {
   /** Whatever is missing, in the order in which one needs the other. */
   async #lookAtAll(): Promise<void> {
     const { signal } = this.#closing
-    const { replica, proposer, mayRaiseLevel, clock } = this.#parts
+    const { replica, proposer, clock } = this.#parts
     const { leadership, state } = replica
     if (leadership.leading) {
-      while (state.featureLevel < neededLevel && mayRaiseLevel()) {
+      // Its first leader is alone, and whoever joins later must know the level (consensus/open-replica.ts).
+      while (state.featureLevel < neededLevel) {
         await proposer.propose({ raiseFeatureLevel: { level: state.featureLevel + 1 } }, signal)
       }
       if (state.featureLevel >= neededLevel) await this.desk.found(signal)

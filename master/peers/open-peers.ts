@@ -4,7 +4,9 @@ import { randomId, systemRandom } from '../../base/random.ts'
 import type { ConsensusConfig } from '../consensus/compose.ts'
 import { type OpenReplica, openReplica } from '../consensus/open-replica.ts'
 import { standIfLed } from './leader-gone.ts'
+import { PeerCaller } from './peer-caller.ts'
 import type { PeerChannel } from './peer-channel.ts'
+import type { TunnelPurpose } from './peer-handshake.ts'
 import { PeerServer } from './peer-server.ts'
 import { TcpPeers } from './tcp-peers.ts'
 
@@ -16,6 +18,7 @@ interface PeersConfig extends ConsensusConfig {
   readonly channel?: PeerChannel
   /** The secret of the masters of this cluster. */
   readonly peerToken: string
+  readonly tunnels?: Readonly<Record<TunnelPurpose, string>>
 }
 
 interface PeersParts {
@@ -23,11 +26,14 @@ interface PeersParts {
   readonly clock: Clock
 }
 
-/** One of several masters: its replica, and the connections to the others. */
-export async function openWithPeers(parts: PeersParts, config: PeersConfig): Promise<OpenReplica> {
-  const { clusterId, raftId, peerToken: token, peerListen, channel } = config
+/** One of several masters: its replica, the connections to the others, and what else it may ask of them. */
+export async function openWithPeers(
+  parts: PeersParts,
+  config: PeersConfig
+): Promise<OpenReplica & { readonly caller: PeerCaller }> {
+  const { clusterId, raftId, peerToken: token, peerListen, tunnels, channel } = config
   const carried = channel === undefined ? {} : { channel }
-  const identity = { clusterId, raftId, token, incarnation: randomId() }
+  const identity = { clusterId, raftId, token, incarnation: randomId(), address: listenAddress(peerListen) }
   const closing = new AbortController()
   let replica: OpenReplica | undefined
   const onGone = (gone: number): void => {
@@ -39,6 +45,8 @@ export async function openWithPeers(parts: PeersParts, config: PeersConfig): Pro
     identity,
     receive: (m) => replica?.host.receive(m),
     onGoodbye: (peer) => peers.goodbyeOf(peer),
+    onHello: (peer, address) => peers.heardOf(peer, address),
+    ...(tunnels === undefined ? {} : { tunnels }),
     nodeIdOf: (peer) => peers.nodeIdOf(peer),
     ...carried
   })
@@ -53,6 +61,7 @@ export async function openWithPeers(parts: PeersParts, config: PeersConfig): Pro
     replica = opened
     return {
       ...opened,
+      caller: new PeerCaller(identity),
       close: async () => {
         await opened.close()
         await leave()
@@ -63,3 +72,6 @@ export async function openWithPeers(parts: PeersParts, config: PeersConfig): Pro
     throw e
   }
 }
+
+const listenAddress = ({ host, port }: PeersConfig['peerListen']): string =>
+  `tcp:${host.includes(':') ? `[${host}]` : host}:${port}`

@@ -39,7 +39,7 @@ const snapshotOf = ({ index, term, confState }: Snapshot, bytes: number) => ({
   index,
   term,
   // The host made it of a membership; names matter to nobody here, they are in the snapshot itself.
-  membership: membershipMessage({ members: [], ...confState } as Membership),
+  membership: membershipMessage({ members: [], highestRaftId: 0, ...confState } as Membership),
   bytes
 })
 

@@ -9,6 +9,8 @@ export interface PeerIdentity {
   readonly raftId: number
   /** Of this life of the process: another one has forgotten what only memory held. */
   readonly incarnation: string
+  /** Where others reach it; told to newcomers, who have no log yet that says so. */
+  readonly address?: string
   /** Known to the masters of the cluster alone. */
   readonly token: string
 }
@@ -16,12 +18,38 @@ export interface PeerIdentity {
 /** What this build speaks; the two sides take the highest that both know. */
 const protocol = { min: 1, max: 1 }
 
-export const frameTypes = { hello: 1, message: 2, goodbye: 3, snapshotPart: 4, snapshotTaken: 5 } as const
+export const frameTypes = {
+  hello: 1,
+  message: 2,
+  goodbye: 3,
+  snapshotPart: 4,
+  snapshotTaken: 5,
+  invitation: 6,
+  invitationAnswer: 7
+} as const
+
+/**
+ * What a connection is for: messages of the core, unless it says otherwise. A tunnel is bytes from its hello on, to the operator API or
+ * to the door for agents of the master that it leads to.
+ */
+export type Purpose = 'messages' | 'api' | 'agents' | 'invite'
+export type TunnelPurpose = 'api' | 'agents'
 
 /** One entry of the largest command, and what stands around it. */
 export const maxPeerFrameBytes = 8 * 1024 * 1024
 
-export const encodeHello = ({ clusterId, raftId, incarnation, token }: PeerIdentity, toRaftId: number): Uint8Array =>
+export interface HelloFacts {
+  readonly purpose?: Purpose
+  /** Of an answer to an invitation. */
+  readonly nodeId?: string
+  readonly agentAddress?: string
+}
+
+export const encodeHello = (
+  { clusterId, raftId, incarnation, token, address = '' }: PeerIdentity,
+  toRaftId: number,
+  { purpose = 'messages', nodeId = '', agentAddress = '' }: HelloFacts = {}
+): Uint8Array =>
   encodeMessage('PeerHello', {
     protocolMin: protocol.min,
     protocolMax: protocol.max,
@@ -29,19 +57,31 @@ export const encodeHello = ({ clusterId, raftId, incarnation, token }: PeerIdent
     raftId,
     incarnation,
     token,
-    toRaftId
+    toRaftId,
+    purpose: purpose === 'messages' ? '' : purpose,
+    nodeId,
+    agentAddress,
+    address
   })
 
 /** Throws a `Fault` that says why this is not the peer it should be. `expected` is 0 where any member may come. */
 export function checkHello(bytes: Uint8Array, own: PeerIdentity, expected: number): PeerHello {
   const hello = decodeMessage('PeerHello', bytes)
-  const { clusterId, raftId, toRaftId, protocolMin, protocolMax, token } = hello
+  const { clusterId, raftId, toRaftId, purpose } = hello
   if (clusterId !== own.clusterId) throw new Fault('conflict', `a master of cluster ${clusterId} came; this is ${own.clusterId}`)
-  if (!isSame(token, own.token)) throw new Fault('denied', `master ${raftId} does not know the secret of this cluster`)
-  if (toRaftId !== own.raftId) throw new Fault('conflict', `master ${raftId} takes this one for ${toRaftId}; it is ${own.raftId}`)
+  checkStranger(hello, own)
+  const isInvited = purpose === 'invite' && toRaftId === 0
+  if (!isInvited && toRaftId !== own.raftId)
+    throw new Fault('conflict', `master ${raftId} takes this one for ${toRaftId}; it is ${own.raftId}`)
   if (raftId === own.raftId || (expected !== 0 && raftId !== expected)) {
     throw new Fault('conflict', `a master says that it is ${raftId}, where ${expected} was expected`)
   }
+  return hello
+}
+
+/** What is asked of whoever comes, a member or not yet one. */
+export function checkStranger({ raftId, token, protocolMin, protocolMax }: PeerHello, own: { readonly token: string }): void {
+  if (!isSame(token, own.token)) throw new Fault('denied', `master ${raftId} does not know the secret of this cluster`)
   if (protocolMin > protocol.max || protocolMax < protocol.min) {
     const theirs = `${protocolMin} to ${protocolMax}`
     throw new Fault(
@@ -49,7 +89,6 @@ export function checkHello(bytes: Uint8Array, own: PeerIdentity, expected: numbe
       `master ${raftId} speaks ${theirs}, this one ${protocol.min} to ${protocol.max}: upgrade the older`
     )
   }
-  return hello
 }
 
 /** In a time that tells nothing of where the two differ. */

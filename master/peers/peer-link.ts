@@ -3,6 +3,7 @@ import { within } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
 import { encodeMessage } from '../../proto/codec.ts'
 import { encodeFrame, FrameDecoder } from '../../proto/frame.ts'
+import type { PeerHello } from '../../proto/gen/messages.ts'
 import { plainChannel } from './peer-channel.ts'
 import { checkHello, encodeHello, frameTypes, maxPeerFrameBytes, type PeerIdentity } from './peer-handshake.ts'
 
@@ -31,21 +32,10 @@ export class PeerLink {
 
   /** Resolves when the handshake is done. Rejects with the errno of the socket, or a `Fault`. */
   static async open(own: PeerIdentity, peer: PeerAddress, signal: AbortSignal, channel = plainChannel): Promise<PeerLink> {
-    signal.throwIfAborted()
-    const socket = await channel.connect(peer, within(handshakeMs, signal))
-    const stop = (): void => void socket.destroy()
-    signal.addEventListener('abort', stop, { once: true })
-    socket.once('close', () => signal.removeEventListener('abort', stop))
-    socket.setNoDelay(true)
-    socket.setTimeout(handshakeMs, () => socket.destroy(new Fault('timeout', `master ${peer.raftId} does not greet`)))
-    try {
-      const incarnation = await greet(socket, own, peer)
-      socket.setTimeout(0)
-      return new PeerLink(socket, incarnation)
-    } catch (e) {
-      socket.destroy()
-      throw e
-    }
+    const check = (body: Uint8Array): PeerHello => checkHello(body, own, peer.raftId)
+    const { socket, hello } = await dialPeer(peer, { hello: encodeHello(own, peer.raftId), check }, signal, channel)
+    socket.resume()
+    return new PeerLink(socket, hello.incarnation)
   }
 
   /** False where it was dropped. */
@@ -99,28 +89,63 @@ function whicheverFirst(socket: Socket, resolve: () => void): void {
   socket.on('close', go)
 }
 
-function greet(socket: Socket, own: PeerIdentity, peer: PeerAddress): Promise<string> {
+export interface Greeting {
+  readonly hello: Uint8Array
+  /** Throws a `Fault` for an answer that is not the one hoped for. */
+  readonly check: (body: Uint8Array) => PeerHello
+}
+
+/** Connects and greets. Resolves with a paused socket once both sides have greeted; it dies with the signal. */
+export async function dialPeer(
+  peer: PeerAddress,
+  greeting: Greeting,
+  signal: AbortSignal,
+  channel = plainChannel
+): Promise<{ readonly socket: Socket; readonly hello: PeerHello }> {
+  signal.throwIfAborted()
+  const socket = await channel.connect(peer, within(handshakeMs, signal))
+  const stop = (): void => void socket.destroy()
+  signal.addEventListener('abort', stop, { once: true })
+  socket.once('close', () => signal.removeEventListener('abort', stop))
+  socket.setNoDelay(true)
+  socket.setTimeout(handshakeMs, () =>
+    socket.destroy(new Fault('timeout', `the master at ${peer.host}:${peer.port} does not greet`))
+  )
+  try {
+    const hello = await greet(socket, greeting, peer)
+    socket.setTimeout(0)
+    return { socket, hello }
+  } catch (e) {
+    socket.destroy()
+    throw e
+  }
+}
+
+function greet(socket: Socket, { hello, check }: Greeting, { host, port }: PeerAddress): Promise<PeerHello> {
   return new Promise((resolve, reject) => {
     const decoder = new FrameDecoder(maxPeerFrameBytes)
-    const closed = (): void => reject(new Fault('unavailable', `master ${peer.raftId} closed the connection at once`))
+    const closed = (): void => {
+      const why = 'it is of another cluster, or does not share the secret; its log tells'
+      reject(new Fault('unavailable', `the master at ${host}:${port} closed the connection at once: ${why}`))
+    }
     socket.once('error', reject)
     socket.once('close', closed)
     const onData = (chunk: Uint8Array): void => {
       try {
         const [frame] = decoder.push(chunk)
         if (frame === undefined) return
-        const { incarnation } = checkHello(frame.type === frameTypes.hello ? frame.body : new Uint8Array(), own, peer.raftId)
+        const answer = check(frame.type === frameTypes.hello ? frame.body : new Uint8Array())
         socket.off('data', onData)
         socket.off('close', closed)
         socket.off('error', reject)
         socket.on('error', () => undefined) // 'close' comes too and is enough.
-        socket.resume()
-        resolve(incarnation)
+        socket.pause()
+        resolve(answer)
       } catch (e) {
         reject(e as Error)
       }
     }
     socket.on('data', onData)
-    socket.write(encodeFrame(frameTypes.hello, encodeHello(own, peer.raftId)))
+    socket.write(encodeFrame(frameTypes.hello, hello))
   })
 }

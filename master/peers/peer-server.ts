@@ -1,17 +1,28 @@
-import type { Server, Socket } from 'node:net'
+import { connect, type Server, type Socket } from 'node:net'
 import { Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { encodeFrame, type Frame, FrameDecoder } from '../../proto/frame.ts'
 import type { Message } from '../raft/message.ts'
 import { type PeerChannel, plainChannel } from './peer-channel.ts'
 import { decodePeerMessage } from './peer-codec.ts'
-import { checkHello, encodeHello, frameTypes, maxPeerFrameBytes, type PeerIdentity } from './peer-handshake.ts'
+import {
+  checkHello,
+  encodeHello,
+  frameTypes,
+  maxPeerFrameBytes,
+  type PeerIdentity,
+  type TunnelPurpose
+} from './peer-handshake.ts'
 
 interface ServerParts {
   readonly log: Log
   readonly identity: PeerIdentity
   readonly receive: (m: Message) => void
   readonly onGoodbye: (raftId: number) => void
+  /** Who came says where it is reached. */
+  readonly onHello?: (raftId: number, address: string) => void
+  /** The unix sockets behind the tunnels; without them none is opened. */
+  readonly tunnels?: Readonly<Record<TunnelPurpose, string>>
   readonly channel?: PeerChannel
   /** Of a member, where it is known: the one whose certificate has to be shown. */
   readonly nodeIdOf?: (raftId: number) => string | undefined
@@ -19,6 +30,7 @@ interface ServerParts {
 
 const handshakeMs = 2_000
 const maxConnections = 64
+const maxTunnels = 20_000
 /** A state larger than this does not fit the memory of a master either. */
 const maxSnapshotBytes = 2 ** 31
 
@@ -26,6 +38,7 @@ const maxSnapshotBytes = 2 ** 31
 export class PeerServer {
   readonly #parts: ServerParts
   readonly #sockets = new Set<Socket>()
+  readonly #tunnels = new Set<Socket>()
   #server: Server | undefined
 
   constructor(parts: ServerParts) {
@@ -47,7 +60,7 @@ export class PeerServer {
   }
 
   async close(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy()
+    for (const socket of [...this.#sockets, ...this.#tunnels]) socket.destroy()
     await new Promise<void>((resolve) => {
       if (this.#server === undefined) resolve()
       else this.#server.close(() => resolve())
@@ -63,9 +76,30 @@ export class PeerServer {
     this.#sockets.add(socket)
     socket.setNoDelay(true)
     socket.setTimeout(handshakeMs, () => socket.destroy())
-    const inbound = new Inbound(socket, this.#parts, nodeId)
+    const inbound = new Inbound(socket, this.#parts, { nodeId, dig: (path) => this.#dig(socket, path) })
     socket.on('data', (chunk) => inbound.take(chunk))
     socket.on('close', () => this.#sockets.delete(socket))
+  }
+
+  /** From the hello on the connection belongs to whoever listens at that path. */
+  #dig(socket: Socket, path: string): void {
+    this.#sockets.delete(socket)
+    if (this.#tunnels.size >= maxTunnels) {
+      socket.destroy()
+      return
+    }
+    const inner = connect(path)
+    this.#tunnels.add(socket)
+    socket.removeAllListeners('data')
+    const end = (): void => {
+      this.#tunnels.delete(socket)
+      socket.destroy()
+      inner.destroy()
+    }
+    inner.on('error', end)
+    inner.once('close', end)
+    socket.once('close', end)
+    socket.pipe(inner).pipe(socket)
   }
 }
 
@@ -73,6 +107,7 @@ export class PeerServer {
 class Inbound {
   readonly #socket: Socket
   readonly #parts: ServerParts
+  readonly #dig: (path: string) => void
   /** The node of its certificate; undefined in clear. */
   readonly #certified: string | undefined
   readonly #decoder = new FrameDecoder(maxPeerFrameBytes)
@@ -80,10 +115,15 @@ class Inbound {
   #peer = 0
   #snapshot: { readonly message: Message; readonly bytes: Buffer; have: number } | undefined
 
-  constructor(socket: Socket, parts: ServerParts, certified: string | undefined) {
+  constructor(
+    socket: Socket,
+    parts: ServerParts,
+    { nodeId, dig }: { readonly nodeId: string | undefined; readonly dig: (path: string) => void }
+  ) {
     this.#socket = socket
     this.#parts = parts
-    this.#certified = certified
+    this.#certified = nodeId
+    this.#dig = dig
   }
 
   take(chunk: Uint8Array): void {
@@ -104,12 +144,17 @@ class Inbound {
   }
 
   #greet(type: number, body: Uint8Array): void {
-    const { identity } = this.#parts
+    const { identity, tunnels } = this.#parts
     const hello = checkHello(type === frameTypes.hello ? body : new Uint8Array(), identity, 0)
     this.#checkCertified(hello.raftId)
     this.#peer = hello.raftId
     this.#socket.setTimeout(0)
+    this.#parts.onHello?.(hello.raftId, hello.address)
+    const { purpose } = hello
+    const path = purpose === 'api' || purpose === 'agents' ? tunnels?.[purpose] : undefined
     this.#socket.write(encodeFrame(frameTypes.hello, encodeHello(identity, hello.raftId)))
+    if (path !== undefined) this.#dig(path)
+    else if (purpose !== '' && purpose !== 'invite') this.#socket.destroy()
   }
 
   /** A member that this master does not know yet has a certificate of a master all the same. */

@@ -36,6 +36,8 @@ export class TcpPeers implements PeerTransport {
   readonly #parts: PeersParts
   readonly #own: PeerIdentity
   readonly #peers = new Map<number, Peer>()
+  /** The log as far as it is applied does not know this master: it was added a moment ago, and knows nobody's address from there. */
+  #isNew = true
   #nodeIds: ReadonlyMap<number, string> = new Map()
 
   constructor(parts: PeersParts, own: PeerIdentity) {
@@ -43,7 +45,14 @@ export class TcpPeers implements PeerTransport {
     this.#own = own
   }
 
+  /** A master came that is reached there. A newcomer answers it, until its own log tells it who there is. */
+  heardOf(raftId: number, address: string): void {
+    const peer = addressOf({ raftId, address })
+    if (this.#isNew && peer !== undefined && !this.#peers.has(raftId)) this.#add(peer)
+  }
+
   membersAre(members: readonly Member[]): void {
+    this.#isNew = members.every((member) => member.raftId !== this.#own.raftId)
     this.#nodeIds = new Map(members.map(({ raftId, nodeId }) => [raftId, nodeId]))
     const wanted = new Map(
       members.flatMap((member) => {
@@ -53,6 +62,7 @@ export class TcpPeers implements PeerTransport {
     )
     for (const [raftId, peer] of this.#peers) {
       const now = wanted.get(raftId)
+      if (now === undefined && this.#isNew) continue
       if (now?.host !== peer.address.host || now.port !== peer.address.port) this.#drop(raftId, peer)
     }
     for (const [raftId, address] of wanted) if (!this.#peers.has(raftId)) this.#add(address)
@@ -156,7 +166,7 @@ export class TcpPeers implements PeerTransport {
 }
 
 /** `tls:HOST:PORT` where there are certificates, else `tcp:HOST:PORT` on loopback alone. */
-export function addressOf({ raftId, address }: Member, isSecure = false): PeerAddress | undefined {
+export function addressOf({ raftId, address }: Pick<Member, 'raftId' | 'address'>, isSecure = false): PeerAddress | undefined {
   const pattern = isSecure
     ? /^tls:([^:\s/[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})$/
     : /^tcp:(127\.0\.0\.1|localhost|\[::1\]):(\d{1,5})$/

@@ -4,7 +4,7 @@ import type { Reader, Writer } from 'protobufjs/minimal.js'
 import type { Init } from '../codec.ts'
 import { copyUnknown, type Draft, noBytes, type Read, readEntry, readNested, skip, wide, writeUnknown } from '../fields.ts'
 
-import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
+import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
 
 type Names<E extends string> = Readonly<Record<number, E>>
 
@@ -117,10 +117,11 @@ function writeWelcome(w: Writer, m: Init<Welcome>): Writer {
   const heartbeatMs = (m.heartbeatMs ?? 0) >>> 0
   if (heartbeatMs !== 0) w.uint32(40).uint32(heartbeatMs)
   if (m.authority != null && m.authority !== '') w.uint32(50).string(String(m.authority))
+  if (m.formerClusterIds != null) for (const item of m.formerClusterIds) w.uint32(58).string(String(item))
   return writeUnknown(w, m)
 }
 
-function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { protocol: 0, clusterId: '', nodeId: '', epoch: 0, heartbeatMs: 0, authority: '' }): Draft<Welcome> {
+function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { formerClusterIds: [], protocol: 0, clusterId: '', nodeId: '', epoch: 0, heartbeatMs: 0, authority: '' }): Draft<Welcome> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -143,6 +144,9 @@ function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { protocol: 0, 
       case 50:
         d.authority = r.stringVerify()
         continue
+      case 58:
+        (d.formerClusterIds as string[]).push(r.stringVerify())
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -150,7 +154,7 @@ function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { protocol: 0, 
 }
 
 function completeWelcome(m: Init<Welcome>): Welcome {
-  const d: Draft<Welcome> = { protocol: (m.protocol ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), nodeId: String(m.nodeId ?? ''), epoch: m.epoch ?? 0, heartbeatMs: (m.heartbeatMs ?? 0) >>> 0, authority: String(m.authority ?? '') }
+  const d: Draft<Welcome> = { formerClusterIds: m.formerClusterIds?.map(String) ?? [], protocol: (m.protocol ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), nodeId: String(m.nodeId ?? ''), epoch: m.epoch ?? 0, heartbeatMs: (m.heartbeatMs ?? 0) >>> 0, authority: String(m.authority ?? '') }
   return copyUnknown(m, d)
 }
 
@@ -416,10 +420,11 @@ function completeHeartbeat(m: Init<Heartbeat>): Heartbeat {
 function writeRegistered(w: Writer, m: Init<Registered>): Writer {
   if (m.agentId != null && m.agentId !== '') w.uint32(10).string(String(m.agentId))
   if (m.epoch !== undefined && wide(m.epoch, 'Registered.epoch') !== 0) w.uint32(16).int64(m.epoch)
+  if (m.masters != null) for (const item of m.masters) w.uint32(26).string(String(item))
   return writeUnknown(w, m)
 }
 
-function readRegistered(r: Reader, end: number, d: Draft<Registered> = { agentId: '', epoch: 0 }): Draft<Registered> {
+function readRegistered(r: Reader, end: number, d: Draft<Registered> = { masters: [], agentId: '', epoch: 0 }): Draft<Registered> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -430,6 +435,9 @@ function readRegistered(r: Reader, end: number, d: Draft<Registered> = { agentId
       case 16:
         d.epoch = wide(r.int64(), 'Registered.epoch')
         continue
+      case 26:
+        (d.masters as string[]).push(r.stringVerify())
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -437,7 +445,7 @@ function readRegistered(r: Reader, end: number, d: Draft<Registered> = { agentId
 }
 
 function completeRegistered(m: Init<Registered>): Registered {
-  const d: Draft<Registered> = { agentId: String(m.agentId ?? ''), epoch: m.epoch ?? 0 }
+  const d: Draft<Registered> = { masters: m.masters?.map(String) ?? [], agentId: String(m.agentId ?? ''), epoch: m.epoch ?? 0 }
   return copyUnknown(m, d)
 }
 
@@ -3993,10 +4001,12 @@ function completeSnapshotHead(m: Init<SnapshotHead>): SnapshotHead {
 function writeMembership(w: Writer, m: Init<Membership>): Writer {
   if (m.members != null) for (const item of m.members) writeMember(w.uint32(10).fork(), item).ldelim()
   if (m.autoLeave) w.uint32(16).bool(true)
+  const highestRaftId = (m.highestRaftId ?? 0) >>> 0
+  if (highestRaftId !== 0) w.uint32(24).uint32(highestRaftId)
   return writeUnknown(w, m)
 }
 
-function readMembership(r: Reader, end: number, d: Draft<Membership> = { members: [], autoLeave: false }): Draft<Membership> {
+function readMembership(r: Reader, end: number, d: Draft<Membership> = { members: [], autoLeave: false, highestRaftId: 0 }): Draft<Membership> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -4007,6 +4017,9 @@ function readMembership(r: Reader, end: number, d: Draft<Membership> = { members
       case 16:
         d.autoLeave = r.bool()
         continue
+      case 24:
+        d.highestRaftId = r.uint32()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -4014,7 +4027,7 @@ function readMembership(r: Reader, end: number, d: Draft<Membership> = { members
 }
 
 function completeMembership(m: Init<Membership>): Membership {
-  const d: Draft<Membership> = { members: m.members?.map(completeMember) ?? [], autoLeave: Boolean(m.autoLeave) }
+  const d: Draft<Membership> = { members: m.members?.map(completeMember) ?? [], autoLeave: Boolean(m.autoLeave), highestRaftId: (m.highestRaftId ?? 0) >>> 0 }
   return copyUnknown(m, d)
 }
 
@@ -4027,10 +4040,11 @@ function writeMember(w: Writer, m: Init<Member>): Writer {
   if (m.voterOutgoing) w.uint32(40).bool(true)
   if (m.learner) w.uint32(48).bool(true)
   if (m.learnerNext) w.uint32(56).bool(true)
+  if (m.agentAddress != null && m.agentAddress !== '') w.uint32(66).string(String(m.agentAddress))
   return writeUnknown(w, m)
 }
 
-function readMember(r: Reader, end: number, d: Draft<Member> = { raftId: 0, nodeId: '', address: '', voter: false, voterOutgoing: false, learner: false, learnerNext: false }): Draft<Member> {
+function readMember(r: Reader, end: number, d: Draft<Member> = { raftId: 0, nodeId: '', address: '', voter: false, voterOutgoing: false, learner: false, learnerNext: false, agentAddress: '' }): Draft<Member> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -4056,6 +4070,9 @@ function readMember(r: Reader, end: number, d: Draft<Member> = { raftId: 0, node
       case 56:
         d.learnerNext = r.bool()
         continue
+      case 66:
+        d.agentAddress = r.stringVerify()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -4063,7 +4080,7 @@ function readMember(r: Reader, end: number, d: Draft<Member> = { raftId: 0, node
 }
 
 function completeMember(m: Init<Member>): Member {
-  const d: Draft<Member> = { raftId: (m.raftId ?? 0) >>> 0, nodeId: String(m.nodeId ?? ''), address: String(m.address ?? ''), voter: Boolean(m.voter), voterOutgoing: Boolean(m.voterOutgoing), learner: Boolean(m.learner), learnerNext: Boolean(m.learnerNext) }
+  const d: Draft<Member> = { raftId: (m.raftId ?? 0) >>> 0, nodeId: String(m.nodeId ?? ''), address: String(m.address ?? ''), voter: Boolean(m.voter), voterOutgoing: Boolean(m.voterOutgoing), learner: Boolean(m.learner), learnerNext: Boolean(m.learnerNext), agentAddress: String(m.agentAddress ?? '') }
   return copyUnknown(m, d)
 }
 
@@ -4308,10 +4325,14 @@ function writePeerHello(w: Writer, m: Init<PeerHello>): Writer {
   if (m.token != null && m.token !== '') w.uint32(50).string(String(m.token))
   const toRaftId = (m.toRaftId ?? 0) >>> 0
   if (toRaftId !== 0) w.uint32(56).uint32(toRaftId)
+  if (m.purpose != null && m.purpose !== '') w.uint32(66).string(String(m.purpose))
+  if (m.nodeId != null && m.nodeId !== '') w.uint32(74).string(String(m.nodeId))
+  if (m.agentAddress != null && m.agentAddress !== '') w.uint32(82).string(String(m.agentAddress))
+  if (m.address != null && m.address !== '') w.uint32(90).string(String(m.address))
   return writeUnknown(w, m)
 }
 
-function readPeerHello(r: Reader, end: number, d: Draft<PeerHello> = { protocolMin: 0, protocolMax: 0, clusterId: '', raftId: 0, incarnation: '', token: '', toRaftId: 0 }): Draft<PeerHello> {
+function readPeerHello(r: Reader, end: number, d: Draft<PeerHello> = { protocolMin: 0, protocolMax: 0, clusterId: '', raftId: 0, incarnation: '', token: '', toRaftId: 0, purpose: '', nodeId: '', agentAddress: '', address: '' }): Draft<PeerHello> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -4337,6 +4358,18 @@ function readPeerHello(r: Reader, end: number, d: Draft<PeerHello> = { protocolM
       case 56:
         d.toRaftId = r.uint32()
         continue
+      case 66:
+        d.purpose = r.stringVerify()
+        continue
+      case 74:
+        d.nodeId = r.stringVerify()
+        continue
+      case 82:
+        d.agentAddress = r.stringVerify()
+        continue
+      case 90:
+        d.address = r.stringVerify()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -4344,7 +4377,80 @@ function readPeerHello(r: Reader, end: number, d: Draft<PeerHello> = { protocolM
 }
 
 function completePeerHello(m: Init<PeerHello>): PeerHello {
-  const d: Draft<PeerHello> = { protocolMin: (m.protocolMin ?? 0) >>> 0, protocolMax: (m.protocolMax ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), raftId: (m.raftId ?? 0) >>> 0, incarnation: String(m.incarnation ?? ''), token: String(m.token ?? ''), toRaftId: (m.toRaftId ?? 0) >>> 0 }
+  const d: Draft<PeerHello> = { protocolMin: (m.protocolMin ?? 0) >>> 0, protocolMax: (m.protocolMax ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), raftId: (m.raftId ?? 0) >>> 0, incarnation: String(m.incarnation ?? ''), token: String(m.token ?? ''), toRaftId: (m.toRaftId ?? 0) >>> 0, purpose: String(m.purpose ?? ''), nodeId: String(m.nodeId ?? ''), agentAddress: String(m.agentAddress ?? ''), address: String(m.address ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writePeerInvitation(w: Writer, m: Init<PeerInvitation>): Writer {
+  if (m.clusterId != null && m.clusterId !== '') w.uint32(10).string(String(m.clusterId))
+  const raftId = (m.raftId ?? 0) >>> 0
+  if (raftId !== 0) w.uint32(16).uint32(raftId)
+  if (m.nodeId != null && m.nodeId !== '') w.uint32(26).string(String(m.nodeId))
+  if (m.agentToken != null && m.agentToken !== '') w.uint32(34).string(String(m.agentToken))
+  if (m.operatorToken != null && m.operatorToken !== '') w.uint32(42).string(String(m.operatorToken))
+  if (m.formerClusterIds != null) for (const item of m.formerClusterIds) w.uint32(50).string(String(item))
+  return writeUnknown(w, m)
+}
+
+function readPeerInvitation(r: Reader, end: number, d: Draft<PeerInvitation> = { formerClusterIds: [], clusterId: '', raftId: 0, nodeId: '', agentToken: '', operatorToken: '' }): Draft<PeerInvitation> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.clusterId = r.stringVerify()
+        continue
+      case 16:
+        d.raftId = r.uint32()
+        continue
+      case 26:
+        d.nodeId = r.stringVerify()
+        continue
+      case 34:
+        d.agentToken = r.stringVerify()
+        continue
+      case 42:
+        d.operatorToken = r.stringVerify()
+        continue
+      case 50:
+        (d.formerClusterIds as string[]).push(r.stringVerify())
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completePeerInvitation(m: Init<PeerInvitation>): PeerInvitation {
+  const d: Draft<PeerInvitation> = { formerClusterIds: m.formerClusterIds?.map(String) ?? [], clusterId: String(m.clusterId ?? ''), raftId: (m.raftId ?? 0) >>> 0, nodeId: String(m.nodeId ?? ''), agentToken: String(m.agentToken ?? ''), operatorToken: String(m.operatorToken ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writePeerInvitationAnswer(w: Writer, m: Init<PeerInvitationAnswer>): Writer {
+  if (m.accepted) w.uint32(8).bool(true)
+  if (m.message != null && m.message !== '') w.uint32(18).string(String(m.message))
+  return writeUnknown(w, m)
+}
+
+function readPeerInvitationAnswer(r: Reader, end: number, d: Draft<PeerInvitationAnswer> = { accepted: false, message: '' }): Draft<PeerInvitationAnswer> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 8:
+        d.accepted = r.bool()
+        continue
+      case 18:
+        d.message = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completePeerInvitationAnswer(m: Init<PeerInvitationAnswer>): PeerInvitationAnswer {
+  const d: Draft<PeerInvitationAnswer> = { accepted: Boolean(m.accepted), message: String(m.message ?? '') }
   return copyUnknown(m, d)
 }
 
@@ -4810,6 +4916,8 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   SnapshotChunk: { write: writeSnapshotChunk, read: readSnapshotChunk, complete: completeSnapshotChunk },
   Answer: { write: writeAnswer, read: readAnswer, complete: completeAnswer },
   PeerHello: { write: writePeerHello, read: readPeerHello, complete: completePeerHello },
+  PeerInvitation: { write: writePeerInvitation, read: readPeerInvitation, complete: completePeerInvitation },
+  PeerInvitationAnswer: { write: writePeerInvitationAnswer, read: readPeerInvitationAnswer, complete: completePeerInvitationAnswer },
   PeerGoodbye: { write: writePeerGoodbye, read: readPeerGoodbye, complete: completePeerGoodbye },
   PeerMessage: { write: writePeerMessage, read: readPeerMessage, complete: completePeerMessage },
   PeerSnapshot: { write: writePeerSnapshot, read: readPeerSnapshot, complete: completePeerSnapshot },

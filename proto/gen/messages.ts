@@ -42,6 +42,7 @@ export interface Welcome {
   readonly epoch: number
   readonly heartbeatMs: number
   readonly authority: string
+  readonly formerClusterIds: readonly string[]
 }
 
 export interface Refusal {
@@ -99,6 +100,7 @@ export interface Heartbeat {
 export interface Registered {
   readonly agentId: string
   readonly epoch: number
+  readonly masters: readonly string[]
 }
 
 export interface HeartbeatAnswer {
@@ -791,6 +793,7 @@ export interface SnapshotHead {
 export interface Membership {
   readonly members: readonly Member[]
   readonly autoLeave: boolean
+  readonly highestRaftId: number
 }
 
 export interface Member {
@@ -801,6 +804,7 @@ export interface Member {
   readonly voterOutgoing: boolean
   readonly learner: boolean
   readonly learnerNext: boolean
+  readonly agentAddress: string
 }
 
 export interface AgentRow {
@@ -856,6 +860,24 @@ export interface PeerHello {
   readonly incarnation: string
   readonly token: string
   readonly toRaftId: number
+  readonly purpose: string
+  readonly nodeId: string
+  readonly agentAddress: string
+  readonly address: string
+}
+
+export interface PeerInvitation {
+  readonly clusterId: string
+  readonly raftId: number
+  readonly nodeId: string
+  readonly agentToken: string
+  readonly operatorToken: string
+  readonly formerClusterIds: readonly string[]
+}
+
+export interface PeerInvitationAnswer {
+  readonly accepted: boolean
+  readonly message: string
 }
 
 export interface PeerGoodbye {
@@ -1037,6 +1059,8 @@ export interface Messages {
   readonly SnapshotChunk: SnapshotChunk
   readonly Answer: Answer
   readonly PeerHello: PeerHello
+  readonly PeerInvitation: PeerInvitation
+  readonly PeerInvitationAnswer: PeerInvitationAnswer
   readonly PeerGoodbye: PeerGoodbye
   readonly PeerMessage: PeerMessage
   readonly PeerSnapshot: PeerSnapshot

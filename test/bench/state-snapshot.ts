@@ -24,7 +24,7 @@ const rounds = 5
  */
 export async function stateSnapshot(bench: Bench): Promise<Outcome> {
   const state = stateWith(bench.n)
-  const membership = genesisOf([{ raftId: 1, nodeId: 'n', address: '' }])
+  const membership = genesisOf([{ raftId: 1, nodeId: 'n', address: '', agentAddress: '' }])
   const directory = bench.folder('state')
   const snapshotter = new Snapshotter({ disk: systemDisk, log: silentLog }, { directory, nodeId: 'n', genesis: membership })
   await snapshotter.load()

@@ -43,7 +43,7 @@ export const electionTicks = 10
 export const framework = 'f'
 const maxInbox = 1_000
 
-export const memberOf = (raftId: number): Member => ({ raftId, nodeId: `n${raftId}`, address: '' })
+export const memberOf = (raftId: number): Member => ({ raftId, nodeId: `n${raftId}`, address: '', agentAddress: '' })
 
 /** One master as a process: all of the real code between its disk and its peers, in one life after the other. */
 export class SimNode {

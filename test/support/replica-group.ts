@@ -42,7 +42,7 @@ export class ReplicaGroup {
   member(raftId: number): Member {
     const nodeId = this.#nodeIds.get(raftId) ?? newNodeId()
     this.#nodeIds.set(raftId, nodeId)
-    return { raftId, nodeId, address: '' }
+    return { raftId, nodeId, address: '', agentAddress: '' }
   }
 
   directory(raftId: number): string {

@@ -1,12 +1,18 @@
 import { mkdtemp, rm } from 'node:fs/promises'
-import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Fault } from '../../base/fault.ts'
 import { silentLog } from '../../base/log.ts'
 import { inOrder } from '../../base/service.ts'
+import type { RaftDesk } from '../../master/api/raft.ts'
 import type { RaftFacts } from '../../master/consensus/raft-facts.ts'
 import { type CoreConfig, coreDefaults } from '../../master/core.ts'
-import { composeMaster, taskDefaults } from '../../master/main.ts'
+import type { ClusterIdentity } from '../../master/identity/cluster-identity.ts'
+import type { Visitor } from '../../master/identity/guard.ts'
+import { composeDoors, composeMaster, composeWardens, taskDefaults } from '../../master/main.ts'
+import { raftMetrics } from '../../master/metrics.ts'
 import { clusterId as clusterIdOf, newClusterId, newNodeId } from '../../proto/ids.ts'
 import { MemoryReplica } from './memory-replica.ts'
 
@@ -22,7 +28,7 @@ export interface TestMaster {
   readonly socket: string
   readonly token: string
   readonly replica: MemoryReplica
-  readonly master: ReturnType<typeof composeMaster>
+  readonly master: ReturnType<typeof composeMaster> & { readonly identity: ClusterIdentity }
   call(method: string, path: string, body?: unknown): Promise<Answer>
   open(method: string, path: string, body?: AsyncIterable<Uint8Array>, headers?: Record<string, string>): Promise<IncomingMessage>
   stop(): Promise<void>
@@ -43,7 +49,21 @@ const aloneInMemory: RaftFacts = {
   snapshotIndex: 0,
   segments: 0,
   isDiskFull: false,
-  members: []
+  members: [],
+  highestRaftId: 1
+}
+
+const none = (): Promise<never> => Promise.reject(new Fault('unsupported', 'a replica in memory has no members'))
+const noMembers: RaftDesk = {
+  facts: () => Promise.resolve(aloneInMemory),
+  members: () => Promise.resolve({ askedRaftId: 1, leader: 1, term: 1, members: [] }),
+  metrics: () => Promise.resolve(raftMetrics(aloneInMemory)),
+  add: none,
+  replace: none,
+  remove: none,
+  transfer: none,
+  snapshot: none,
+  backup: none
 }
 
 /** A whole master around a replica in memory, in a folder of its own. */
@@ -51,35 +71,41 @@ export async function startTestMaster(
   core: Partial<CoreConfig> = {},
   replica = new MemoryReplica(),
   tasks: { readonly keepEnded?: number; readonly removeAfterMs?: number } = {},
-  listen?: { readonly host: string; readonly port: number; readonly lookEveryMs?: number }
+  secure?: { readonly host: string; readonly port: number; readonly lookEveryMs?: number }
 ): Promise<TestMaster> {
   const dir = await mkdtemp(join(tmpdir(), 'hearth-'))
   const clusterId = newClusterId()
   if (replica.state.clusterId === '') await replica.propose('', 0, { initCluster: { clusterId } })
-  const master = composeMaster(
+  const facts = {
+    clusterId: clusterIdOf(replica.state.clusterId),
+    nodeId: newNodeId(),
+    clusterKey: new Uint8Array(32).fill(7),
+    certificatesEveryMs: secure?.lookEveryMs ?? 60_000,
+    formerClusterIds: [],
+    agentToken,
+    raft: noMembers,
+    core: { ...coreDefaults, ...core },
+    tasks: { ...taskDefaults, ...tasks }
+  }
+  const wardens = composeWardens(
     { replica, log: silentLog },
+    { stateDir: dir, runDir: dir, listen: secure, advertise: ['localhost'] },
+    facts,
     {
-      stateDir: dir,
-      runDir: dir,
-      http: { host: '127.0.0.1', port: 0 },
-      agentListen: undefined,
-      listen,
-      advertise: ['localhost']
-    },
-    {
-      clusterId: clusterIdOf(replica.state.clusterId),
-      nodeId: newNodeId(),
-      clusterKey: new Uint8Array(32).fill(7),
-      certificatesEveryMs: listen?.lookEveryMs ?? 60_000,
-      operatorToken,
-      agentToken,
-      socketGroup: undefined,
-      raft: () => aloneInMemory,
-      core: { ...coreDefaults, ...core },
-      tasks: { ...taskDefaults, ...tasks }
+      agents: (socket, visitor) => desk.agent(socket, visitor),
+      http: (socket, visitor) => doors.http.accept(socket, visitor)
     }
   )
-  const services = inOrder('test master', master.services, () => AbortSignal.timeout(2_000))
+  const master = composeMaster({ replica, log: silentLog, ...wardens }, facts)
+  const desk = {
+    http: (request: IncomingMessage, response: ServerResponse) => master.http.answer(request, response),
+    agent: (socket: Socket, visitor?: Visitor) => master.agentLink.accept(socket, visitor)
+  }
+  const listen = { runDir: dir, http: { host: '127.0.0.1', port: 0 }, agentListen: undefined }
+  const parties = { log: silentLog, operators: () => replica.state.operators }
+  const doors = composeDoors(() => desk, parties, listen, { operatorToken, socketGroup: undefined })
+  const parts = [wardens.audit, ...master.services, doors.agents, doors.http, wardens.identity]
+  const services = inOrder('test master', parts, () => AbortSignal.timeout(2_000))
   await services.start()
   const socket = join(dir, 'master.sock')
   return {
@@ -88,7 +114,7 @@ export async function startTestMaster(
     agents: join(dir, 'agents.sock'),
     token: agentToken,
     replica,
-    master,
+    master: { ...master, identity: wardens.identity },
     call: (method, path, body) => call(socket, method, path, body),
     open: (method, path, body, headers) => open(socket, method, path, body, headers),
     async stop() {

@@ -11,7 +11,12 @@ const segmentBytes = 16 * 1024 * 1024
 export async function startHearth(bench: Bench, system: System): Promise<Ensemble> {
   const ports = await freePorts(9)
   const [clusterId, peerToken] = [newClusterId(), 'the secret of the masters']
-  const founders = [0, 1, 2].map((i) => ({ raftId: i + 1, nodeId: newNodeId(), address: `tcp:127.0.0.1:${ports[i]}` }))
+  const founders = [0, 1, 2].map((i) => ({
+    raftId: i + 1,
+    nodeId: newNodeId(),
+    address: `tcp:127.0.0.1:${ports[i]}`,
+    agentAddress: ''
+  }))
   const leading = new Set<number>()
   const members = founders.map(({ raftId, nodeId }, i): Member => {
     const [peerPort = 0, clientPort = 0, http2Port = 0] = [ports[i], ports[3 + i], ports[6 + i]]

@@ -9,7 +9,7 @@ import type { Entry } from '../../../master/raft/entry.ts'
 import { appendThread, type Message, message } from '../../../master/raft/message.ts'
 import { systemDisk } from '../../../master/store/disk.ts'
 
-const membership = genesisOf([{ raftId: 1, nodeId: 'n', address: '' }])
+const membership = genesisOf([{ raftId: 1, nodeId: 'n', address: '', agentAddress: '' }])
 const fresh: SnapshotFacts = { index: 0, term: 0, membership, isForeign: false }
 
 async function newDirectory(t: Test): Promise<string> {

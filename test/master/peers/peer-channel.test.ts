@@ -48,7 +48,7 @@ function speaking(t: Test, channel: PeerChannel, port: number, onGone: (raftId: 
   const noting = { ...log, warn: (fields: Readonly<Record<string, unknown>>) => void warned.push(String(fields['reason'])) }
   const identity: PeerIdentity = { clusterId, raftId: 1, incarnation: 'one', token: 's' }
   const peers = new TcpPeers({ log: noting, clock: systemClock, onGone, channel }, identity)
-  peers.membersAre([{ raftId: 2, nodeId: 'n2', address: `tls:127.0.0.1:${port}` }])
+  peers.membersAre([{ raftId: 2, nodeId: 'n2', agentAddress: '', address: `tls:127.0.0.1:${port}` }])
   t.teardown(() => peers.close('the test is over'))
   return { peers, warned }
 }

@@ -30,7 +30,7 @@ async function listening(t: Test) {
 
 function peersOf(t: Test, port: number, onGone: (raftId: number) => void = () => undefined): TcpPeers {
   const peers = new TcpPeers({ log: silentLog, clock: systemClock, onGone }, one)
-  peers.membersAre([{ raftId: 2, nodeId: 'n2', address: `tcp:127.0.0.1:${port}` }])
+  peers.membersAre([{ raftId: 2, nodeId: 'n2', address: `tcp:127.0.0.1:${port}`, agentAddress: '' }])
   t.teardown(() => peers.close('the test is over'))
   return peers
 }
@@ -128,7 +128,7 @@ t.test('a peer whose port refuses is told as gone, one that said goodbye is not'
   const other = await listening(t)
   await until(() => other.port > 0)
   const quiet = new TcpPeers({ log: silentLog, clock: systemClock, onGone: (raftId) => gone.push(10 + raftId) }, one)
-  quiet.membersAre([{ raftId: 2, nodeId: 'n2', address: `tcp:127.0.0.1:${other.port}` }])
+  quiet.membersAre([{ raftId: 2, nodeId: 'n2', address: `tcp:127.0.0.1:${other.port}`, agentAddress: '' }])
   t.teardown(() => quiet.close('the test is over'))
   await until(() => {
     peers.send([heartbeat(1)])

@@ -83,7 +83,12 @@ class Masters {
   constructor(t: Test, root: string, ports: readonly number[]) {
     this.#t = t
     this.#root = root
-    this.#founders = ports.map((port, i) => ({ raftId: i + 1, nodeId: newNodeId(), address: `tcp:127.0.0.1:${port}` }))
+    this.#founders = ports.map((port, i) => ({
+      raftId: i + 1,
+      nodeId: newNodeId(),
+      address: `tcp:127.0.0.1:${port}`,
+      agentAddress: ''
+    }))
   }
 
   get leader(): Master | undefined {

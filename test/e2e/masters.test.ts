@@ -1,0 +1,107 @@
+import { join } from 'node:path'
+import t from 'tap'
+import type { Task } from '../../sdk/operator-messages.ts'
+import { eventually } from '../support/cluster.ts'
+import { MasterCluster } from '../support/masters.ts'
+
+t.test('a master that was alone is the first of three, and the tasks go on when the leader is killed', async (t) => {
+  const cluster = MasterCluster.make(t)
+  const [first, second, third] = [await cluster.master(), await cluster.master(), await cluster.master()]
+  first.start([])
+  await cluster.leader([first])
+  cluster.agent([first, second, third])
+  await eventually(async () => ((await first.json<{ connected: boolean }[]>(['node', 'ls']))[0]?.connected ? true : undefined))
+  const started = await first.hearth(['task', 'run', '-d', '--name', 'old', 'host', '--', 'sleep', '600'])
+  t.equal(started.code, 0, started.stderr)
+  const before = await eventually(async () => {
+    const task = await first.json<Task>(['task', 'show', 'old'])
+    return task.state === 'running' ? task : undefined
+  })
+  await first.end('SIGTERM')
+  first.start()
+  await cluster.leader([first])
+  second.wait(first)
+  third.wait(first)
+  const added = await eventually(async () => {
+    const ran = await first.hearth(['raft', 'add', second.address, third.address])
+    return ran.code === 0 ? ran : undefined
+  })
+  t.match(added.stdout, /member 2 .* is a voter\nmember 3 .* is a voter\n/)
+  t.match(await second.json(['task', 'show', 'old']), { state: 'running' }, 'a follower relays')
+  await second.hearth(['task', 'run', '-d', '--name', 'over', 'host', '--', 'sh', '-c', 'sleep 2; exit 7'])
+
+  const leader = await cluster.leader()
+  const killed = cluster.masters[leader - 1]
+  const survivors = cluster.masters.filter((master) => master !== killed)
+  await killed?.end('SIGKILL')
+  await eventually(async () => ((await survivors[0]?.status())?.leader === leader ? undefined : true))
+  const [survivor] = survivors
+  if (survivor === undefined) throw new Error('nobody survived')
+  const fresh = await survivor.hearth(['task', 'run', '--name', 'new', 'host', '--', 'sh', '-c', 'exit 5'])
+  t.equal(fresh.code, 5, fresh.stderr)
+  const old = await survivor.json<Task>(['task', 'show', 'old'])
+  t.match(old, { state: 'running', containerId: before.containerId, attempt: 1 }, 'it was never started again')
+  await survivor.hearth(['task', 'wait', 'over'])
+  const over = await survivor.json<Task>(['task', 'show', 'over'])
+  t.match(over, { state: 'failed', exitCode: 7, attempt: 1 }, 'what ended meanwhile ended once')
+  t.match(await survivor.hearth(['raft', 'status']), { code: 0, stdout: /2 of 3 answer.*does not answer/s })
+  killed?.start()
+  await eventually(async () => {
+    const { members = [] } = (await survivor.status()) ?? {}
+    return members.length === 3 && members.every((member) => member.own !== null) ? true : undefined
+  })
+})
+
+t.test(
+  'a lost master is replaced; a backup is restored; the last one of a lost majority goes on alone, and the old ones are fenced',
+  async (t) => {
+    const cluster = MasterCluster.make(t)
+    const first = await cluster.master()
+    first.start()
+    await cluster.leader([first])
+    const others = [await cluster.master(), await cluster.master()]
+    for (const master of others) master.wait(first)
+    await eventually(async () => {
+      const ran = await first.hearth(['raft', 'add', ...others.map((master) => master.address)])
+      return ran.code === 0 ? ran : undefined
+    })
+    t.equal((await first.hearth(['task', 'run', '-d', '--name', 'kept', 'host', '--', 'true'])).code, 0)
+    const file = join(cluster.root, 'backup')
+    t.match(await first.hearth(['raft', 'backup', file]), { code: 0, stdout: /is sound: .* 0 nodes/ })
+
+    const lost = others[1]
+    await lost?.end('SIGKILL')
+    const fourth = await cluster.master()
+    fourth.wait(first)
+    const replaced = await eventually(async () => {
+      const ran = await first.hearth(['raft', 'replace', '3', fourth.address])
+      return ran.code === 0 ? ran : undefined
+    })
+    t.match(replaced.stdout, /member 4 .* stands where member 3 stood/)
+    const { members = [] } = (await first.status()) ?? {}
+    t.same(
+      members.map(({ raftId, role }) => [raftId, role]),
+      [1, 2, 4].map((raftId) => [raftId, 'voter'])
+    )
+
+    for (const master of [first, others[0]]) await master?.end('SIGKILL')
+    t.match(await fourth.hearth(['raft', 'recover', '--others-are-lost']), { code: 73, stderr: /belongs to another master/ })
+    await eventually(async () => ((await fourth.hearth(['raft', 'status'])).code === 69 ? true : undefined))
+    await fourth.end('SIGTERM')
+    t.match(await fourth.hearth(['raft', 'recover']), { code: 73, stderr: /repeat there with --others-are-lost/ })
+    t.match(await fourth.hearth(['raft', 'recover', '--others-are-lost']), { code: 0, stdout: /in the place of/ })
+    fourth.start()
+    t.equal(await cluster.leader([fourth]), 5)
+    t.match(await fourth.json(['task', 'show', 'kept']), { name: 'kept' })
+    first.start()
+    await eventually(async () => ((await first.hearth(['raft', 'status'])).code === 69 ? true : undefined))
+    t.equal((await fourth.status())?.members.length, 1, 'the old one is listened to no more')
+
+    const restored = await cluster.master()
+    t.match(await restored.hearth(['raft', 'restore', file]), { code: 0, stdout: /restored entries up to/ })
+    restored.start([])
+    await cluster.leader([restored])
+    t.match(await restored.json(['task', 'show', 'kept']), { name: 'kept' })
+    t.match(await restored.hearth(['raft', 'restore', file]), { code: 73, stderr: /has the state of a master already/ })
+  }
+)
