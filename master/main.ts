@@ -85,7 +85,8 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
     ...identity,
     operatorToken: await ensureToken(paths.operator),
     agentToken: await ensureToken(paths.agent),
-    clusterKey: await ensureClusterKey(stateDir, replica.state.authorities.size === 0),
+    // Who does not lead yet has nothing of the log yet either: another key would open nothing.
+    clusterKey: await ensureClusterKey(stateDir, replica.leadership.leading && replica.state.authorities.size === 0),
     certificatesEveryMs: 60_000,
     socketGroup: await hearthGroup(),
     core: coreDefaults,
@@ -114,7 +115,7 @@ function composeServing(
 ): readonly Service[] {
   const { caller, leadership } = replica
   const own = { facts: () => replica.facts(), caller }
-  const { clusterId, formerClusterIds, operatorToken, agentToken } = facts
+  const { clusterId, formerClusterIds, operatorToken, agentToken, clusterKey } = facts
   const addressOf = (listen: ListenAddress | undefined): string => (listen === undefined ? '' : linkAddress(listen))
   const addresses = { address: addressOf(config.peerListen), agentAddress: addressOf(config.agentListen) }
   const loopDelay = watchLoopDelay()
@@ -137,7 +138,7 @@ function composeServing(
   const compose = (): TermRooms => {
     const members = new Members(
       { replica, caller, clock: systemClock, log },
-      { clusterId, formerClusterIds, operatorToken, agentToken, ...addresses }
+      { clusterId, formerClusterIds, operatorToken, agentToken, clusterKey, ...addresses }
     )
     const raft: RaftDesk = {
       ...shared,

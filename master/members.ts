@@ -6,6 +6,7 @@ import { memberOf, planPromotion, planRemoval, planReplacement } from './consens
 import type { Member } from './consensus/membership.ts'
 import type { OpenReplica } from './consensus/open-replica.ts'
 import type { RaftFacts } from './consensus/raft-facts.ts'
+import { clusterKeyText } from './identity/cluster-key.ts'
 import type { PeerCaller } from './peers/peer-caller.ts'
 import type { PeerAddress } from './peers/peer-link.ts'
 import { addressOf } from './peers/tcp-peers.ts'
@@ -29,6 +30,8 @@ interface MembersConfig {
   readonly agentAddress: string
   readonly agentToken: string
   readonly operatorToken: string
+  /** Opens the authority’s key: whoever may come to lead needs it. */
+  readonly clusterKey: Uint8Array | undefined
 }
 
 export interface Added {
@@ -100,8 +103,10 @@ export class Members implements Service {
     if (before === undefined) {
       await replica.changeMembers([{ type: 'add-learner', nodeId: raftId }], [{ raftId, nodeId, address, agentAddress }])
     }
-    const { clusterId, formerClusterIds, agentToken, operatorToken } = this.#config
-    await told(caller.invite(peer, { clusterId, raftId, nodeId, agentToken, operatorToken, formerClusterIds }, signal), address)
+    const { clusterId, formerClusterIds, agentToken, operatorToken, clusterKey: key } = this.#config
+    const clusterKey = key === undefined ? '' : clusterKeyText(key)
+    const invitation = { clusterId, raftId, nodeId, agentToken, operatorToken, formerClusterIds, clusterKey }
+    await told(caller.invite(peer, invitation, signal), address)
     log.info({ raftId, nodeId, address }, 'member.added')
     return { raftId, nodeId }
   }

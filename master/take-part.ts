@@ -5,6 +5,7 @@ import type { Log } from '../base/log.ts'
 import { clusterId } from '../proto/ids.ts'
 import { linkAddress, type MasterConfig } from './config.ts'
 import { type OpenReplica, openReplica } from './consensus/open-replica.ts'
+import { parseClusterKey, writeClusterKey } from './identity/cluster-key.ts'
 import {
   ensureIdentity,
   ensureToken,
@@ -55,6 +56,7 @@ export async function findIdentity(
       accept: async (invitation) => {
         await writeToken(paths.agent, invitation.agentToken)
         await writeToken(paths.operator, invitation.operatorToken)
+        if (invitation.clusterKey !== '') await writeClusterKey(stateDir, parseClusterKey(invitation.clusterKey))
         await writeIdentity(stateDir, {
           clusterId: clusterId(invitation.clusterId),
           nodeId,

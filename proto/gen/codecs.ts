@@ -4389,10 +4389,11 @@ function writePeerInvitation(w: Writer, m: Init<PeerInvitation>): Writer {
   if (m.agentToken != null && m.agentToken !== '') w.uint32(34).string(String(m.agentToken))
   if (m.operatorToken != null && m.operatorToken !== '') w.uint32(42).string(String(m.operatorToken))
   if (m.formerClusterIds != null) for (const item of m.formerClusterIds) w.uint32(50).string(String(item))
+  if (m.clusterKey != null && m.clusterKey !== '') w.uint32(58).string(String(m.clusterKey))
   return writeUnknown(w, m)
 }
 
-function readPeerInvitation(r: Reader, end: number, d: Draft<PeerInvitation> = { formerClusterIds: [], clusterId: '', raftId: 0, nodeId: '', agentToken: '', operatorToken: '' }): Draft<PeerInvitation> {
+function readPeerInvitation(r: Reader, end: number, d: Draft<PeerInvitation> = { formerClusterIds: [], clusterId: '', raftId: 0, nodeId: '', agentToken: '', operatorToken: '', clusterKey: '' }): Draft<PeerInvitation> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -4415,6 +4416,9 @@ function readPeerInvitation(r: Reader, end: number, d: Draft<PeerInvitation> = {
       case 50:
         (d.formerClusterIds as string[]).push(r.stringVerify())
         continue
+      case 58:
+        d.clusterKey = r.stringVerify()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -4422,7 +4426,7 @@ function readPeerInvitation(r: Reader, end: number, d: Draft<PeerInvitation> = {
 }
 
 function completePeerInvitation(m: Init<PeerInvitation>): PeerInvitation {
-  const d: Draft<PeerInvitation> = { formerClusterIds: m.formerClusterIds?.map(String) ?? [], clusterId: String(m.clusterId ?? ''), raftId: (m.raftId ?? 0) >>> 0, nodeId: String(m.nodeId ?? ''), agentToken: String(m.agentToken ?? ''), operatorToken: String(m.operatorToken ?? '') }
+  const d: Draft<PeerInvitation> = { formerClusterIds: m.formerClusterIds?.map(String) ?? [], clusterId: String(m.clusterId ?? ''), raftId: (m.raftId ?? 0) >>> 0, nodeId: String(m.nodeId ?? ''), agentToken: String(m.agentToken ?? ''), operatorToken: String(m.operatorToken ?? ''), clusterKey: String(m.clusterKey ?? '') }
   return copyUnknown(m, d)
 }
 

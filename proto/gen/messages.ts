@@ -873,6 +873,7 @@ export interface PeerInvitation {
   readonly agentToken: string
   readonly operatorToken: string
   readonly formerClusterIds: readonly string[]
+  readonly clusterKey: string
 }
 
 export interface PeerInvitationAnswer {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Task } from '../../sdk/operator-messages.ts'
@@ -27,6 +28,8 @@ t.test('a master that was alone is the first of three, and the tasks go on when 
     return ran.code === 0 ? ran : undefined
   })
   t.match(added.stdout, /member 2 .* is a voter\nmember 3 .* is a voter\n/)
+  const keys = cluster.masters.map(({ stateDir }) => readFileSync(join(stateDir, 'cluster-key'), 'utf8'))
+  t.equal(new Set(keys).size, 1, 'whoever comes to lead can sign certificates')
   t.match(await second.json(['task', 'show', 'old']), { state: 'running' }, 'a follower relays')
   await second.hearth(['task', 'run', '-d', '--name', 'over', 'host', '--', 'sh', '-c', 'sleep 2; exit 7'])
 
