@@ -2,11 +2,16 @@ import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Fault } from '../base/fault.ts'
 import { absolutePath, levels, oneOfLevels, readSettings, type Setting } from '../base/settings.ts'
-import { defaultPort } from '../identity/places.ts'
+import { defaultPort, placeText } from '../identity/places.ts'
 
 export interface ListenAddress {
   readonly host: string
   readonly port: number
+}
+
+/** Where other masters come in: over TLS, or in clear on loopback. */
+export interface PeerListen extends ListenAddress {
+  readonly isSecure: boolean
 }
 
 export interface MasterConfig {
@@ -16,9 +21,11 @@ export interface MasterConfig {
   readonly http: ListenAddress | undefined
   readonly agentListen: ListenAddress | undefined
   /** Absent: this master stays alone. */
-  readonly peerListen: ListenAddress | undefined
+  readonly peerListen: PeerListen | undefined
   /** At a first start: wait to be added to a cluster, and found none. */
   readonly wait: boolean
+  /** A master that gives this one its certificate, and the file of the token for it. */
+  readonly join: { readonly at: string; readonly tokenFile: string } | undefined
   /** Where other hosts come in, over TLS. Absent: nowhere. */
   readonly listen: ListenAddress | undefined
   /** Under which other hosts know this one, the best name first. */
@@ -29,6 +36,8 @@ export interface MasterConfig {
 const loopbackNames = ['127.0.0.1', '::1', 'localhost']
 const ofHttp = 'must be a loopback address such as 127.0.0.1:7340, or off; other hosts come in over TLS, see --listen'
 const ofLinks = 'must be tcp:127.0.0.1:PORT; agents of other hosts come in over TLS, see --listen'
+const ofPeers =
+  'must be tls:HOST:PORT, under which the other masters reach this one, or tcp:127.0.0.1:PORT for masters of one host'
 const ofListen = `must be an address of this host such as 0.0.0.0:${defaultPort} or [::]:${defaultPort}, or off`
 const hostPattern = /^[0-9A-Za-z][0-9A-Za-z.-]*$|^[0-9a-fA-F:]+$/
 
@@ -59,8 +68,8 @@ export const masterSettings: readonly Setting[] = [
     flag: 'peer-listen',
     env: 'HEARTH_PEER_LISTEN',
     fallback: '',
-    help: 'where the other masters reach this one; without it this master stays alone',
-    check: (text) => (parseLinkAddress(text) !== undefined ? undefined : ofLinks)
+    help: 'where the other masters reach this one, as tls:HOST:PORT; without it this master stays alone',
+    check: (text) => (parsePeerAddress(text) !== undefined ? undefined : ofPeers)
   },
   {
     flag: 'wait',
@@ -68,6 +77,20 @@ export const masterSettings: readonly Setting[] = [
     fallback: 'no',
     help: 'yes: at its first start this master founds no cluster, but waits for hearth raft add',
     check: (text) => (text === 'yes' || text === 'no' ? undefined : 'must be yes or no')
+  },
+  {
+    flag: 'join',
+    env: 'HEARTH_JOIN',
+    fallback: '',
+    help: 'a master of the cluster, as HOST:PORT of its --listen, that gives this one a certificate where it has none',
+    check: (text) => (hostPattern.test(text) || parseOpenAddress(text) !== undefined ? undefined : 'must be HOST or HOST:PORT')
+  },
+  {
+    flag: 'join-token-file',
+    env: 'HEARTH_JOIN_TOKEN_FILE',
+    fallback: '',
+    help: 'file with a token of hearth cluster token create --role master, for --join',
+    check: absolutePath
   },
   {
     flag: 'listen',
@@ -102,13 +125,20 @@ export function readMasterConfig(argv: readonly string[], env: Env): MasterConfi
   if (wait && of('peer-listen') === '') {
     throw new Fault('invalid', '--wait (HEARTH_WAIT, wait) needs --peer-listen, where the cluster reaches this master')
   }
+  if ((of('join') === '') !== (of('join-token-file') === '')) {
+    throw new Fault(
+      'invalid',
+      '--join (HEARTH_JOIN, join) and --join-token-file (HEARTH_JOIN_TOKEN_FILE, joinTokenFile) go together'
+    )
+  }
   return Object.freeze({
     stateDir,
     runDir: join(stateDir, 'run'),
     http: of('http') === 'off' ? undefined : parseAddress(of('http')),
     agentListen: parseLinkAddress(of('agent-listen')),
-    peerListen: parseLinkAddress(of('peer-listen')),
+    peerListen: parsePeerAddress(of('peer-listen')),
     wait,
+    join: of('join') === '' ? undefined : { at: of('join'), tokenFile: of('join-token-file') },
     listen: of('listen') === 'off' ? undefined : parseOpenAddress(of('listen')),
     advertise: of('advertise') === '' ? [hostname()] : of('advertise').split(','),
     logLevel: of('log-level')
@@ -128,7 +158,27 @@ function parseOpenAddress(text: string): ListenAddress | undefined {
   return host === undefined || port > 65_535 ? undefined : { host, port }
 }
 
-export const linkAddress = ({ host, port }: ListenAddress): string => `tcp:${host.includes(':') ? `[${host}]` : host}:${port}`
+/** Where other masters reach this one. */
+export const peerAddress = (place: PeerListen): string => `${place.isSecure ? 'tls' : 'tcp'}:${placeText(place)}`
+
+/** Where agents reach this master, for those that know another; empty: nowhere. */
+export function agentAddress({
+  listen,
+  advertise,
+  agentListen
+}: Pick<MasterConfig, 'listen' | 'advertise' | 'agentListen'>): string {
+  const [host] = advertise
+  if (listen !== undefined && listen.port !== 0 && host !== undefined) return `tls:${placeText({ host, port: listen.port })}`
+  return agentListen === undefined ? '' : `tcp:${placeText(agentListen)}`
+}
+
+const anyAddress = ['0.0.0.0', '::']
+
+function parsePeerAddress(text: string): PeerListen | undefined {
+  const isSecure = text.startsWith('tls:')
+  const place = isSecure ? parseOpenAddress(text.slice('tls:'.length)) : parseLinkAddress(text)
+  return place === undefined || anyAddress.includes(place.host) ? undefined : { ...place, isSecure }
+}
 
 const parseLinkAddress = (text: string): ListenAddress | undefined =>
   text.startsWith('tcp:') ? parseAddress(text.slice('tcp:'.length)) : undefined

@@ -21,12 +21,14 @@ import { HttpServer } from './api/http-server.ts'
 import type { RaftDesk } from './api/raft.ts'
 import { RelayToLeader } from './api/relay-to-leader.ts'
 import { AuditLog } from './audit.ts'
-import { type ListenAddress, linkAddress, type MasterConfig, readMasterConfig } from './config.ts'
+import { agentAddress, type MasterConfig, peerAddress, readMasterConfig } from './config.ts'
 import { type CoreConfig, composeCore, coreDefaults } from './core.ts'
 import { feedEvents, snapshotOf } from './event-source.ts'
 import { Events } from './events.ts'
 import { ClusterIdentity } from './identity/cluster-identity.ts'
 import { ensureClusterKey } from './identity/cluster-key.ts'
+import type { CredentialsBoard } from './identity/credentials-board.ts'
+import { issueByLeader } from './identity/leader-desk.ts'
 import { ensureDirectories, ensureToken, hearthGroup } from './identity.ts'
 import { Members } from './members.ts'
 import { membersFacts } from './members-facts.ts'
@@ -37,7 +39,7 @@ import type { Replica } from './replica.ts'
 import { Serving, type TermRooms } from './serving.ts'
 import type { ClusterState } from './state/cluster.ts'
 import { signingAuthority } from './state/identities.ts'
-import { findIdentity, type OwnReplica, openOwnReplica, tokenPaths } from './take-part.ts'
+import { findSelf, type OwnReplica, openOwnReplica, tokenPaths } from './take-part.ts'
 import { walCommand } from './wal-command.ts'
 
 const stopWithinMs = 10_000
@@ -69,12 +71,10 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
   const asked = stopAsked(log)
   const { stateDir, runDir } = config
   await ensureDirectories(stateDir, runDir)
-  const identity = await findIdentity(config, log, asked).catch((e: unknown) => {
-    if (asked.aborted) return undefined
-    throw e
-  })
-  if (identity === undefined) return 0
-  const replica = await openOwnReplica(config, identity, log)
+  const self = await findSelf(config, log, asked)
+  if (self === undefined) return 0
+  const { identity, board } = self
+  const replica = await openOwnReplica(config, identity, { log, board })
   replica.onFatal((failure) => {
     // Nothing that is said from here on could be kept: end at once and let the supervisor start anew.
     log.error({ err: failure.message }, 'master.log_failed')
@@ -92,7 +92,9 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
     core: coreDefaults,
     tasks: taskDefaults
   }
-  const master = inOrder('master', composeServing({ replica, log }, config, facts), () => AbortSignal.timeout(stopWithinMs))
+  const master = inOrder('master', composeServing({ replica, log, board }, config, facts), () =>
+    AbortSignal.timeout(stopWithinMs)
+  )
   try {
     await master.start()
     log.info({ ...identity, term: replica.leadership.term, stateDir }, 'master.started')
@@ -107,22 +109,24 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
   return 0
 }
 
+interface ServingParts {
+  readonly replica: OwnReplica
+  readonly log: Log
+  readonly board: CredentialsBoard | undefined
+}
+
 /** Doors, and behind them the rooms of each term that this master leads. */
 function composeServing(
-  { replica, log }: { readonly replica: OwnReplica; readonly log: Log },
+  { replica, log, board }: ServingParts,
   config: Omit<MasterConfig, 'logLevel'>,
   facts: Omit<MasterFacts, 'raft'>
 ): readonly Service[] {
   const { caller, leadership } = replica
   const own = { facts: () => replica.facts(), caller }
   const { clusterId, formerClusterIds, operatorToken, agentToken, clusterKey } = facts
-  const addressOf = (listen: ListenAddress | undefined): string => (listen === undefined ? '' : linkAddress(listen))
-  const addresses = { address: addressOf(config.peerListen), agentAddress: addressOf(config.agentListen) }
+  const { peerListen } = config
+  const addresses = { address: peerListen === undefined ? '' : peerAddress(peerListen), agentAddress: agentAddress(config) }
   const loopDelay = watchLoopDelay()
-  const wardens = composeWardens({ replica, log }, config, facts, {
-    agents: (socket, visitor) => serving.desk.agent(socket, visitor),
-    http: (socket, visitor) => doors.http.accept(socket, visitor)
-  })
   const shared = {
     facts: own.facts,
     members: (signal: AbortSignal) => membersFacts(own, signal),
@@ -134,7 +138,15 @@ function composeServing(
     '/v1/raft/members': () => shared.members(new AbortController().signal),
     '/metrics': shared.metrics
   }
+  const name = { clusterId, nodeId: facts.nodeId, hostname: config.advertise[0] ?? '' }
   const follower = new RelayToLeader({ ...own, own: (path) => answers[path], clock: systemClock, log })
+  const wardens = composeWardens({ replica, log }, config, facts, {
+    agents: (socket, visitor) => serving.desk.agent(socket, visitor),
+    http: (socket, visitor) => doors.http.accept(socket, visitor),
+    board,
+    leader: (request, signal) =>
+      issueByLeader({ state: replica.state, post: (...of) => follower.post(...of) }, name, request, signal)
+  })
   const compose = (): TermRooms => {
     const members = new Members(
       { replica, caller, clock: systemClock, log },
@@ -204,7 +216,7 @@ export function composeWardens(
   { replica, log }: Pick<MasterParts, 'replica' | 'log'>,
   { stateDir, runDir, listen, advertise: hosts }: WardenConfig,
   { clusterId, nodeId, clusterKey, certificatesEveryMs: lookEveryMs }: WardenFacts,
-  doors: Pick<ConstructorParameters<typeof ClusterIdentity>[0], 'agents' | 'http'>
+  doors: Pick<ConstructorParameters<typeof ClusterIdentity>[0], 'agents' | 'http' | 'board' | 'leader'>
 ): Wardens {
   const clock = systemClock
   const proposer = new Proposer({ replica, clock }, { sessions: 8, waiting: 1_024, repeatMs: 50 })

@@ -1,11 +1,10 @@
 import { request as httpRequest } from 'node:http'
 import type { MemberFacts, RaftFacts } from './consensus/raft-facts.ts'
 import type { PeerCaller } from './peers/peer-caller.ts'
-import { addressOf } from './peers/tcp-peers.ts'
 
 interface MembersFactsParts {
   readonly facts: () => Promise<RaftFacts>
-  readonly caller: Pick<PeerCaller, 'tunnel'> | undefined
+  readonly caller: Pick<PeerCaller, 'tunnel' | 'peerAt'> | undefined
 }
 
 /** One master, as it sees itself; null where it was not reached. */
@@ -45,11 +44,11 @@ export async function membersFacts({ facts, caller }: MembersFactsParts, signal:
 }
 
 async function ask(
-  caller: Pick<PeerCaller, 'tunnel'> | undefined,
+  caller: Pick<PeerCaller, 'tunnel' | 'peerAt'> | undefined,
   member: Omit<MemberFacts, 'progress'>,
   signal: AbortSignal
 ): Promise<RaftFacts> {
-  const peer = addressOf(member)
+  const peer = caller?.peerAt(member)
   if (caller === undefined || peer === undefined) throw new Error('no address')
   const socket = await caller.tunnel(peer, 'api', AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]))
   return await new Promise((resolve, reject) => {

@@ -9,7 +9,6 @@ import type { RaftFacts } from './consensus/raft-facts.ts'
 import { clusterKeyText } from './identity/cluster-key.ts'
 import type { PeerCaller } from './peers/peer-caller.ts'
 import type { PeerAddress } from './peers/peer-link.ts'
-import { addressOf } from './peers/tcp-peers.ts'
 
 interface MembersParts {
   readonly replica: Pick<
@@ -17,7 +16,7 @@ interface MembersParts {
     'facts' | 'changeMembers' | 'transfer' | 'snapshot' | 'newestSnapshot' | 'read' | 'leadership'
   >
   /** Undefined where this master has no `--peer-listen`. */
-  readonly caller: Pick<PeerCaller, 'knock' | 'invite'> | undefined
+  readonly caller: Pick<PeerCaller, 'knock' | 'invite' | 'peerAt'> | undefined
   readonly clock: Clock
   readonly log: Log
 }
@@ -84,7 +83,7 @@ export class Members implements Service {
     const { caller, replica, log } = this.#parts
     if (caller === undefined)
       throw new Fault('conflict', 'this master is alone: start it with --peer-listen, so that others reach it')
-    const peer = peerAt(address)
+    const peer = peerAt(caller, address)
     await this.#nameSelf()
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(dialMs)])
     const candidate = await told(caller.knock(peer, signal), address)
@@ -239,9 +238,12 @@ export class Members implements Service {
 }
 
 /** Throws `Fault('invalid')`. */
-export function peerAt(address: string): PeerAddress {
-  const peer = addressOf({ raftId: 0, address })
-  if (peer === undefined) throw new Fault('invalid', `a master is reached at tcp:127.0.0.1:PORT, not at ${address}`)
+function peerAt(caller: Pick<PeerCaller, 'peerAt'>, address: string): PeerAddress {
+  const peer = caller.peerAt({ raftId: 0, address })
+  if (peer === undefined) {
+    const form = 'tls:HOST:PORT, or tcp:127.0.0.1:PORT where all of them are on one host and speak in clear'
+    throw new Fault('invalid', `a master is reached as this one is, at ${form}, not at ${address}`)
+  }
   return peer
 }
 

@@ -13,8 +13,8 @@ export interface RaftDesk extends Pick<Members, 'add' | 'replace' | 'remove' | '
 const address = {
   type: 'string',
   maxLength: 300,
-  pattern: '^tcp:.+:\\d{1,5}$',
-  description: 'where the waiting master listens for its peers, as tcp:HOST:PORT'
+  pattern: '^(tcp|tls):.+:\\d{1,5}$',
+  description: 'where the waiting master listens for its peers, as tls:HOST:PORT, or tcp:127.0.0.1:PORT on its own host'
 } as const
 const body = (properties: object, required: readonly string[]) => ({
   type: 'object',

@@ -2,15 +2,14 @@ import { request as httpRequest, type IncomingMessage, type ServerResponse } fro
 import type { Socket } from 'node:net'
 import { pipeline } from 'node:stream'
 import type { Clock } from '../../base/clock.ts'
-import { errnoOf, Fault, isFault } from '../../base/fault.ts'
+import { errnoOf, Fault, isFault, isFaultCode } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { encodeWire } from '../../proto/wire.ts'
 import type { RaftFacts } from '../consensus/raft-facts.ts'
 import type { Visitor } from '../identity/guard.ts'
 import type { PeerCaller } from '../peers/peer-caller.ts'
 import type { PeerAddress } from '../peers/peer-link.ts'
-import { addressOf } from '../peers/tcp-peers.ts'
-import { callerOf, checkCaller } from './caller.ts'
+import { type Caller, callerHeader, callerOf, callerText, checkCaller } from './caller.ts'
 import { answerJson } from './doors.ts'
 import { errorAnswer } from './errors.ts'
 import { relayedHeader } from './relayed-header.ts'
@@ -18,7 +17,7 @@ import { relayedHeader } from './relayed-header.ts'
 interface RelayParts {
   readonly facts: () => Promise<RaftFacts>
   /** Undefined for a master that is alone. */
-  readonly caller: Pick<PeerCaller, 'tunnel'> | undefined
+  readonly caller: Pick<PeerCaller, 'tunnel' | 'peerAt'> | undefined
   /** What every master answers for itself, by path. */
   readonly own: (path: string) => (() => Promise<unknown>) | undefined
   readonly clock: Clock
@@ -42,6 +41,28 @@ export class RelayToLeader {
     const own = request.method === 'GET' ? this.#parts.own(path) : undefined
     const answered = own === undefined ? this.#pass(request, response) : this.#answerSelf(request, path, own, response)
     answered.catch((e: unknown) => fail(response, e))
+  }
+
+  /** What this master itself wants of the one that leads. Rejects with the Fault that it answers with. */
+  async post(path: string, body: object, caller: Caller | undefined, signal: AbortSignal): Promise<unknown> {
+    const tunnel = await this.#tunnel('api', signal)
+    const { status, text } = await new Promise<{ status: number; text: string }>((resolve, reject) => {
+      const headers = { host: 'localhost', 'content-type': 'application/json', [relayedHeader]: '1', connection: 'close' }
+      const as = caller === undefined ? {} : { [callerHeader]: callerText(caller) }
+      const createConnection = (): Socket => tunnel
+      const outgoing = httpRequest({ method: 'POST', path, headers: { ...headers, ...as }, createConnection, signal })
+      outgoing.once('error', (cause) => {
+        tunnel.destroy()
+        reject(brokenOff(cause))
+      })
+      outgoing.once('response', (incoming) => {
+        const of = (read: string): void => resolve({ status: incoming.statusCode ?? 502, text: read })
+        readText(incoming).then(of, reject)
+      })
+      outgoing.end(JSON.stringify(body))
+    })
+    if (status < 400) return JSON.parse(text)
+    throw faultIn(text)
   }
 
   async #answerSelf(
@@ -125,8 +146,19 @@ export class RelayToLeader {
   async #leader(): Promise<PeerAddress | undefined> {
     const { leader, raftId, members } = await this.#parts.facts()
     const member = leader === raftId ? undefined : members.find((one) => one.raftId === leader)
-    return member === undefined ? undefined : addressOf(member)
+    return member === undefined ? undefined : this.#parts.caller?.peerAt(member)
   }
+}
+
+async function readText(incoming: IncomingMessage): Promise<string> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of incoming as AsyncIterable<Uint8Array>) chunks.push(chunk)
+  return Buffer.concat(chunks).toString()
+}
+
+function faultIn(text: string): Fault {
+  const { error } = JSON.parse(text) as { readonly error?: { readonly code: string; readonly message: string } }
+  return new Fault(isFaultCode(error?.code ?? '') ? (error?.code as Fault['code']) : 'unavailable', error?.message ?? text)
 }
 
 /** Text as it is, everything else as JSON. */

@@ -87,11 +87,11 @@ export class CertificateDesk {
     this.#parts.log.info({ digest }, 'authority.retired')
   }
 
-  /** Whether this master may show a certificate of the newest authority: every other node believes that one. */
+  /** Whether masters may show a certificate of the newest authority: every agent believes that one, and masters do from their log. */
   get isFollowed(): boolean {
     const { state } = this.#parts
     const digest = signingAuthority(state)?.digest
-    return [...state.nodeIdentities.values()].every((row) => row.nodeId === this.#config.nodeId || row.authority === digest)
+    return [...state.nodeIdentities.values()].every((row) => row.role === 'master' || row.authority === digest)
   }
 
   /** Whether this master's newest certificate is of the newest authority. */

@@ -13,7 +13,8 @@ import type { ListenAddress } from '../config.ts'
 import type { Proposer } from '../proposer.ts'
 import type { AppliedChange, Replica } from '../replica.ts'
 import type { ClusterState } from '../state/cluster.ts'
-import { CertificateDesk } from './certificate-desk.ts'
+import { CertificateDesk, type Papers } from './certificate-desk.ts'
+import type { CredentialsBoard } from './credentials-board.ts'
 import type { Visitor } from './guard.ts'
 import { goodCredentials, takeCredentials, trustedBy } from './own-credentials.ts'
 import { TlsDoor } from './tls-door.ts'
@@ -25,6 +26,10 @@ interface IdentityParts {
   readonly log: Log
   readonly agents: (socket: TLSSocket, visitor: Visitor) => void
   readonly http: (socket: TLSSocket, visitor: Visitor) => void
+  /** Where the certificate is shown to other masters, if it is. */
+  readonly board?: CredentialsBoard | undefined
+  /** Signs for this master while another one leads. */
+  readonly leader?: ((request: string, signal: AbortSignal) => Promise<Papers>) | undefined
 }
 
 export interface IdentityConfig {
@@ -68,7 +73,7 @@ export class ClusterIdentity implements Service {
     const { listen, addressPath } = this.#config
     await rm(addressPath, { force: true })
     // Whoever wants to be reached waits until it is; everybody else has an authority soon.
-    if (listen !== undefined) await this.#tend().catch((e: unknown) => this.#later(e))
+    if (listen !== undefined || this.#parts.board !== undefined) await this.#tend().catch((e: unknown) => this.#later(e))
     this.#loops = [this.#keep(), this.#watch()]
   }
 
@@ -122,18 +127,22 @@ export class ClusterIdentity implements Service {
       if (state.featureLevel >= neededLevel) await this.desk.found(signal)
     }
     const { listen } = this.#config
-    if (listen === undefined) return
+    if (listen === undefined && this.#parts.board === undefined) return
     const good = await goodCredentials(this.#config, clock)
     const { desk } = this
     // Of a newer authority only once everybody believes it, for else they would turn away from this master.
-    const isDue = good === undefined || (leadership.leading && !desk.isNewest && desk.isFollowed)
-    this.#use(isDue ? await takeCredentials(desk, this.#config, signal) : await trustedBy(desk, good, this.#config))
-    await this.#open(listen)
+    const isDue = good === undefined || (!desk.isNewest && desk.isFollowed)
+    const { leader } = this.#parts
+    const issue = (request: string): Promise<Papers> =>
+      leadership.leading || leader === undefined ? desk.issueOwn(request, signal) : leader(request, signal)
+    this.#use(isDue ? await takeCredentials(issue, this.#config) : await trustedBy(desk, good, this.#config))
+    if (listen !== undefined) await this.#open(listen)
   }
 
   #use(credentials: Credentials): void {
     const before = this.#credentials
     this.#credentials = credentials
+    this.#parts.board?.show(credentials)
     if (before?.serial === credentials.serial && before.authorities === credentials.authorities) return
     this.#door?.credentialsChanged()
   }

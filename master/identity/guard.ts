@@ -1,6 +1,7 @@
 import type { TLSSocket } from 'node:tls'
 import { Fault } from '../../base/fault.ts'
 import { serialOf } from '../../identity/credentials.ts'
+import { earlyMs } from '../../identity/lifetime.ts'
 import { type CertifiedName, nameIn } from '../../identity/name.ts'
 import type { ClusterState } from '../state/cluster.ts'
 
@@ -47,6 +48,26 @@ export function checkNode({ nodeId, role, serial }: CertifiedNode, { nodeIdentit
   if (row.role !== role || !row.serials.includes(serial)) {
     throw new Fault('denied', `node ${nodeId} has got a newer certificate: this one is void`)
   }
+}
+
+/** Until it stands in the log that it was given out. */
+const underWayMs = 60_000
+
+/**
+ * Whether another master's certificate counts, which has the chain and the role already. This log may lack the newest entries, and gets
+ * them from that very master: so a certificate is believed that is younger than what the log tells. The secret of the masters is asked
+ * for besides.
+ */
+export function isGoodMaster(
+  state: Pick<ClusterState, 'nodeIdentities' | 'atMs'> | undefined,
+  nodeId: string,
+  serial: string,
+  fromMs: number
+): boolean {
+  if (state === undefined) return true
+  const row = state.nodeIdentities.get(nodeId)
+  if (row?.role === 'master' && row.serials.includes(serial)) return true
+  return fromMs + earlyMs + underWayMs > state.atMs
 }
 
 function wordsOf(error: string): string {

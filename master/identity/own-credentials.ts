@@ -2,7 +2,7 @@ import type { Clock } from '../../base/clock.ts'
 import { isFault } from '../../base/fault.ts'
 import { type Credentials, credentialsOf, readCredentials, writeCredentials } from '../../identity/credentials.ts'
 import { renewFromMs } from '../../identity/lifetime.ts'
-import type { CertificateDesk } from './certificate-desk.ts'
+import type { CertificateDesk, Papers } from './certificate-desk.ts'
 
 interface Wanted {
   readonly stateDir: string
@@ -29,11 +29,11 @@ export async function trustedBy(desk: CertificateDesk, own: Credentials, { state
   return credentials
 }
 
-/** A new certificate for this master, from its own desk. */
-export async function takeCredentials(desk: CertificateDesk, { stateDir }: Wanted, signal: AbortSignal): Promise<Credentials> {
+/** A new certificate for this master. `issue`: whoever signs and writes it down. */
+export async function takeCredentials(issue: (request: string) => Promise<Papers>, { stateDir }: Wanted): Promise<Credentials> {
   const { newCertificateRequest } = await import('../../identity/certificate-request.ts')
   const { key, request } = await newCertificateRequest()
-  const { certificate, authorities } = await desk.issueOwn(request, signal)
+  const { certificate, authorities } = await issue(request)
   const credentials = credentialsOf({ key, certificate, authorities })
   await writeCredentials(stateDir, credentials)
   return credentials

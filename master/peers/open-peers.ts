@@ -1,8 +1,11 @@
 import type { Clock } from '../../base/clock.ts'
+import { errnoOf, Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { randomId, systemRandom } from '../../base/random.ts'
+import { placeText } from '../../identity/places.ts'
 import type { ConsensusConfig } from '../consensus/compose.ts'
 import { type OpenReplica, openReplica } from '../consensus/open-replica.ts'
+import type { ClusterState } from '../state/cluster.ts'
 import { standIfLed } from './leader-gone.ts'
 import { PeerCaller } from './peer-caller.ts'
 import type { PeerChannel } from './peer-channel.ts'
@@ -12,13 +15,20 @@ import { TcpPeers } from './tcp-peers.ts'
 
 interface PeersConfig extends ConsensusConfig {
   readonly raftId: number
-  /** Where the other masters reach this one; in clear only on loopback. */
+  /** Where the other masters reach this one. */
   readonly peerListen: { readonly host: string; readonly port: number }
-  /** Without it, in clear. */
-  readonly channel?: PeerChannel
+  /** Without it, in clear, and only on loopback. */
+  readonly secure?: SecurePeers
   /** The secret of the masters of this cluster. */
   readonly peerToken: string
   readonly tunnels?: Readonly<Record<TunnelPurpose, string>>
+}
+
+interface SecurePeers {
+  /** `state`: of the log, as far as it is applied; undefined before it is read. */
+  readonly channel: (state: () => ClusterState | undefined) => PeerChannel
+  /** Resolves when there is a certificate to show; undefined where there is one. */
+  readonly ready: Promise<void> | undefined
 }
 
 interface PeersParts {
@@ -31,9 +41,16 @@ export async function openWithPeers(
   parts: PeersParts,
   config: PeersConfig
 ): Promise<OpenReplica & { readonly caller: PeerCaller }> {
-  const { clusterId, raftId, peerToken: token, peerListen, tunnels, channel } = config
+  const { clusterId, raftId, peerToken: token, peerListen, tunnels, secure } = config
+  const channel = secure?.channel(() => replica?.state)
   const carried = channel === undefined ? {} : { channel }
-  const identity = { clusterId, raftId, token, incarnation: randomId(), address: listenAddress(peerListen) }
+  const identity = {
+    clusterId,
+    raftId,
+    token,
+    incarnation: randomId(),
+    address: listenAddress(peerListen, channel !== undefined)
+  }
   const closing = new AbortController()
   let replica: OpenReplica | undefined
   const onGone = (gone: number): void => {
@@ -50,7 +67,12 @@ export async function openWithPeers(
     nodeIdOf: (peer) => peers.nodeIdOf(peer),
     ...carried
   })
-  await server.listen(peerListen.host, peerListen.port)
+  const listen = async (): Promise<void> => {
+    if (!closing.signal.aborted) await server.listen(peerListen.host, peerListen.port).catch(notOpened(peerListen))
+  }
+  if (secure?.ready === undefined) await listen()
+  // A founder is alone with its log until the log has an authority to sign its certificate.
+  else void secure.ready.then(listen)
   const leave = async (): Promise<void> => {
     closing.abort()
     await peers.close('this master stops')
@@ -61,7 +83,7 @@ export async function openWithPeers(
     replica = opened
     return {
       ...opened,
-      caller: new PeerCaller(identity),
+      caller: new PeerCaller(identity, channel),
       close: async () => {
         await opened.close()
         await leave()
@@ -73,5 +95,14 @@ export async function openWithPeers(
   }
 }
 
-const listenAddress = ({ host, port }: PeersConfig['peerListen']): string =>
-  `tcp:${host.includes(':') ? `[${host}]` : host}:${port}`
+const listenAddress = (place: PeersConfig['peerListen'], isSecure: boolean): string =>
+  `${isSecure ? 'tls' : 'tcp'}:${placeText(place)}`
+
+const notOpened =
+  (place: PeersConfig['peerListen']) =>
+  (e: unknown): never => {
+    const seen = errnoOf(e)
+    if (seen === undefined) throw e
+    const next = 'is the port taken, is the address this host’s?'
+    throw new Fault('unavailable', `--peer-listen ${placeText(place)} cannot be opened (${seen}): ${next}`, {}, e)
+  }

@@ -3,6 +3,8 @@ import { Fault } from '../../base/fault.ts'
 import { decodeMessage, encodeMessage, type Init } from '../../proto/codec.ts'
 import { encodeFrame, FrameDecoder } from '../../proto/frame.ts'
 import type { PeerHello, PeerInvitation } from '../../proto/gen/messages.ts'
+import type { Member } from '../consensus/membership.ts'
+import type { PeerChannel } from './peer-channel.ts'
 import {
   checkHello,
   checkStranger,
@@ -13,6 +15,7 @@ import {
   type TunnelPurpose
 } from './peer-handshake.ts'
 import { dialPeer, type Greeting, type PeerAddress } from './peer-link.ts'
+import { addressOf } from './tcp-peers.ts'
 
 /** Who answered a knock. */
 export interface Candidate {
@@ -25,15 +28,24 @@ export interface Candidate {
 /** What one master asks of another besides the messages of the core: a way to its doors, or to become a member. */
 export class PeerCaller {
   readonly #own: PeerIdentity
+  readonly #channel: PeerChannel | undefined
 
-  constructor(own: PeerIdentity) {
+  /** `channel`: without it, in clear, and only on loopback. */
+  constructor(own: PeerIdentity, channel?: PeerChannel) {
     this.#own = own
+    this.#channel = channel
+  }
+
+  /** Undefined where this master cannot reach such an address. */
+  peerAt(member: Pick<Member, 'raftId' | 'address'>): PeerAddress | undefined {
+    return addressOf(member, this.#channel !== undefined)
   }
 
   /** A connection to the operator API or to the door for agents of another master. Rejects with a `Fault` or the socket's errno. */
   async tunnel(peer: PeerAddress, purpose: TunnelPurpose, signal: AbortSignal): Promise<Socket> {
     const check = (body: Uint8Array): PeerHello => checkHello(body, this.#own, peer.raftId)
-    const { socket } = await dialPeer(peer, { hello: encodeHello(this.#own, peer.raftId, { purpose }), check }, signal)
+    const hello = encodeHello(this.#own, peer.raftId, { purpose })
+    const { socket } = await dialPeer(peer, { hello, check }, signal, this.#channel)
     // Behind a door nobody speaks first: nothing can flow by before there is a reader.
     socket.resume()
     return socket
@@ -41,7 +53,7 @@ export class PeerCaller {
 
   /** Who is there. Rejects with `Fault('conflict')` for a master of another cluster. */
   async knock(peer: PeerAddress, signal: AbortSignal): Promise<Candidate> {
-    const { socket, hello } = await dialPeer(peer, this.#invitationGreeting(peer), signal)
+    const { socket, hello } = await dialPeer(peer, this.#invitationGreeting(peer), signal, this.#channel)
     socket.destroy()
     const { nodeId, agentAddress, raftId } = hello
     return { nodeId, agentAddress, raftId }
@@ -49,7 +61,7 @@ export class PeerCaller {
 
   /** Resolves once the other has it on its disk. Rejects with its reason where it does not accept. */
   async invite(peer: PeerAddress, invitation: Init<PeerInvitation>, signal: AbortSignal): Promise<void> {
-    const { socket } = await dialPeer(peer, this.#invitationGreeting(peer), signal)
+    const { socket } = await dialPeer(peer, this.#invitationGreeting(peer), signal, this.#channel)
     try {
       socket.write(encodeFrame(frameTypes.invitation, encodeMessage('PeerInvitation', invitation)))
       const { accepted, message } = decodeMessage('PeerInvitationAnswer', await nextBody(socket, frameTypes.invitationAnswer))

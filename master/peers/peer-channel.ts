@@ -2,7 +2,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { createServer as createSecureServer, type TLSSocket } from 'node:tls'
 import { errnoOf, Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
-import { type Credentials, serialOf } from '../../identity/credentials.ts'
+import { type Credentials, serialOf, validityOf } from '../../identity/credentials.ts'
 import { nameIn } from '../../identity/name.ts'
 import { placeText } from '../../identity/places.ts'
 import { channelFault, contextOf, masterOf, protocols, secureClient } from '../../identity/secure-channel.ts'
@@ -30,7 +30,7 @@ interface SecureParts {
   /** Asked at each connection: they are renewed meanwhile. */
   readonly credentials: () => Credentials
   /** Whether a certificate is still good (master/identity/guard.ts). */
-  readonly isGood: (nodeId: string, serial: string) => boolean
+  readonly isGood: (nodeId: string, serial: string, fromMs: number) => boolean
   readonly log: Log
 }
 
@@ -58,12 +58,12 @@ export const secureChannel = ({ credentials, isGood, log }: SecureParts): PeerCh
       log.warn({ from: socket.remoteAddress }, 'peer.certificate_refused')
       socket.destroy()
     })
-    let shown = credentials().serial
+    let shown = credentials()
     // A server asks nobody at its handshakes: before each of them it gets what there is by now.
     server.on('connection', () => {
       const now = credentials()
-      if (now.serial !== shown) server.setSecureContext(contextOf(now))
-      shown = now.serial
+      if (now !== shown) server.setSecureContext(contextOf(now))
+      shown = now
     })
     server.on('tlsClientError', (e, socket) => {
       log.info({ from: socket.remoteAddress, err: e.message }, 'peer.handshake_failed')
@@ -81,7 +81,7 @@ function masterBehind(socket: TLSSocket, clusterId: string, isGood: SecureParts[
   try {
     const name = nameIn(certificate)
     masterOf(clusterId)(name)
-    return isGood(name.nodeId, serialOf(certificate)) ? name.nodeId : undefined
+    return isGood(name.nodeId, serialOf(certificate), validityOf(certificate).fromMs) ? name.nodeId : undefined
   } catch (e) {
     if (e instanceof Fault) return undefined
     throw e

@@ -47,7 +47,7 @@ export class TcpPeers implements PeerTransport {
 
   /** A master came that is reached there. A newcomer answers it, until its own log tells it who there is. */
   heardOf(raftId: number, address: string): void {
-    const peer = addressOf({ raftId, address })
+    const peer = addressOf({ raftId, address }, this.#parts.channel !== undefined)
     if (this.#isNew && peer !== undefined && !this.#peers.has(raftId)) this.#add(peer)
   }
 

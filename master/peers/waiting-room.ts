@@ -1,14 +1,16 @@
-import { createServer, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { randomId } from '../../base/random.ts'
 import { decodeMessage, encodeMessage } from '../../proto/codec.ts'
 import { encodeFrame, type Frame, FrameDecoder } from '../../proto/frame.ts'
 import type { PeerInvitation } from '../../proto/gen/messages.ts'
+import { type PeerChannel, plainChannel } from './peer-channel.ts'
 import { checkStranger, encodeHello, frameTypes, maxPeerFrameBytes } from './peer-handshake.ts'
 
 interface WaitingParts {
   readonly log: Log
+  readonly channel?: PeerChannel
   /** Makes the invitation durable. A `Fault` is the reason of a refusal. */
   readonly accept: (invitation: PeerInvitation) => Promise<void>
 }
@@ -33,7 +35,7 @@ export function awaitInvitation(parts: WaitingParts, config: WaitingConfig, sign
       server.close(() => (isAccepted ? resolve() : reject(signal.reason as Error)))
       for (const socket of sockets) socket.destroySoon()
     }
-    const server = createServer((socket) => {
+    const server = (parts.channel ?? plainChannel).createServer((socket) => {
       sockets.add(socket)
       socket.once('close', () => sockets.delete(socket))
       socket.on('error', () => undefined) // 'close' comes too and is enough.

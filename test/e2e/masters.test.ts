@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Task } from '../../sdk/operator-messages.ts'
 import { eventually } from '../support/cluster.ts'
-import { MasterCluster } from '../support/masters.ts'
+import { freePort, MasterCluster } from '../support/masters.ts'
 
 t.test('a master that was alone is the first of three, and the tasks go on when the leader is killed', async (t) => {
   const cluster = MasterCluster.make(t)
@@ -108,3 +108,38 @@ t.test(
     t.match(await restored.hearth(['raft', 'restore', file]), { code: 73, stderr: /has the state of a master already/ })
   }
 )
+
+t.test('masters of several hosts speak over TLS: they join by tokens, and whoever leads signs certificates', async (t) => {
+  const cluster = MasterCluster.make(t)
+  const first = await cluster.master('tls')
+  const door = `127.0.0.1:${await freePort()}`
+  const open = ['--listen', door, '--advertise', '127.0.0.1']
+  first.start(['--peer-listen', first.address, ...open])
+  await cluster.leader([first])
+  const others = [await cluster.master('tls'), await cluster.master('tls')]
+  for (const master of others) {
+    const made = await eventually(async () => {
+      const ran = await first.hearth(['cluster', 'token', 'create', '--role', 'master', '--json'])
+      return ran.code === 0 ? (JSON.parse(ran.stdout) as { readonly token: string }) : undefined
+    })
+    const tokenFile = join(master.stateDir, 'token-to-join')
+    writeFileSync(tokenFile, made.token)
+    master.wait(first, ['--join', door, '--join-token-file', tokenFile])
+  }
+  const added = await eventually(async () => {
+    const ran = await first.hearth(['raft', 'add', ...others.map((master) => master.address)])
+    return ran.code === 0 ? ran : undefined
+  })
+  t.match(added.stdout, /member 2 .* is a voter\nmember 3 .* is a voter\n/)
+  t.match(await first.hearth(['raft', 'add', 'tcp:127.0.0.1:1']), { code: 64, stderr: /not at tcp:127\.0\.0\.1:1/ })
+  const [second] = others
+  t.match(await second?.json(['cluster', 'show']), { nodes: [{ role: 'master' }, { role: 'master' }, { role: 'master' }] })
+
+  const leader = await cluster.leader()
+  const killed = cluster.masters[leader - 1]
+  await killed?.end('SIGKILL')
+  const survivors = cluster.masters.filter((master) => master !== killed)
+  await eventually(async () => ((await survivors[0]?.status())?.leader === leader ? undefined : true))
+  const fresh = await survivors[0]?.hearth(['cluster', 'ca', 'rotate'])
+  t.equal(fresh?.code, 0, fresh?.stderr ?? '')
+})

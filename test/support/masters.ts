@@ -32,9 +32,9 @@ export class MasterDaemon {
   readonly #cluster: Cluster
   #daemon: Daemon | undefined
 
-  constructor(stateDir: string, port: number) {
+  constructor(stateDir: string, port: number, scheme: 'tcp' | 'tls') {
     this.stateDir = stateDir
-    this.address = `tcp:127.0.0.1:${port}`
+    this.address = `${scheme}:127.0.0.1:${port}`
     this.#cluster = new Cluster(stateDir)
     mkdirSync(stateDir)
   }
@@ -50,9 +50,9 @@ export class MasterDaemon {
   }
 
   /** A master that founds nothing; it has the secret of that cluster. */
-  wait(founder: MasterDaemon): void {
+  wait(founder: MasterDaemon, more: readonly string[] = []): void {
     copyFileSync(join(founder.stateDir, 'master-token'), join(this.stateDir, 'master-token'))
-    this.start(['--peer-listen', this.address, '--wait', 'yes'])
+    this.start(['--peer-listen', this.address, '--wait', 'yes', ...more])
   }
 
   get pid(): number | undefined {
@@ -102,8 +102,8 @@ export class MasterCluster {
     return cluster
   }
 
-  async master(): Promise<MasterDaemon> {
-    const master = new MasterDaemon(join(this.root, `m${this.masters.length + 1}`), await freePort())
+  async master(scheme: 'tcp' | 'tls' = 'tcp'): Promise<MasterDaemon> {
+    const master = new MasterDaemon(join(this.root, `m${this.masters.length + 1}`), await freePort(), scheme)
     this.masters.push(master)
     return master
   }

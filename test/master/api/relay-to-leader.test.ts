@@ -11,6 +11,7 @@ import { inOrder } from '../../../base/service.ts'
 import { callerHeader, callerText, localAdmin } from '../../../master/api/caller.ts'
 import { RelayToLeader } from '../../../master/api/relay-to-leader.ts'
 import { relayedHeader } from '../../../master/api/relayed-header.ts'
+import type { RaftFacts } from '../../../master/consensus/raft-facts.ts'
 import type { Visitor } from '../../../master/identity/guard.ts'
 import { composeDoors } from '../../../master/main.ts'
 import { clusterId, newNodeId } from '../../../proto/ids.ts'
@@ -28,13 +29,14 @@ async function follower(t: Test, leader: TestMaster) {
   const dir = await mkdtemp(join(tmpdir(), 'hearth-'))
   const members = [1, 2].map((raftId) => {
     const address = `tcp:127.0.0.1:${raftId}`
-    return { raftId, nodeId: '', address, agentAddress: '', role: 'voter', progress: null }
+    return { raftId, nodeId: '', address, agentAddress: '', role: 'voter' as const, progress: null }
   })
-  const facts = async () => ({
-    ...{ raftId: 2, leader: 1, term: 1, role: 'follower', lastIndex: 0, commitIndex: 0, appliedIndex: 0 },
-    ...{ firstIndex: 0, snapshotIndex: 0, segments: 0, isDiskFull: false, highestRaftId: 2, members }
+  const facts = async (): Promise<RaftFacts> => ({
+    ...{ raftId: 2, leader: 1, term: 1, role: 'follower' as const, lastIndex: 0, committed: 0, applied: 0 },
+    ...{ snapshotIndex: 0, segments: 0, isDiskFull: false, highestRaftId: 2, members }
   })
   const caller = {
+    peerAt: ({ raftId }: { readonly raftId: number }) => ({ raftId, host: '', port: 0 }),
     tunnel: () =>
       new Promise<Socket>((resolve) => {
         const socket = connect(leader.socket, () => resolve(socket))
