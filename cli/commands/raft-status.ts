@@ -62,7 +62,7 @@ function adviceOf({ leader, members }: MembersFacts): string {
     return '\nNo majority answers: bring the others back. Only where they are lost for good: hearth raft recover\n'
   }
   if (dead.length > 0) {
-    return `\nMember ${dead[0]?.raftId} does not answer. Lost for good? hearth raft replace ${dead[0]?.raftId} tcp:HOST:PORT\n`
+    return `\nMember ${dead[0]?.raftId} does not answer. Lost for good? hearth raft replace ${dead[0]?.raftId} tls:HOST:PORT\n`
   }
   if (learners.length % 2 === 1 && voters.length % 2 === 1) {
     return '\nA learner waits for one more: an even number of voters survives no more than the odd one below it.\n'

@@ -7,7 +7,7 @@ export function addRaftCommands(program: Command, shell: Shell): void {
     .addOption(jsonOption())
     .action((options) => shell.run(async (c) => (await import('../commands/raft-status.ts')).raftStatus(c, options)))
   const members = () => import('../commands/raft-members.ts')
-  const waiting = 'tcp:HOST:PORT, where a master that was started with --wait yes listens'
+  const waiting = 'tls:HOST:PORT, or tcp:127.0.0.1:PORT on one host, where a master that was started with --wait yes listens'
   leaf(raft, 'add', 'take waiting masters in; they vote once they have caught up and their number is odd')
     .addOption(jsonOption())
     .argument('<address...>', waiting)

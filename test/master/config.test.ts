@@ -14,6 +14,16 @@ t.test('flag over environment over default', async (t) => {
   t.match(readMasterConfig(['--agent-listen', 'tcp:127.0.0.1:9'], {}), { agentListen: { host: '127.0.0.1', port: 9 } })
 })
 
+t.test('masters reach each other over TLS, in clear only on loopback, and never at an address that means all', async (t) => {
+  const peers = (text: string) => readMasterConfig(['--peer-listen', text], {}).peerListen
+  t.same(peers('tls:m1.example:7342'), { host: 'm1.example', port: 7342, isSecure: true })
+  t.same(peers('tcp:[::1]:7342'), { host: '::1', port: 7342, isSecure: false })
+  for (const text of ['tcp:192.0.2.1:7342', 'tls:0.0.0.0:7342', 'tls:[::]:7342', '127.0.0.1:7342']) {
+    t.throws(() => peers(text), { code: 'invalid', message: /must be tls:HOST:PORT/ }, text)
+  }
+  t.throws(() => readMasterConfig(['--join', 'm1.example'], {}), { code: 'invalid', message: /go together/ })
+})
+
 t.test('all mistakes are told at once', async (t) => {
   const argv = ['--state-dir', 'here', '--http', '0.0.0.0:80', '--agent-listen', 'udp:1', '--log-level', 'loud']
   t.throws(() => readMasterConfig(argv, {}), { code: 'invalid', message: /state-dir.*http.*agent-listen.*log-level/ })

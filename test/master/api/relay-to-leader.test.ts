@@ -1,6 +1,6 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
-import { connect, createServer, type Socket } from 'node:net'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -9,12 +9,11 @@ import { Fault } from '../../../base/fault.ts'
 import { silentLog } from '../../../base/log.ts'
 import { inOrder } from '../../../base/service.ts'
 import { callerHeader, callerText, localAdmin } from '../../../master/api/caller.ts'
-import { RelayToLeader } from '../../../master/api/relay-to-leader.ts'
 import { relayedHeader } from '../../../master/api/relayed-header.ts'
-import type { RaftFacts } from '../../../master/consensus/raft-facts.ts'
 import type { Visitor } from '../../../master/identity/guard.ts'
 import { composeDoors } from '../../../master/main.ts'
 import { clusterId, newNodeId } from '../../../proto/ids.ts'
+import { startRelay } from '../../support/relay.ts'
 import { operatorToken, startTestMaster, type TestMaster, textOf } from '../../support/test-master.ts'
 
 type Headers = Readonly<Record<string, string>>
@@ -24,26 +23,10 @@ interface Asked {
   readonly error: string
 }
 
-/** The doors of a master that follows, in front of one that leads. A tunnel ends where that of a real one does: at the leader's socket. */
+/** The doors of a master that follows, in front of one that leads. */
 async function follower(t: Test, leader: TestMaster) {
   const dir = await mkdtemp(join(tmpdir(), 'hearth-'))
-  const members = [1, 2].map((raftId) => {
-    const address = `tcp:127.0.0.1:${raftId}`
-    return { raftId, nodeId: '', address, agentAddress: '', role: 'voter' as const, progress: null }
-  })
-  const facts = async (): Promise<RaftFacts> => ({
-    ...{ raftId: 2, leader: 1, term: 1, role: 'follower' as const, lastIndex: 0, committed: 0, applied: 0 },
-    ...{ snapshotIndex: 0, segments: 0, isDiskFull: false, highestRaftId: 2, members }
-  })
-  const caller = {
-    peerAt: ({ raftId }: { readonly raftId: number }) => ({ raftId, host: '', port: 0 }),
-    tunnel: () =>
-      new Promise<Socket>((resolve) => {
-        const socket = connect(leader.socket, () => resolve(socket))
-      })
-  }
-  const own = (path: string) => (path === '/v1/raft' ? async () => ({ own: true }) : undefined)
-  const relay = new RelayToLeader({ facts, caller, own, clock: systemClock, log: silentLog })
+  const relay = startRelay(leader.socket, { clock: systemClock, log: silentLog })
   const doors = composeDoors(
     () => relay,
     { log: silentLog, operators: () => leader.replica.state.operators },
