@@ -2,10 +2,10 @@ import type { IncomingMessage } from 'node:http'
 import { streamContentType } from '../proto/stream-frame.ts'
 import type { Endpoint } from './endpoint.ts'
 import { type HttpRequest, readJson } from './http.ts'
+import type { AuditEntry, IdentityOverview, OperatorFacts, OperatorRequest, TokenRequest } from './identity-messages.ts'
 import { Masters } from './masters.ts'
 import type {
   AddedMember,
-  AuditEntry,
   ClusterFacts,
   Collected,
   Explanation,

@@ -153,6 +153,7 @@ class Opening {
   }
 
   async #continue(number: number, scan: LedgerScan, sequence: number): Promise<Position> {
+    await this.#keepName()
     const file = await this.#files.open(join(this.#directory, ledgerName(number)))
     if (scan.tornBytes > 0) {
       await file.truncate(scan.end)
@@ -160,6 +161,14 @@ class Opening {
       this.#log.warn({ directory: this.#directory, bytes: scan.tornBytes, offset: scan.end }, 'ledger.tail_cut')
     }
     return { number, file, offset: scan.end, crc: scan.crc, sequence }
+  }
+
+  /** Whoever made the file may have died before its name was durable: nothing may be told from it as long as a power cut undoes it. */
+  async #keepName(): Promise<void> {
+    await this.#files.syncDirectory(this.#directory).catch((e: unknown) => {
+      if (!isFull(e)) throw e
+      this.#log.warn({ error: e, directory: this.#directory }, 'ledger.name_not_synced')
+    })
   }
 
   /** The damaged file is kept under another name, and a sound one begins. */

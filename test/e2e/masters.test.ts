@@ -30,7 +30,8 @@ t.test('a master that was alone is the first of three, and the tasks go on when 
   t.match(added.stdout, /member 2 .* is a voter\nmember 3 .* is a voter\n/)
   const keys = cluster.masters.map(({ stateDir }) => readFileSync(join(stateDir, 'cluster-key'), 'utf8'))
   t.equal(new Set(keys).size, 1, 'whoever comes to lead can sign certificates')
-  t.match(await second.json(['task', 'show', 'old']), { state: 'running' }, 'a follower relays')
+  // A follower relays, and the leader has heard of the task from its agent again.
+  await eventually(async () => ((await second.json<Task>(['task', 'show', 'old'])).state === 'running' ? true : undefined))
   await second.hearth(['task', 'run', '-d', '--name', 'over', 'host', '--', 'sh', '-c', 'sleep 2; exit 7'])
 
   const leader = await cluster.leader()

@@ -47,6 +47,40 @@ t.test('when nothing happens nothing is written', async (t) => {
   t.same(calls, { writes: 0, syncs: 0 })
 })
 
+t.test('the name of a file is durable before anything is told from it', async (t) => {
+  const directory = t.testdir()
+  await (await openLedger(parts, small(directory))).close()
+  const steps: string[] = []
+  const files = {
+    ...diskFiles,
+    syncDirectory: async (path: string) => {
+      await diskFiles.syncDirectory(path)
+      steps.push('synced')
+    },
+    open: (path: string) => {
+      steps.push(path.includes('/ledger-') ? 'opened' : 'other')
+      return diskFiles.open(path)
+    }
+  }
+  const ledger = await openLedger({ ...parts, files }, small(directory))
+  t.teardown(() => ledger.close())
+  t.same(steps, ['synced', 'opened'])
+})
+
+t.test('an agent on a full disk starts although the name of its ledger cannot be synced', async (t) => {
+  const directory = t.testdir()
+  await (await openLedger(parts, small(directory))).close()
+  const refused = (code: string) => ({
+    ...diskFiles,
+    syncDirectory: () => Promise.reject(Object.assign(new Error(`${code}: injected`), { code }))
+  })
+  await t.rejects(openLedger({ ...parts, files: refused('EIO') }, small(directory)), { message: /EIO/ })
+  const ledger = await openLedger({ ...parts, files: refused('ENOSPC') }, small(directory))
+  t.teardown(() => ledger.close())
+  await ledger.append(taskRow(1), 'disk')
+  t.equal(ledger.view.tasks.size, 1)
+})
+
 t.test('many records share a write and a sync', async (t) => {
   const { files, calls } = faultyFiles({})
   const ledger = await openLedger({ ...parts, files }, small(t.testdir()))
