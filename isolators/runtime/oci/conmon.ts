@@ -85,11 +85,16 @@ function conmonArguments(places: ConmonPlaces, request: LaunchRequest): string[]
 }
 
 const lookMs = 250
+const looksMost = 4
 
-/** The first line of the answer; empty where conmon ended without one, which only a look at its process can tell. */
+/**
+ * The first line of the answer; empty where conmon ended without one, which only a look at its process can tell. A look that
+ * fails is repeated: the program may run by now, and its exit code would be lost with the monitor.
+ */
 function firstLine(child: ChildProcess, answerPath: string, pidPath: string): Promise<string> {
   let watcher: FSWatcher | undefined
   let timer: NodeJS.Timeout | undefined
+  let failures = 0
   let isOver = false
   return new Promise<string>((resolve, reject) => {
     const look = (): void => {
@@ -101,22 +106,23 @@ function firstLine(child: ChildProcess, answerPath: string, pidPath: string): Pr
       look()
       if (!isAlive) resolve('')
     }
-    const safely = (act: () => void) => (): void => {
+    const safely = (act: () => void): void => {
       try {
         act()
       } catch (e) {
-        reject(e as Error)
+        failures += 1
+        if (failures === looksMost) reject(e as Error)
       }
     }
-    watcher = watch(answerPath, safely(look)).on('error', reject)
+    watcher = watch(answerPath, () => safely(look)).on('error', reject)
     // conmon forks, writes the pid of the one that stays, and ends.
     child.once('exit', (code) => {
       if (isOver) return
       if (code === 0) {
-        timer = setInterval(safely(orEnd), lookMs)
+        timer = setInterval(() => safely(orEnd), lookMs)
         return
       }
-      safely(look)()
+      safely(look)
       resolve('')
     })
     child.once('error', (cause) => {
