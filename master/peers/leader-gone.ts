@@ -6,13 +6,16 @@ import { nobody } from '../raft/state.ts'
 
 /** Longer than an election takes on machines that are well, so that who comes first has won before the next one stands. */
 const staggerMs = 25
-const jitterMs = 4
-const retryMs = 50
-const attempts = 3
+const jitterMs = 3
+/** A question costs nobody a write. It goes unanswered by whoever has not noticed yet, which is a matter of milliseconds. */
+const askAgainMs = 8
+/** What an election takes where the disk is slow. Two that stood at once have split the votes, and nobody wins by waiting longer. */
+const electionMs = 60
+const rounds = 5
 
 /**
  * The process that led has ended: there is no need to wait for an election timeout. The voters stand one after the other, by rank,
- * so that they do not split the vote; and again, since the others may not know yet that nobody leads.
+ * so that they do not split the vote; and again, should they have done so all the same.
  */
 export async function standIfLed(
   host: RaftHost,
@@ -25,13 +28,17 @@ export async function standIfLed(
   host.tell(message('forget-leader', 0))
   const others = raft.tracker.config.voters.incoming.filter((id) => id !== gone)
   const rank = Math.max(0, others.indexOf(raft.options.id))
-  await pause(clock, rank * staggerMs + random.between(0, jitterMs), signal)
-  for (let i = 0; i < attempts && !signal.aborted && host.raft?.leader === nobody; i += 1) {
-    // Whoever has stood already is not helped by beginning again.
-    if (host.raft.role === 'follower' || i === attempts - 1) host.tell(message('campaign', 0))
-    await pause(clock, retryMs + random.between(0, jitterMs), signal)
+  const pause = (ms: number): Promise<void> => clock.sleep(ms + random.between(0, jitterMs), signal).catch(() => undefined) // by the stop
+  for (let round = 0; round < rounds && isLeaderless(host, signal); round += 1) {
+    await pause(rank * staggerMs)
+    const term = host.raft?.term
+    for (let asked = 0; asked * askAgainMs < electionMs && isLeaderless(host, signal) && host.raft?.term === term; asked += 1) {
+      host.tell(message('campaign', 0))
+      await pause(askAgainMs)
+    }
+    // Somebody is being voted for, this one or another: not helped by beginning again.
+    if (isLeaderless(host, signal)) await pause(electionMs)
   }
 }
 
-// Only the stop ends it early.
-const pause = (clock: Clock, ms: number, signal: AbortSignal): Promise<void> => clock.sleep(ms, signal).catch(() => undefined)
+const isLeaderless = ({ raft }: RaftHost, signal: AbortSignal): boolean => !signal.aborted && raft?.leader === nobody

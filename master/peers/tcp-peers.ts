@@ -28,7 +28,8 @@ interface Peer {
   saidGoodbye: boolean
 }
 
-const firstPauseMs = 10
+/** A process that is just being killed takes connections that nobody answers for another moment. */
+const firstPauseMs = 2
 const longestPauseMs = 1_000
 
 /** The way to the other masters over TCP: a connection to each on which this one speaks, and one more for each snapshot. */
