@@ -66,10 +66,10 @@ export function applyOnce(state: ClusterState, command: Command, index: number, 
   state.atMs = Math.max(state.atMs, command.atMs)
   const { session, seq } = command
   if (session === '') return { answer: dispatch(state, command, index, limits), repeated: false }
-  if (Buffer.byteLength(session) > 255 || seq < 1) {
+  const last = state.sessions.get(session)
+  if (seq < 1 || (last === undefined && Buffer.byteLength(session) > 255)) {
     return { answer: refused('invalid', 'a session is named by 1 to 255 bytes and its seq counts from 1'), repeated: false }
   }
-  const last = state.sessions.get(session)
   if (last === undefined && seq > 1 && command.openSession === null) {
     return {
       answer: refused('not-found', `session ${session} is not open: open a new one and look at the state`),
@@ -97,8 +97,13 @@ function evictOldest(state: ClusterState): void {
 
 /** The one kind of command that is filled; undefined where none is (or one that this build does not know), or several are. */
 function commandKind(command: Command): CommandKind | undefined {
-  const filled = kinds.filter((kind) => command[kind] !== null && command[kind] !== undefined)
-  return filled.length === 1 ? filled[0] : undefined
+  let filled: CommandKind | undefined
+  for (const kind of kinds) {
+    if (command[kind] === null || command[kind] === undefined) continue
+    if (filled !== undefined) return undefined
+    filled = kind
+  }
+  return filled
 }
 
 function dispatch(state: ClusterState, command: Command, index: number, limits: ClusterLimits): Answer {

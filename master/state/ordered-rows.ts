@@ -4,6 +4,8 @@ import type { StoreRow } from '../../proto/gen/messages.ts'
 interface Slot {
   readonly key: string
   row: StoreRow
+  /** What the row counts against the quota. */
+  bytes: number
 }
 
 /** The rows of one framework's store in the order of their keys (UTF-16 code units, the same on every machine). */
@@ -25,16 +27,23 @@ export class OrderedRows {
     return this.#byKey.get(key)?.row
   }
 
+  /** By how much writing that value would make the store grow. */
+  growthOf(key: string, value: Uint8Array): number {
+    const slot = this.#byKey.get(key)
+    return slot === undefined ? rowBytes(key, value) : value.length - slot.row.value.length
+  }
+
   set(row: StoreRow): void {
     const { key } = row
     const slot = this.#byKey.get(key)
-    this.#bytes += rowBytes(key, row.value)
+    const growth = this.growthOf(key, row.value)
+    this.#bytes += growth
     if (slot !== undefined) {
-      this.#bytes -= rowBytes(key, slot.row.value)
       slot.row = row
+      slot.bytes += growth
       return
     }
-    const made = { key, row }
+    const made = { key, row, bytes: growth }
     this.#inOrder.splice(this.#position(key), 0, made)
     this.#byKey.set(key, made)
   }
@@ -44,7 +53,12 @@ export class OrderedRows {
     if (slot === undefined) return
     this.#byKey.delete(key)
     this.#inOrder.splice(this.#position(key), 1)
-    this.#bytes -= rowBytes(key, slot.row.value)
+    this.#bytes -= slot.bytes
+  }
+
+  /** What removing it would give back; 0 where it is not there. */
+  bytesOf(key: string): number {
+    return this.#byKey.get(key)?.bytes ?? 0
   }
 
   /** All of them in order, as they are now: 100,000 take about a millisecond. */

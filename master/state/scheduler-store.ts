@@ -1,7 +1,7 @@
 import type { Answer, StoreTransaction, StoreWrite } from '../../proto/gen/messages.ts'
 import { accepted, isId, refused } from './answer.ts'
 import type { ClusterLimits, ClusterState } from './cluster.ts'
-import { type OrderedRows, rowBytes } from './ordered-rows.ts'
+import type { OrderedRows } from './ordered-rows.ts'
 
 /** All conditions hold and all writes happen, or nothing does. A row's version is the index of the command that wrote it. */
 export function storeTransaction(state: ClusterState, command: StoreTransaction, index: number, limits: ClusterLimits): Answer {
@@ -33,25 +33,21 @@ export function storeTransaction(state: ClusterState, command: StoreTransaction,
 function wrongWrite(writes: readonly StoreWrite[], limits: ClusterLimits): Answer | undefined {
   const seen = new Set<string>()
   for (const { key, value, remove } of writes) {
-    if (key === '' || Buffer.byteLength(key) > limits.storeKeyBytes) {
+    if (key === '' || (key.length * 3 > limits.storeKeyBytes && Buffer.byteLength(key) > limits.storeKeyBytes)) {
       return refused('invalid', `a key is 1 to ${limits.storeKeyBytes} bytes`)
     }
-    if (seen.has(key)) return refused('invalid', `${quoted(key)} is written twice in one transaction`)
+    if (writes.length > 1 && seen.has(key)) return refused('invalid', `${quoted(key)} is written twice in one transaction`)
     if (!remove && value.length > limits.storeValueBytes) {
       return refused('exhausted', `the value of ${quoted(key)} has ${value.length} bytes; the limit is ${limits.storeValueBytes}`)
     }
-    seen.add(key)
+    if (writes.length > 1) seen.add(key)
   }
   return undefined
 }
 
 function growth(rows: OrderedRows, writes: readonly StoreWrite[]): number {
   let bytes = 0
-  for (const { key, value, remove } of writes) {
-    const old = rows.get(key)
-    if (old !== undefined) bytes -= rowBytes(key, old.value)
-    if (!remove) bytes += rowBytes(key, value)
-  }
+  for (const { key, value, remove } of writes) bytes += remove ? -rows.bytesOf(key) : rows.growthOf(key, value)
   return bytes
 }
 
