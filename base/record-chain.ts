@@ -29,12 +29,20 @@ export type ReadRecord =
 
 export function encodeRecord(body: Uint8Array, previousCrc: number): { readonly bytes: Buffer; readonly crc: number } {
   const bytes = Buffer.allocUnsafe(recordHeadBytes + body.length)
-  bytes.writeUInt32LE(recordMagic, 0)
-  bytes.writeUInt32LE(body.length, 4)
   bytes.set(body, recordHeadBytes)
-  const crc = chainCrc(bytes.subarray(4, 8), body, previousCrc)
-  bytes.writeUInt32LE(crc, 8)
-  return { bytes, crc }
+  return { bytes, crc: sealRecord(bytes, 0, bytes.length, previousCrc) }
+}
+
+/** Writes the head of a record whose body is in place, up to `end`; returns its CRC. */
+export function sealRecord(bytes: Buffer, offset: number, end: number, previousCrc: number): number {
+  const length = end - offset - recordHeadBytes
+  // The length stands where the CRC will, so that what is summed up lies in one piece.
+  bytes.writeUInt32LE(length, offset + 8)
+  const crc = crc32(bytes.subarray(offset + 8, end), previousCrc)
+  bytes.writeUInt32LE(recordMagic, offset)
+  bytes.writeUInt32LE(length, offset + 4)
+  bytes.writeUInt32LE(crc, offset + 8)
+  return crc
 }
 
 /** Reads the record at `offset`. Pure: it never looks beyond `bytes` and never throws on any input. */

@@ -19,6 +19,10 @@ export class DiskWatch {
     this.#patienceTicks = patienceTicks
   }
 
+  get isWriting(): boolean {
+    return this.#writing > 0
+  }
+
   began(): void {
     if (this.#writing === 0) this.#since = this.#ticks
     this.#writing += 1

@@ -42,7 +42,7 @@ export interface FigureFacts {
 
 /** What one master counts of itself since it started. */
 export class Figures {
-  /** fdatasync of the log and of snapshots, the wait for a thread included. */
+  /** What makes the log and snapshots durable, fdatasync or a synced write, the wait for a thread included. */
   readonly fsync = new Histogram()
   /** From a proposal to its answer, where it was applied. */
   readonly commit = new Histogram()
@@ -58,13 +58,16 @@ export class Figures {
 
 /** The same disk, whose syncs are timed. */
 export function timedDisk(disk: Disk, clock: Pick<Clock, 'monotonicMs'>, { fsync }: Figures): Disk {
+  const observed = async <T>(work: Promise<T>): Promise<T> => {
+    const sinceMs = clock.monotonicMs()
+    const done = await work
+    fsync.observe(clock.monotonicMs() - sinceMs)
+    return done
+  }
   const timed = (file: DiskFile): DiskFile => ({
     write: (bytes, position) => file.write(bytes, position),
-    sync: async () => {
-      const sinceMs = clock.monotonicMs()
-      await file.sync()
-      fsync.observe(clock.monotonicMs() - sinceMs)
-    },
+    writeSynced: (bytes, position) => observed(file.writeSynced(bytes, position)),
+    sync: () => observed(file.sync()),
     close: () => file.close()
   })
   return {

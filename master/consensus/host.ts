@@ -35,11 +35,16 @@ export interface HostParts {
 
 export interface HostConfig extends LogStoreConfig {
   /** How the core is set up, but for what follows from this program. */
-  readonly core: Omit<
-    RaftOptions,
-    'id' | 'chance' | 'asyncStorageWrites' | 'forwardProposals' | 'stepDownOnRemoval' | 'tellCommitInVotes'
-  >
+  readonly core: Omit<RaftOptions, 'id' | 'chance' | keyof typeof fixedOptions>
 }
+
+const fixedOptions = {
+  asyncStorageWrites: true,
+  forwardProposals: false,
+  stepDownOnRemoval: true,
+  tellCommitInVotes: true,
+  tellCommitsAtOnce: false
+} as const
 
 /**
  * Keeps the core busy: takes its bundles of work, has the log write and the state machine apply, sends messages when what they
@@ -89,13 +94,21 @@ export class RaftHost {
     return this.#config.raftId
   }
 
+  /** What is proposed now would be written after what is being written; `stored` is told when it is not so any more. */
+  get isWriting(): boolean {
+    return this.#disks.isWriting
+  }
+
   /** Recovers the log and, where this master is the only voter, begins to stand. */
   async open(): Promise<void> {
     this.store.wal.onFailure((failure) => this.#fail(failure))
     await this.store.open()
     const { core, raftId } = this.#config
-    const fixed = { asyncStorageWrites: true, forwardProposals: false, stepDownOnRemoval: true, tellCommitInVotes: true }
-    this.#raft = newRaft({ ...core, ...fixed, id: raftId, chance: this.#parts.chance }, this.store, this.store.newest.index)
+    this.#raft = newRaft(
+      { ...core, ...fixedOptions, id: raftId, chance: this.#parts.chance },
+      this.store,
+      this.store.newest.index
+    )
     this.#parts.transport.membersAre(this.#membership.members)
     this.#work((raft) => this.#standAlone(raft))
   }
@@ -221,6 +234,7 @@ export class RaftHost {
           this.#disks.ended()
           if (arrived !== undefined) this.#restored(arrived)
           for (const response of m.responses) this.#respond(raft, response)
+          if (!this.#disks.isWriting) this.#events.stored()
         }),
       (error: unknown) => this.#fail(this.#notStored(error))
     )

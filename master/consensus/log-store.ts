@@ -163,7 +163,7 @@ export class LogStore implements Storage {
     if (first === undefined && !isPromise) return before
     if (first !== undefined && first.index <= this.#wal.lastIndex) void this.#wal.truncate(first.index).catch(() => undefined)
     // Entries stand before term, vote and commit, so that a torn batch knows of no commit beyond its end.
-    const appended = this.#wal.append(entries.map((e) => ({ ...e, type: entryTypes.indexOf(e.type) })))
+    const appended = this.#wal.append(entries.map(loggedEntry))
     const written = hardState === undefined ? appended : this.#wal.saveHardState(hardState)
     return written.then(() => this.#tail.append(entries))
   }
@@ -198,5 +198,7 @@ export class LogStore implements Storage {
 }
 
 const nothing = Promise.resolve()
+
+const loggedEntry = ({ term, index, type, data }: Entry): LogEntry => ({ term, index, type: entryTypes.indexOf(type), data })
 
 const entryOf = ({ term, index, type, data }: LogEntry): Entry => ({ term, index, type: entryTypes[type] ?? 'normal', data })

@@ -32,6 +32,8 @@ export interface ConsensusEvents {
   apply(entries: readonly CommittedEntry[], done: () => void): void
   /** Takes the place of the whole state. */
   restore(snapshot: ArrivedSnapshot): void
+  /** Nothing is being written any more. */
+  stored(): void
   standing(standing: Standing): void
   /** A read may be answered once `index` is applied. */
   readable(read: number, index: number): void

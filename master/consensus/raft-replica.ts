@@ -1,7 +1,7 @@
 import type { Clock } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
-import { encodeMessage } from '../../proto/codec.ts'
+import { completeMessage, encodeMessage } from '../../proto/codec.ts'
 import type { Answer } from '../../proto/gen/messages.ts'
 import type { ConfChangeSingle } from '../raft/conf-change.ts'
 import { encodeConfChange } from '../raft/conf-change-codec.ts'
@@ -39,6 +39,9 @@ export interface ReplicaConfig {
   readonly window: WindowLimits
 }
 
+/** All fields: what is encoded has one shape then, whatever kind it is, which is a quarter of the work. */
+const blank = completeMessage('Command', {})
+
 /** How long a stop waits for what is on its way. */
 const drainMs = 1_000
 
@@ -57,6 +60,8 @@ export class RaftReplica implements Replica {
   #phase: 'serving' | 'stopping' | 'failed' = 'serving'
   #failure: Fault | undefined
   #turnFor: 'nothing' | 'proposals' | 'reads' | 'both' = 'nothing'
+  /** What is gathered waits for the write under way. */
+  #isHeld = false
   #lastAtMs: number
 
   constructor(parts: ReplicaParts, config: ReplicaConfig, state: ClusterState, newest: SnapshotFacts) {
@@ -71,6 +76,7 @@ export class RaftReplica implements Replica {
           done()
           this.#considerSnapshot()
         }),
+      stored: () => this.#proposeHeld(),
       restore: (snapshot) => this.#restore(snapshot),
       standing: (standing) => this.#standsAs(standing),
       readable: (read, index) => {
@@ -104,7 +110,7 @@ export class RaftReplica implements Replica {
     if (!this.#board.leading) return this.#notLeader()
     if (signal.aborted) return { kind: 'unknown' }
     const atMs = Math.max(this.#lastAtMs, this.#parts.clock.wallMs())
-    const data = encodeMessage('Command', { ...command, session, seq, atMs })
+    const data = encodeMessage('Command', { ...blank, ...command, session, seq, atMs })
     const refused = this.#admission(command, data.length)
     if (refused !== undefined) return refused
     this.#lastAtMs = atMs
@@ -188,11 +194,20 @@ export class RaftReplica implements Replica {
     const work = this.#turnFor
     this.#turnFor = 'nothing'
     if (host === undefined) return
-    if (work !== 'reads') {
-      const { proposals, answer } = this.#proposals.takeGathered()
-      if (proposals.length > 0) host.propose(proposals, (placed) => answer(placed, this.#notTaken()))
-    }
+    if (work !== 'reads') this.#propose(host)
     if (work !== 'proposals') host.read([this.#reads.takeGathered()])
+  }
+
+  /** What comes while the log is being written could not be written before that anyway: it goes on as one batch. */
+  #propose(host: RaftHost): void {
+    this.#isHeld = host.isWriting
+    if (this.#isHeld) return
+    const { proposals, answer } = this.#proposals.takeGathered()
+    if (proposals.length > 0) host.propose(proposals, (placed) => answer(placed, this.#notTaken()))
+  }
+
+  #proposeHeld(): void {
+    if (this.#isHeld && this.#host !== undefined) this.#propose(this.#host)
   }
 
   #notTaken(): ProposeOutcome {

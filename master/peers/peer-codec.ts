@@ -2,9 +2,10 @@ import { Fault } from '../../base/fault.ts'
 import { decodeMessage, encodeMessage } from '../../proto/codec.ts'
 import type { PeerMessage } from '../../proto/gen/messages.ts'
 import { type Membership, membershipMessage, readMembership } from '../consensus/membership.ts'
-import { entryTypes } from '../raft/entry.ts'
+import { type Entry, entryTypes } from '../raft/entry.ts'
 import { type Message, type MessageType, message } from '../raft/message.ts'
 import type { Snapshot } from '../raft/state.ts'
+import { entryBytes, varintBytes, writeEntry, writeVarint } from '../store/entry-bytes.ts'
 
 /** Never reorder: the place is the number on the wire, from 1 on. */
 const types: readonly MessageType[] = [
@@ -27,12 +28,32 @@ const types: readonly MessageType[] = [
 /** A snapshot goes without its data, whose length is told instead. */
 export function encodePeerMessage(m: Message, snapshotBytes = 0): Uint8Array {
   const { type, entries, snapshot, responses: _, ...plain } = m
-  return encodeMessage('PeerMessage', {
+  const head = encodeMessage('PeerMessage', {
     ...plain,
     type: types.indexOf(type) + 1,
-    entries: entries.map((entry) => ({ ...entry, type: entryTypes.indexOf(entry.type) })),
     snapshot: snapshot === undefined ? null : snapshotOf(snapshot, snapshotBytes)
   })
+  return entries.length === 0 ? head : withEntries(head, entries)
+}
+
+/** Tag of `entries` in PeerMessage. */
+const entriesTag = 0x72
+
+function withEntries(head: Uint8Array, entries: readonly Entry[]): Uint8Array {
+  let total = head.length
+  for (const entry of entries) {
+    const length = entryBytes(entry, entryTypes.indexOf(entry.type))
+    total += 1 + varintBytes(length) + length
+  }
+  const bytes = Buffer.allocUnsafe(total)
+  bytes.set(head)
+  let at = head.length
+  for (const entry of entries) {
+    const type = entryTypes.indexOf(entry.type)
+    bytes[at] = entriesTag
+    at = writeEntry(bytes, writeVarint(bytes, at + 1, entryBytes(entry, type)), entry, type)
+  }
+  return bytes
 }
 
 const snapshotOf = ({ index, term, confState }: Snapshot, bytes: number) => ({
@@ -51,8 +72,8 @@ export function decodePeerMessage(bytes: Uint8Array): { readonly message: Messag
   const m = message(type, read.to)
   const { from, term, logTerm, index, commit, commitTerm, vote, reject, rejectHint, context, readRound, force } = read
   Object.assign(m, { from, term, logTerm, index, commit, commitTerm, vote, reject, rejectHint, context, readRound, force })
-  // A copy: the data is a window onto whatever came with it.
-  m.entries = read.entries.map((e) => ({ ...e, type: entryTypes[e.type] ?? 'normal', data: new Uint8Array(e.data) }))
+  // Their data stay windows onto what came in one piece: it is let go of in one piece as well.
+  m.entries = read.entries.map(({ term, index, type: kind, data }) => ({ term, index, type: entryTypes[kind] ?? 'normal', data }))
   m.snapshot = snapshotIn(read)
   return { message: m, snapshotBytes: read.snapshot?.bytes ?? 0 }
 }

@@ -38,11 +38,15 @@ export class PeerLink {
     return new PeerLink(socket, hello.incarnation)
   }
 
-  /** False where it was dropped. */
-  send(body: Uint8Array): boolean {
-    if (this.#socket.destroyed || this.#socket.writableLength > maxBufferedBytes) return false
-    this.#socket.write(encodeFrame(frameTypes.message, body, maxPeerFrameBytes))
-    return true
+  /** All of them in one call of the kernel; what it does not take in time is dropped. */
+  send(bodies: readonly Uint8Array[]): void {
+    const socket = this.#socket
+    if (socket.destroyed) return
+    socket.cork()
+    for (const body of bodies) {
+      if (socket.writableLength <= maxBufferedBytes) socket.write(encodeFrame(frameTypes.message, body, maxPeerFrameBytes))
+    }
+    socket.uncork()
   }
 
   /** Resolves when the other side says that it has all of it. */

@@ -74,7 +74,16 @@ export class TcpPeers implements PeerTransport {
   }
 
   send(messages: readonly Message[]): void {
-    for (const m of messages) this.#peers.get(m.to)?.link?.send(encodePeerMessage(m))
+    const bodies = new Map<PeerLink, Uint8Array[]>()
+    for (const m of messages) {
+      const link = this.#peers.get(m.to)?.link
+      if (link === undefined) continue
+      const body = encodePeerMessage(m)
+      const before = bodies.get(link)
+      if (before === undefined) bodies.set(link, [body])
+      else before.push(body)
+    }
+    for (const [link, some] of bodies) link.send(some)
   }
 
   async sendSnapshot(m: Message, bytes: Uint8Array): Promise<void> {

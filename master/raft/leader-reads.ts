@@ -1,3 +1,4 @@
+import { termAt } from './log.ts'
 import { type Message, message } from './message.ts'
 import { send } from './outbox.ts'
 import type { StepOutcome } from './outcome.ts'
@@ -30,6 +31,11 @@ function answerRead(raft: Raft, from: number, context: string, index: number): v
   const answer = message('read-index-response', from)
   answer.index = index
   answer.context = context
+  // Whoever reads would have to wait for the next heartbeat to apply it.
+  if (!raft.options.tellCommitsAtOnce) {
+    answer.commit = raft.log.committed
+    answer.commitTerm = termAt(raft.log, raft.log.committed) ?? 0
+  }
   send(raft, answer)
 }
 

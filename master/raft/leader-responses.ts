@@ -25,12 +25,14 @@ function handleRefusal(raft: Raft, m: Message, progress: Progress): void {
 }
 
 function handleAccepted(raft: Raft, m: Message, progress: Progress): void {
-  const { id } = raft.options
+  const { id, tellCommitsAtOnce } = raft.options
   followUp(raft, m, progress)
+  const committedBefore = raft.log.committed
   if (maybeCommit(raft)) {
     releaseEarlyReads(raft)
-    broadcastAppend(raft)
-  } else if (m.from !== id && canBumpCommit(progress, raft.log.committed)) {
+    // Whoever takes part must not learn late that this has changed.
+    if (tellCommitsAtOnce || raft.pendingConfIndex > committedBefore) broadcastAppend(raft)
+  } else if (tellCommitsAtOnce && m.from !== id && canBumpCommit(progress, raft.log.committed)) {
     maybeSendAppend(raft, m.from, true)
   }
   // There may be room for several appends now.

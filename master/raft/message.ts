@@ -41,7 +41,7 @@ export interface Message {
   index: number
   entries: readonly Entry[]
   commit: number
-  /** With votes and their answers: term of the entry at `commit`. */
+  /** With votes and their answers, and with answers to reads: term of the entry at `commit`. */
   commitTerm: number
   vote: number
   snapshot: Snapshot | undefined

@@ -39,6 +39,11 @@ export interface RaftOptions {
    * change that removed it: who has the longest log may not know that this change is committed, and asks by the old configuration.
    */
   readonly tellCommitInVotes: boolean
+  /**
+   * Each commit is told to every follower by an append of its own. Without it whatever goes there next tells it, the next heartbeat
+   * at the latest; but a commit that may hold a membership change is still told at once, and so is what a follower reads.
+   */
+  readonly tellCommitsAtOnce: boolean
   /** Refuse membership changes that the applied configuration does not allow. Off only to test that apply does so too. */
   readonly validateConfChanges: boolean
   /** Writes and applies become messages to the threads of the host, who answers when they are done. */

@@ -3,7 +3,8 @@ import type { Log } from '../../base/log.ts'
 import { recordHeadBytes } from '../../base/record-chain.ts'
 import type { Init } from '../../proto/codec.ts'
 import type { HardState, LogEntry, LogRecord } from '../../proto/gen/messages.ts'
-import { type Disk, type DiskFile, writeAll } from './disk.ts'
+import { type Disk, type DiskFile, writeAll, writeAllSynced } from './disk.ts'
+import { RecordSlice } from './record-slice.ts'
 import { type RecoveredLog, recoverLog } from './recovery.ts'
 import { encodeLogRecord, encodeSegmentHead, type LogIdentity, type SegmentInfo, segmentPath, walFormat } from './segment.ts'
 import { type Draft, SpareSegments } from './spare-segments.ts'
@@ -26,9 +27,8 @@ interface Batch {
   readonly settle: (failure?: Fault) => void
 }
 
-/** So many records are encoded in one go before the event loop gets its turn. */
-const sliceRecords = 256
-const sliceBytes = 1024 * 1024
+/** So much is encoded in one go before the event loop gets its turn. */
+const sliceBytes = 256 * 1024
 
 /**
  * The replicated log on disk. Everything that is appended while one fdatasync runs goes into the next one. Any failed write or
@@ -39,6 +39,7 @@ export class Wal {
   readonly #parts: WalParts
   readonly #config: WalConfig
   readonly #spares: SpareSegments
+  readonly #slice = new RecordSlice()
   readonly #watchers: ((failure: Fault) => void)[] = []
   #segments: SegmentInfo[] = []
   #file: DiskFile | undefined
@@ -253,35 +254,28 @@ export class Wal {
   }
 
   async #write(records: readonly Init<LogRecord>[]): Promise<void> {
-    let slice: Buffer[] = []
-    let bytes = 0
+    const slice = this.#slice
     for (const record of records) {
-      let encoded = this.#encode(record)
-      if (this.#position + bytes + encoded.bytes.length > this.#capacity) {
-        await this.#writeSlice(slice)
-        await this.#rotate(encoded.bytes.length)
-        slice = []
-        bytes = 0
-        encoded = this.#encode(record)
+      const before = slice.length
+      let crc = this.#encode(record)
+      if (this.#position + slice.length > this.#capacity) {
+        const recordBytes = slice.length - before
+        slice.cutTo(before)
+        await this.#writeSlice()
+        await this.#rotate(recordBytes)
+        crc = this.#encode(record)
       }
-      slice.push(encoded.bytes)
-      bytes += encoded.bytes.length
-      this.#crc = encoded.crc
+      this.#crc = crc
       this.#account(record)
-      if (slice.length >= sliceRecords || bytes >= sliceBytes) {
-        await this.#writeSlice(slice)
-        slice = []
-        bytes = 0
-      }
+      if (slice.length >= sliceBytes) await this.#writeSlice()
     }
-    await this.#writeSlice(slice)
-    await this.#sync()
+    await this.#finish()
   }
 
   /** With what tells a torn write from damage, should a record before this one be missing one day. */
-  #encode(record: Init<LogRecord>): { readonly bytes: Buffer; readonly crc: number } {
-    const known = { acknowledgedIndex: this.#acknowledgedIndex, syncedBytes: this.#syncedBytes }
-    return encodeLogRecord({ ...record, ...known }, this.#crc)
+  #encode(record: Init<LogRecord>): number {
+    const vouched = { acknowledgedIndex: this.#acknowledgedIndex, syncedBytes: this.#syncedBytes }
+    return this.#slice.add(record, vouched, this.#crc)
   }
 
   #account({ entry, truncate, hardState, reset }: Init<LogRecord>): void {
@@ -297,22 +291,33 @@ export class Wal {
     }
   }
 
-  async #writeSlice(slice: readonly Buffer[]): Promise<void> {
-    if (slice.length === 0) return
-    const bytes = Buffer.concat(slice)
-    await writeAll(this.#current(), bytes, this.#position)
+  async #writeSlice(write = writeAll): Promise<void> {
+    const { bytes } = this.#slice
+    if (bytes.length === 0) return
+    await write(this.#current(), bytes, this.#position)
     this.#position += bytes.length
+    this.#slice.clear()
   }
 
-  async #sync(): Promise<void> {
-    await this.#current().sync()
+  /** Most batches are one slice, and take one synced write; of a longer one the slices before the last still wait for the disk. */
+  async #finish(): Promise<void> {
+    if (this.#position === this.#syncedBytes) await this.#writeSlice(writeAllSynced)
+    else {
+      await this.#writeSlice()
+      await this.#current().sync()
+    }
+    this.#synced()
+  }
+
+  #synced(): void {
     this.#acknowledgedIndex = this.#writtenIndex
     this.#syncedBytes = this.#position
   }
 
   /** Everything in the old segment is durable before the new one exists. */
   async #rotate(recordBytes: number): Promise<void> {
-    await this.#sync()
+    await this.#current().sync()
+    this.#synced()
     const last = this.#segments.at(-1)
     assert(last !== undefined, 'the log has a segment')
     await this.#current().close()

@@ -340,6 +340,7 @@ const settings: Readonly<Record<string, Setting>> = {
   'max-message-bytes': (text) => ({ maxMessageBytes: wholeNumber(text) }),
   'max-uncommitted-bytes': (text) => ({ maxUncommittedBytes: wholeNumber(text) }),
   'tell-commit-in-votes': (text) => ({ tellCommitInVotes: booleanOf(text) }),
+  'tell-commits-at-once': (text) => ({ tellCommitsAtOnce: booleanOf(text) }),
   'forward-proposals': (text) => ({ forwardProposals: booleanOf(text) })
 }
 

@@ -30,6 +30,7 @@ export const labOptions: LabOptions = {
   forwardProposals: true,
   stepDownOnRemoval: false,
   tellCommitInVotes: false,
+  tellCommitsAtOnce: true,
   validateConfChanges: true,
   asyncStorageWrites: false
 }

@@ -5,8 +5,8 @@ export const bugsOfTheDriver: readonly PlantedBug[] = [
   {
     name: 'acknowledges without a sync',
     file: 'store/wal.ts',
-    find: '    await this.#current().sync()\n    this.#acknowledgedIndex',
-    replace: '    this.#acknowledgedIndex'
+    find: 'await this.#writeSlice(writeAllSynced)',
+    replace: 'await this.#writeSlice()'
   },
   {
     name: 'goes on after a failed sync',

@@ -89,28 +89,31 @@ export class SimDisk implements Disk {
   }
 
   #file(path: string, platter: Platter): DiskFile {
-    return {
-      write: (bytes, position) => {
-        // The caller may use its buffer again, as the kernel lets it.
-        const copy = Buffer.from(bytes)
-        return this.#soon(() => {
-          if (this.#parts.trouble.isFull && position + copy.length > platter.bytes.length) throw failure('ENOSPC')
-          platter.write(copy, position)
-          return copy.length
-        })
-      },
-      sync: () =>
-        this.#later(() => {
-          if (this.#parts.trouble.failsSync) {
-            this.#parts.trouble.failsSync = false
-            platter.failToSync()
-            throw failure('EIO')
-          }
-          platter.sync()
-          this.#parts.onDurable(path, platter)
-        }),
-      close: () => Promise.resolve()
+    const write = (bytes: Uint8Array, position: number): Promise<number> => {
+      // The caller may use its buffer again, as the kernel lets it.
+      const copy = Buffer.from(bytes)
+      return this.#soon(() => {
+        if (this.#parts.trouble.isFull && position + copy.length > platter.bytes.length) throw failure('ENOSPC')
+        platter.write(copy, position)
+        return copy.length
+      })
     }
+    const sync = (): Promise<void> =>
+      this.#later(() => {
+        if (this.#parts.trouble.failsSync) {
+          this.#parts.trouble.failsSync = false
+          platter.failToSync()
+          throw failure('EIO')
+        }
+        platter.sync()
+        this.#parts.onDurable(path, platter)
+      })
+    const writeSynced = async (bytes: Uint8Array, position: number): Promise<number> => {
+      const written = await write(bytes, position)
+      await sync()
+      return written
+    }
+    return { write, writeSynced, sync, close: () => Promise.resolve() }
   }
 
   #at(path: string): Platter {

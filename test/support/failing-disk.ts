@@ -22,6 +22,12 @@ export function failingDisk(plan: DiskPlan): Disk {
         const short = meet('write', name.path, bytes.length) === 'short'
         return await file.write(short ? bytes.subarray(0, Math.ceil(bytes.length / 2)) : bytes, position)
       },
+      writeSynced: async (bytes, position) => {
+        const short = meet('write', name.path, bytes.length) === 'short'
+        const written = await file.writeSynced(short ? bytes.subarray(0, Math.ceil(bytes.length / 2)) : bytes, position)
+        meet('sync', name.path)
+        return written
+      },
       sync: async () => {
         meet('sync', name.path)
         await file.sync()
