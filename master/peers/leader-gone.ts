@@ -18,9 +18,9 @@ const rounds = 5
  * so that they do not split the vote; and again, should they have done so all the same.
  */
 export async function standIfLed(
-  host: RaftHost,
+  host: Pick<RaftHost, 'raft' | 'tell'>,
   gone: number,
-  { clock, random }: { readonly clock: Clock; readonly random: Random },
+  { clock, random }: { readonly clock: Pick<Clock, 'sleep'>; readonly random: Random },
   signal: AbortSignal
 ): Promise<void> {
   const { raft } = host
@@ -30,7 +30,8 @@ export async function standIfLed(
   const rank = Math.max(0, others.indexOf(raft.options.id))
   const pause = (ms: number): Promise<void> => clock.sleep(ms + random.between(0, jitterMs), signal).catch(() => undefined) // by the stop
   for (let round = 0; round < rounds && isLeaderless(host, signal); round += 1) {
-    await pause(rank * staggerMs)
+    // Not even for a timer's turn, where there is nothing to wait for.
+    if (round + rank > 0) await pause(rank * staggerMs)
     const term = host.raft?.term
     for (let asked = 0; asked * askAgainMs < electionMs && isLeaderless(host, signal) && host.raft?.term === term; asked += 1) {
       host.tell(message('campaign', 0))
@@ -41,4 +42,5 @@ export async function standIfLed(
   }
 }
 
-const isLeaderless = ({ raft }: RaftHost, signal: AbortSignal): boolean => !signal.aborted && raft?.leader === nobody
+const isLeaderless = ({ raft }: Pick<RaftHost, 'raft'>, signal: AbortSignal): boolean =>
+  !signal.aborted && raft?.leader === nobody
