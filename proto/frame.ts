@@ -14,18 +14,25 @@ export interface Frame {
 }
 
 /** Throws `Fault('exhausted')` where the body is over the limit: the other side would cut the connection. */
-export function encodeFrame(type: number, body: Uint8Array, maxBytes = maxFrameBytes): Buffer {
-  const length = body.length + 1
+export const encodeFrame = (type: number, body: Uint8Array, maxBytes = maxFrameBytes): Buffer =>
+  encodeFrameBefore(type, body, nothing, maxBytes)
+
+/** The frame of a body whose end, `rest`, is sent right after what this gives out, as it lies. Throws as `encodeFrame`. */
+export function encodeFrameBefore(type: number, body: Uint8Array, rest: Uint8Array, maxBytes = maxFrameBytes): Buffer {
+  const length = body.length + rest.length + 1
   if (length > maxBytes) {
-    throw new Fault('exhausted', `a message of ${body.length} bytes is over the limit of ${maxBytes - 1}`)
+    throw new Fault('exhausted', `a message of ${length - 1} bytes is over the limit of ${maxBytes - 1}`)
   }
-  const frame = Buffer.allocUnsafe(headBytes + length)
+  const frame = Buffer.allocUnsafe(headBytes + 1 + body.length)
   frame.writeUInt32BE(length, 0)
   frame.writeUInt8(type, headBytes)
   frame.set(body, headBytes + 1)
-  frame.writeUInt32BE(crc32(frame.subarray(headBytes)), 4)
+  const crc = crc32(frame.subarray(headBytes))
+  frame.writeUInt32BE(rest.length === 0 ? crc : crc32(rest, crc), 4)
   return frame
 }
+
+const nothing = new Uint8Array()
 
 /** Collects bytes as they come and gives out whole frames. Holds at most one frame's bytes. */
 export class FrameDecoder {

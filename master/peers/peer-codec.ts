@@ -25,29 +25,53 @@ const types: readonly MessageType[] = [
   'transfer-leader'
 ]
 
-/** A snapshot goes without its data, whose length is told instead. */
-export function encodePeerMessage(m: Message, snapshotBytes = 0): Uint8Array {
-  const { type, entries, snapshot, responses: _, ...plain } = m
-  const head = encodeMessage('PeerMessage', {
-    ...plain,
-    type: types.indexOf(type) + 1,
-    snapshot: snapshot === undefined ? null : snapshotOf(snapshot, snapshotBytes)
-  })
-  return entries.length === 0 ? head : withEntries(head, entries)
+/** What is sent of one message: `entries` follow right after `head`, and may be the same bytes for several masters. */
+export interface EncodedMessage {
+  readonly head: Uint8Array
+  readonly entries: Uint8Array
 }
+
+/** For the messages of one turn: entries that go to several masters are encoded once. */
+export class PeerEncoder {
+  #encoded: { readonly entries: readonly Entry[]; readonly bytes: Uint8Array } | undefined
+
+  /** A snapshot goes without its data, whose length is told instead. */
+  encode(m: Message, snapshotBytes = 0): EncodedMessage {
+    const { type, entries, snapshot, responses: _, ...plain } = m
+    const head = encodeMessage('PeerMessage', {
+      ...plain,
+      type: types.indexOf(type) + 1,
+      snapshot: snapshot === undefined ? null : snapshotOf(snapshot, snapshotBytes)
+    })
+    return { head, entries: entries.length === 0 ? nothing : this.#entries(entries) }
+  }
+
+  #entries(entries: readonly Entry[]): Uint8Array {
+    const before = this.#encoded
+    // Runs of one log, whose entries are never changed: the ends tell what lies between.
+    if (before !== undefined && isSame(before.entries, entries)) return before.bytes
+    const bytes = encodeEntries(entries)
+    this.#encoded = { entries, bytes }
+    return bytes
+  }
+}
+
+const nothing = new Uint8Array()
+
+const isSame = (some: readonly Entry[], others: readonly Entry[]): boolean =>
+  some.length === others.length && some[0] === others[0] && some.at(-1) === others.at(-1)
 
 /** Tag of `entries` in PeerMessage. */
 const entriesTag = 0x72
 
-function withEntries(head: Uint8Array, entries: readonly Entry[]): Uint8Array {
-  let total = head.length
+function encodeEntries(entries: readonly Entry[]): Uint8Array {
+  let total = 0
   for (const entry of entries) {
     const length = entryBytes(entry, entryTypes.indexOf(entry.type))
     total += 1 + varintBytes(length) + length
   }
   const bytes = Buffer.allocUnsafe(total)
-  bytes.set(head)
-  let at = head.length
+  let at = 0
   for (const entry of entries) {
     const type = entryTypes.indexOf(entry.type)
     bytes[at] = entriesTag

@@ -2,9 +2,10 @@ import type { Socket } from 'node:net'
 import { within } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
 import { encodeMessage } from '../../proto/codec.ts'
-import { encodeFrame, FrameDecoder } from '../../proto/frame.ts'
+import { encodeFrame, encodeFrameBefore, FrameDecoder } from '../../proto/frame.ts'
 import type { PeerHello } from '../../proto/gen/messages.ts'
 import { plainChannel } from './peer-channel.ts'
+import type { EncodedMessage } from './peer-codec.ts'
 import { checkHello, encodeHello, frameTypes, maxPeerFrameBytes, type PeerIdentity } from './peer-handshake.ts'
 
 export interface PeerAddress {
@@ -39,12 +40,14 @@ export class PeerLink {
   }
 
   /** All of them in one call of the kernel; what it does not take in time is dropped. */
-  send(bodies: readonly Uint8Array[]): void {
+  send(messages: readonly EncodedMessage[]): void {
     const socket = this.#socket
     if (socket.destroyed) return
     socket.cork()
-    for (const body of bodies) {
-      if (socket.writableLength <= maxBufferedBytes) socket.write(encodeFrame(frameTypes.message, body, maxPeerFrameBytes))
+    for (const { head, entries } of messages) {
+      if (socket.writableLength > maxBufferedBytes) break
+      socket.write(encodeFrameBefore(frameTypes.message, head, entries, maxPeerFrameBytes))
+      if (entries.length > 0) socket.write(entries)
     }
     socket.uncork()
   }

@@ -5,7 +5,7 @@ import type { Member } from '../consensus/membership.ts'
 import type { PeerTransport } from '../consensus/port.ts'
 import type { Message } from '../raft/message.ts'
 import type { PeerChannel } from './peer-channel.ts'
-import { encodePeerMessage } from './peer-codec.ts'
+import { type EncodedMessage, PeerEncoder } from './peer-codec.ts'
 import type { PeerIdentity } from './peer-handshake.ts'
 import { type PeerAddress, PeerLink } from './peer-link.ts'
 
@@ -74,16 +74,16 @@ export class TcpPeers implements PeerTransport {
   }
 
   send(messages: readonly Message[]): void {
-    const bodies = new Map<PeerLink, Uint8Array[]>()
+    const encoder = new PeerEncoder()
+    const toEach = new Map<PeerLink, EncodedMessage[]>()
     for (const m of messages) {
       const link = this.#peers.get(m.to)?.link
       if (link === undefined) continue
-      const body = encodePeerMessage(m)
-      const before = bodies.get(link)
-      if (before === undefined) bodies.set(link, [body])
-      else before.push(body)
+      const before = toEach.get(link)
+      if (before === undefined) toEach.set(link, [encoder.encode(m)])
+      else before.push(encoder.encode(m))
     }
-    for (const [link, some] of bodies) link.send(some)
+    for (const [link, some] of toEach) link.send(some)
   }
 
   async sendSnapshot(m: Message, bytes: Uint8Array): Promise<void> {
@@ -91,7 +91,7 @@ export class TcpPeers implements PeerTransport {
     if (peer === undefined) throw new Error(`master ${m.to} has no address`)
     const link = await PeerLink.open(this.#own, peer.address, peer.closing.signal, this.#parts.channel)
     try {
-      await link.sendSnapshot(encodePeerMessage(m, bytes.length), bytes)
+      await link.sendSnapshot(new PeerEncoder().encode(m, bytes.length).head, bytes)
     } finally {
       link.destroy()
     }

@@ -2,7 +2,7 @@ import { connect } from 'node:net'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../../base/clock.ts'
 import { silentLog } from '../../../base/log.ts'
-import { decodePeerMessage, encodePeerMessage } from '../../../master/peers/peer-codec.ts'
+import { decodePeerMessage, PeerEncoder } from '../../../master/peers/peer-codec.ts'
 import { encodeHello, frameTypes, type PeerIdentity } from '../../../master/peers/peer-handshake.ts'
 import { PeerServer } from '../../../master/peers/peer-server.ts'
 import { TcpPeers } from '../../../master/peers/tcp-peers.ts'
@@ -45,6 +45,20 @@ function anAppend(): Message {
   return Object.assign(message('append', 2), { from: 1, term: 3, logTerm: 2, index: 7, commit: 6, entries })
 }
 
+const encoded = (m: Message, encoder = new PeerEncoder()): Uint8Array => {
+  const { head, entries } = encoder.encode(m)
+  return Buffer.concat([head, entries])
+}
+
+t.test('entries that go to several masters are encoded once, and other entries are not taken for them', async (t) => {
+  const encoder = new PeerEncoder()
+  const [one, two, three] = [anAppend(), { ...anAppend(), to: 3 }, { ...anAppend(), to: 3 }]
+  two.entries = one.entries.slice()
+  three.entries = one.entries.slice(1)
+  t.equal(encoder.encode(one).entries, encoder.encode(two).entries)
+  for (const m of [one, two, three, anAppend()]) t.same(decodePeerMessage(encoded(m, encoder)).message, m)
+})
+
 t.test('a message is the same after the wire', async (t) => {
   const vote = Object.assign(message('vote', 2), { from: 1, term: 4, force: true })
   const refusal = Object.assign(message('append-response', 2), {
@@ -56,7 +70,7 @@ t.test('a message is the same after the wire', async (t) => {
     logTerm: 2
   })
   const read = Object.assign(message('read-index', 2), { from: 1, context: '1/x/7', readRound: 2 })
-  for (const m of [anAppend(), heartbeat(1), vote, refusal, read]) t.same(decodePeerMessage(encodePeerMessage(m)).message, m)
+  for (const m of [anAppend(), heartbeat(1), vote, refusal, read]) t.same(decodePeerMessage(encoded(m)).message, m)
   t.throws(() => decodePeerMessage(encodeMessage('PeerMessage', { type: 99 })), { code: 'invalid' })
 })
 
@@ -98,7 +112,7 @@ t.test('whoever is not of the cluster is refused, and nothing of what it says is
     ['the wrong secret', hello({ token: 'guess' })],
     ['taken for somebody else', hello({}, 3)],
     ['our own id', hello({ raftId: 2 })],
-    ['no greeting', encodeFrame(frameTypes.message, encodePeerMessage(heartbeat(1)))],
+    ['no greeting', encodeFrame(frameTypes.message, encoded(heartbeat(1)))],
     ['garbage', Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')],
     ['a wrong checksum', wrongSum],
     ['an oversized frame', Buffer.from([0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0])]
@@ -107,7 +121,7 @@ t.test('whoever is not of the cluster is refused, and nothing of what it says is
     const socket = connect({ host: '127.0.0.1', port })
     socket.on('error', () => undefined)
     const closed = new Promise((resolve) => socket.once('close', resolve))
-    socket.write(Buffer.concat([bytes, encodeFrame(frameTypes.message, encodePeerMessage(heartbeat(9)))]))
+    socket.write(Buffer.concat([bytes, encodeFrame(frameTypes.message, encoded(heartbeat(9)))]))
     socket.resume()
     await closed
     t.pass(who)
