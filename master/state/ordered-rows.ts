@@ -1,9 +1,9 @@
 import type { StoreRow } from '../../proto/gen/messages.ts'
+import { type Held, RowMemory } from './row-memory.ts'
 
 /** Where a row stands: it stays there while what is in it changes. */
-interface Slot {
+interface Slot extends Held {
   readonly key: string
-  row: StoreRow
   /** What the row counts against the quota. */
   bytes: number
 }
@@ -12,6 +12,7 @@ interface Slot {
 export class OrderedRows {
   readonly #byKey = new Map<string, Slot>()
   readonly #inOrder: Slot[] = []
+  readonly #memory = new RowMemory()
   #bytes = 0
 
   get size(): number {
@@ -33,17 +34,19 @@ export class OrderedRows {
     return slot === undefined ? rowBytes(key, value) : value.length - slot.row.value.length
   }
 
+  /** With a copy of its value, which may be a window onto something larger. */
   set(row: StoreRow): void {
     const { key } = row
     const slot = this.#byKey.get(key)
     const growth = this.growthOf(key, row.value)
     this.#bytes += growth
     if (slot !== undefined) {
-      slot.row = row
+      this.#memory.keep(slot, row)
       slot.bytes += growth
       return
     }
-    const made = { key, row, bytes: growth }
+    const made: Slot = { key, row, piece: undefined, bytes: growth }
+    this.#memory.keep(made, row)
     this.#inOrder.splice(this.#position(key), 0, made)
     this.#byKey.set(key, made)
   }
@@ -54,6 +57,7 @@ export class OrderedRows {
     this.#byKey.delete(key)
     this.#inOrder.splice(this.#position(key), 1)
     this.#bytes -= slot.bytes
+    this.#memory.drop(slot)
   }
 
   /** What removing it would give back; 0 where it is not there. */

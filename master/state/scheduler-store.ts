@@ -22,8 +22,7 @@ export function storeTransaction(state: ClusterState, command: StoreTransaction,
   }
   for (const write of writes) {
     if (write.remove) rows.delete(write.key)
-    // A copy: the value may be a window onto a whole segment of the log.
-    else rows.set({ key: write.key, value: new Uint8Array(write.value), version: index })
+    else rows.set({ key: write.key, value: write.value, version: index })
   }
   if (rows.size > 0) state.stores.set(frameworkId, rows)
   else state.stores.delete(frameworkId)

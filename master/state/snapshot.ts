@@ -169,7 +169,7 @@ export class SnapshotDecoder {
     takeIdentities(state, chunk)
     for (const section of chunk.stores) {
       const rows = state.stores.get(section.frameworkId) ?? new OrderedRows()
-      for (const row of section.rows) rows.set({ ...row, value: new Uint8Array(row.value) })
+      for (const row of section.rows) rows.set(row)
       state.stores.set(section.frameworkId, rows)
     }
   }

@@ -25,3 +25,39 @@ t.test('rows behave as a sorted map that knows its bytes', async (t) => {
   )
   t.pass()
 })
+
+t.test('values stay what they are, whatever is written over the others', async (t) => {
+  const step = fc.record({ key: fc.nat(40), remove: fc.boolean(), size: fc.oneof(fc.nat(300), fc.constant(3_000)) })
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 50, maxLength: 400 }), (steps) => {
+      const rows = new OrderedRows()
+      const model = new Map<string, Buffer>()
+      for (const [version, { key: number, remove, size }] of steps.entries()) {
+        const key = `k${number}`
+        const value = Buffer.alloc(size, version)
+        if (remove) rows.delete(key)
+        else rows.set({ key, value, version })
+        if (remove) model.delete(key)
+        else model.set(key, Buffer.from(value))
+        value.fill(0xee)
+      }
+      const kept = rows.all()
+      return kept.length === model.size && kept.every(({ key, value }) => model.get(key)?.equals(value) === true)
+    }),
+    { numRuns: 300 }
+  )
+  t.pass()
+})
+
+t.test('the few rows that are left of many do not keep their memory', async (t) => {
+  const rows = new OrderedRows()
+  const keys = Array.from({ length: 4_000 }, (_, i) => `k${i}`)
+  for (const [i, key] of keys.entries()) rows.set({ key, value: Buffer.alloc(100, i), version: i })
+  for (const [i, key] of keys.entries()) if (i % 40 !== 0) rows.delete(key)
+  const left = rows.all()
+  const memory = [...new Set(left.map(({ value }) => value.buffer))]
+  t.equal(left.length, 100)
+  t.ok(left.every(({ value, version }) => Buffer.alloc(100, version).equals(value)))
+  const bytes = memory.reduce((sum, { byteLength }) => sum + byteLength, 0)
+  t.ok(bytes <= 6 * 8 * 1024, `${bytes} bytes for 10,000`)
+})
