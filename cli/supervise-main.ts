@@ -41,12 +41,18 @@ export async function main(argv: readonly string[], env: Environment): Promise<n
   return 0
 }
 
+/**
+ * Node's own 16 MB let the collector copy so much at a time that a master with 100,000 tasks stands still for 50 ms and more
+ * (decisions/0035).
+ */
+export const masterHeap = '--max-semi-space-size=4'
+
 export function daemonPlan(name: Daemon, layout: StateLayout, http: string, env: Environment): DaemonPlan {
   const programs = dirname(process.argv[1] ?? '')
   const defined = Object.entries(env).filter((e): e is [string, string] => e[1] !== undefined)
   const common = ['--state-dir', layout.stateDir]
   const agent = ['--max-semi-space-size=1', join(programs, 'start-agent.cjs'), ...common]
-  const master = [join(programs, 'master.cjs'), ...common, ...(http === '' ? [] : ['--http', http])]
+  const master = [masterHeap, join(programs, 'master.cjs'), ...common, ...(http === '' ? [] : ['--http', http])]
   return {
     name,
     program: process.execPath,

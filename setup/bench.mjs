@@ -16,6 +16,7 @@ await runBundled(
     { name: 'appender.mjs', source: 'test/bench/appender.ts', format: 'esm' },
     { name: 'raft-member.mjs', source: 'test/bench/raft/member.ts', format: 'esm' },
     { name: 'raft-load.mjs', source: 'test/bench/raft/load.ts', format: 'esm' },
+    { name: 'snapshot-run.mjs', source: 'test/bench/snapshot-run.ts', format: 'esm' },
     { name: 'trace-hook.cjs', source: 'test/bench/trace-hook.ts', format: 'cjs' },
     { name: 'start-hook.cjs', source: 'test/bench/start-hook.ts', format: 'cjs' }
   ]

@@ -1,122 +1,51 @@
+import { fork } from 'node:child_process'
 import { join } from 'node:path'
-import { silentLog } from '../../base/log.ts'
-import { decodeArrived } from '../../master/consensus/arrival.ts'
-import { genesisOf } from '../../master/consensus/membership.ts'
-import { Snapshotter } from '../../master/consensus/snapshotter.ts'
-import { apply } from '../../master/state/apply.ts'
-import { ClusterState } from '../../master/state/cluster.ts'
-import { systemDisk } from '../../master/store/disk.ts'
-import { snapshotBytes } from '../../master/store/snapshots.ts'
-import { completeMessage, type Init } from '../../proto/codec.ts'
-import type { Command } from '../../proto/gen/messages.ts'
-import { scalar } from '../../proto/resources.ts'
+import { Fault } from '../../base/fault.ts'
+import { masterHeap } from '../../cli/supervise-main.ts'
 import type { Bench, Outcome } from './bench.ts'
+import { end } from './programs.ts'
 import { judged } from './report.ts'
-import { percentile, rounded, spreadOf } from './statistics.ts'
-
-const clusterId = 'c'.repeat(32)
-const agents = 1_000
-const rounds = 5
+import { rounds, type SnapshotFigures, type SnapshotOrder, tasksAgents } from './snapshot-order.ts'
+import { rounded, spreadOf } from './statistics.ts'
 
 /**
  * How long the event loop of a master stands still while it takes a snapshot of so many tasks, and while it takes over one that
  * another master sent: each is some 70 MB for 100,000.
  */
 export async function stateSnapshot(bench: Bench): Promise<Outcome> {
-  const state = stateWith(bench.n)
-  const membership = genesisOf([{ raftId: 1, nodeId: 'n', address: '', agentAddress: '' }])
-  const directory = bench.folder('state')
-  const snapshotter = new Snapshotter({ disk: systemDisk, log: silentLog }, { directory, nodeId: 'n', genesis: membership })
-  await snapshotter.load()
-  const taker = { releaseReserve: () => Promise.resolve(false), taken: () => Promise.resolve() }
-  let taken: readonly number[] = []
-  let arrived: readonly number[] = []
-  const tookMs: number[] = []
-  for (let round = 0; round < rounds; round += 1) {
-    bench.signal.throwIfAborted()
-    bench.progress(`snapshot ${round + 1} of ${rounds}`)
-    const startMs = performance.now()
-    taken = taken.concat(await pausesOf(() => snapshotter.take(state, 1, membership, taker)))
-    tookMs.push(performance.now() - startMs)
-    const data = await snapshotBytes(systemDisk, join(directory, 'snapshots'), state.index)
-    const other = new ClusterState()
-    const snapshot = { index: state.index, term: 1, confState: membership, data }
-    arrived = arrived.concat(await pausesOf(() => inTurns(decodeArrived(snapshot, clusterId), (one) => other.become(one.state))))
-    if (other.assignments.size !== bench.n) throw new Error('the snapshot that arrived is another')
-  }
-  const longest = (pauses: readonly number[]): number => pauses.reduce((most, one) => Math.max(most, one), 0)
+  bench.progress(`${rounds} snapshots`)
+  const { tookMs, taken, arrived, p999Ms } = await figuresOf(bench, { tasks: bench.n, directory: bench.folder('state') })
+  const noted = ({ longestMs, ...spread }: SnapshotFigures['taken']) => ({
+    ...spread,
+    note: `the longest ${rounded(longestMs)} ms`
+  })
+  const bound = { unit: 'ms', bound: 'at most', goal: 10 } as const
   return {
     rows: [
       { name: 'a snapshot is taken', ...spreadOf(tookMs) },
-      { name: 'turns of the loop while it is taken', ...spreadOf(taken), note: `the longest ${rounded(longest(taken))} ms` },
-      { name: 'turns of the loop while one arrives', ...spreadOf(arrived), note: `the longest ${rounded(longest(arrived))} ms` }
+      { name: 'turns of the loop while it is taken', ...noted(taken) },
+      { name: 'turns of the loop while one arrives', ...noted(arrived) }
     ],
     goals: [
-      judged({ name: `longest pause, ${bench.n} tasks are written`, unit: 'ms', bound: 'at most', goal: 10 }, longest(taken)),
-      judged({ name: `longest pause, ${bench.n} tasks arrive`, unit: 'ms', bound: 'at most', goal: 10 }, longest(arrived))
+      judged({ name: `longest pause, ${bench.n} tasks are written`, ...bound }, taken.longestMs),
+      judged({ name: `longest pause, ${bench.n} tasks arrive`, ...bound }, arrived.longestMs)
     ],
     notes: [
-      `${rounds} rounds; ${agents} agents, a wish and an assignment for each task. A pause of the collector counts as one of the loop.`,
-      `99.9 % of all turns took at most ${rounded(percentile(taken.concat(arrived), 0.999))} ms.`
+      `${rounds} rounds; ${tasksAgents} agents, a wish and an assignment for each task. A pause of the collector counts as one of the loop;`,
+      `Node runs with ${masterHeap}, as a master does. 99.9 % of all turns took at most ${rounded(p999Ms)} ms.`
     ]
   }
 }
 
-/** Milliseconds of each turn of the event loop until `work` is done. */
-async function pausesOf(work: () => Promise<unknown>): Promise<readonly number[]> {
-  const pauses: number[] = []
-  let isOver = false
-  let lastMs = performance.now()
-  const look = (): void => {
-    const nowMs = performance.now()
-    pauses.push(nowMs - lastMs)
-    lastMs = nowMs
-    if (!isOver) setImmediate(look)
-  }
-  setImmediate(look)
-  await work()
-  isOver = true
-  await new Promise((resolve) => setImmediate(resolve))
-  return pauses
-}
-
-/** As the master does it: one step in each turn. */
-function inTurns<T>(steps: Generator<undefined, T>, done: (value: T) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const goOn = (): void => {
-      try {
-        const step = steps.next()
-        if (step.done !== true) setImmediate(goOn)
-        else {
-          done(step.value)
-          resolve()
-        }
-      } catch (e) {
-        reject(e as Error)
-      }
-    }
-    goOn()
+async function figuresOf(bench: Bench, order: SnapshotOrder): Promise<SnapshotFigures> {
+  const child = fork(join(import.meta.dirname, 'snapshot-run.mjs'), [], { execArgv: [masterHeap], detached: true })
+  const stop = bench.cleanup.add('the process that takes snapshots', () => end(child))
+  const figures = await new Promise<SnapshotFigures>((resolve, reject) => {
+    child.once('exit', (code) => reject(new Fault('unavailable', `the process that takes snapshots ended with ${code}`)))
+    child.once('message', (answer) => resolve(answer as SnapshotFigures))
+    bench.signal.addEventListener('abort', () => reject(bench.signal.reason as Error), { once: true })
+    child.send(order)
   })
-}
-
-function stateWith(tasks: number): ClusterState {
-  const state = new ClusterState()
-  let index = 0
-  const give = (command: Init<Command>): void => {
-    index += 1
-    const { refused, message } = apply(state, completeMessage('Command', { atMs: index, ...command }), index)
-    if (refused) throw new Error(message)
-  }
-  give({ initCluster: { clusterId } })
-  give({ registerFramework: { framework: { frameworkId: 'f', name: 'f', roles: ['*'] } } })
-  const resources = [scalar('cpus', 100), scalar('mem', 64 * 1024 * 1024)]
-  for (let i = 0; i < agents; i += 1) give({ registerAgent: { agentId: `agent-${i}`, hostname: `host-${i}`, resources } })
-  const wish = Buffer.alloc(400, 'a wish; ')
-  for (let i = 0; i < tasks; i += 1) {
-    const taskId = `${String(i).padStart(8, '0')}${'t'.repeat(24)}`
-    give({ storeTransaction: { frameworkId: 'f', writes: [{ key: `task/${taskId}`, value: wish }] } })
-    const assignment = { frameworkId: 'f', taskId, attempt: 1, agentId: `agent-${i % agents}`, containerId: 'c'.repeat(32) }
-    give({ assignTask: { ...assignment, specDigest: 'd'.repeat(64), leaseClass: '', role: '*', resources } })
-  }
-  return state
+  await stop()
+  return figures
 }

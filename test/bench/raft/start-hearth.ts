@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { join } from 'node:path'
+import { masterHeap } from '../../../cli/supervise-main.ts'
 import { newClusterId, newNodeId } from '../../../proto/ids.ts'
 import type { Bench } from '../bench.ts'
 import { type Ensemble, freePorts, type Member, Server } from './ensemble.ts'
@@ -26,7 +27,7 @@ export async function startHearth(bench: Bench, system: System): Promise<Ensembl
     const spawnIt = (): ChildProcess => {
       const env = { PATH: process.env['PATH'], UV_THREADPOOL_SIZE: '8' }
       const words = [JSON.stringify(order)]
-      const child = fork(join(import.meta.dirname, 'raft-member.mjs'), words, { env, detached: true })
+      const child = fork(join(import.meta.dirname, 'raft-member.mjs'), words, { env, detached: true, execArgv: [masterHeap] })
       child.on('message', ({ kind }: { readonly kind: string }) => {
         if (kind === 'gained') leading.add(raftId)
         if (kind === 'lost') leading.delete(raftId)
