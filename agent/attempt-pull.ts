@@ -22,11 +22,12 @@ const tellEveryMs = 10_000
  */
 export async function fetchImage(parts: PullParts, row: TaskRow, signal: AbortSignal): Promise<void> {
   const { image, pull } = onlyTask(row)
+  const signatures = row.group?.policy?.signatures ?? []
   // A restart in place must not depend on a registry.
   const policy = pull === 'never' || (pull === 'always' && row.previousContainerId === '') ? pull : 'missing'
   const teller = new PullTeller(parts, image)
   try {
-    await parts.images.fetch(image, { policy, onProgress: teller.onProgress }, within(pullDeadlineMs, signal))
+    await parts.images.fetch(image, { policy, signatures, onProgress: teller.onProgress }, within(pullDeadlineMs, signal))
   } catch (e) {
     signal.throwIfAborted()
     if (e instanceof Error && e.name === 'TimeoutError') {

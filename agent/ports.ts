@@ -1,6 +1,16 @@
 import type { OciMount } from '../isolators/isolator.ts'
 import type { Init } from '../proto/codec.ts'
-import type { KillRow, LedgerHead, LedgerRecord, ObjectRow, QuarantineRow, TaskRow, TaskStatus } from '../proto/gen/messages.ts'
+import type {
+  KillRow,
+  LedgerHead,
+  LedgerRecord,
+  ObjectRow,
+  QuarantineRow,
+  SignatureRule,
+  TaskRow,
+  TaskStatus
+} from '../proto/gen/messages.ts'
+import type { ImageSignature } from './images/signature.ts'
 
 /** What the agent's rooms expect of each other, where one room is behind another's wall. */
 
@@ -52,6 +62,8 @@ export interface ImageStore {
 
 export interface PullWish {
   readonly policy: 'missing' | 'always' | 'never'
+  /** Of the task's tenant: signatures that are not here are asked for. Whether they do is for the one to say who has the image resolved. */
+  readonly signatures?: readonly SignatureRule[]
   /** How far a pull has come; called only where there is one. */
   readonly onProgress: (progress: { readonly archiveBytes: number; readonly totalBytes: number }) => void
 }
@@ -70,6 +82,9 @@ export interface ResolvedImage {
   readonly workingDirectory: string
   readonly user: string
   readonly stopSignal: string
+  /** By which digests it may have been signed, and the signatures that are known of it; absent: its own, and none. */
+  readonly roots?: readonly string[]
+  readonly signatures?: readonly ImageSignature[]
 }
 
 /** What a route of the local API gets and gives; the same for the unix socket and for streams over the agent link. */

@@ -6,8 +6,10 @@ import type { IsolatorRequest, MountRequest } from '../isolators/isolator.ts'
 import { usualWalls } from '../isolators/walls.ts'
 import { completeMessage } from '../proto/codec.ts'
 import type { Process, TaskDefinition, TaskRow } from '../proto/gen/messages.ts'
+import { isDigest } from '../proto/image-name.ts'
 import { capabilitiesFor, checkLimits } from '../proto/limits.ts'
-import { policyRefusal } from '../proto/tenant-policy.ts'
+import { policyRefusal, signatureRules } from '../proto/tenant-policy.ts'
+import { signatureRefusal } from './images/signature.ts'
 import { unfitLength } from './lease/terms.ts'
 import type { ResolvedImage } from './ports.ts'
 import { limitsOf } from './task-limits.ts'
@@ -58,6 +60,16 @@ function checkPolicy({ group }: TaskRow, task: TaskDefinition, uid?: number): vo
   if (refusal !== undefined) throw new Fault('denied', refusal, { reason: 'policy_refused' })
 }
 
+/** Of the image as it is resolved, for a digest alone names no registry, and a name may have come to mean another image by now. */
+function checkImage({ group }: TaskRow, task: TaskDefinition, image: ResolvedImage): void {
+  const policy = group?.policy ?? null
+  if (group === null || policy === null) return
+  const outside = isDigest(task.image) ? policyRefusal(policy, group.role, { ...task, image: image.reference }) : undefined
+  const { reference, digest, roots = [digest], signatures = [] } = image
+  const refusal = outside ?? signatureRefusal(signatureRules(policy, reference), { reference, roots, signatures })
+  if (refusal !== undefined) throw new Fault('denied', refusal, { reason: 'policy_refused' })
+}
+
 /** What names the container's files, enough to undo everything; the rest of a request is only needed to launch. */
 export function bareRequest(
   config: RequestConfig,
@@ -102,6 +114,7 @@ export function fullRequest(
   journal: IsolatorRequest['journal']
 ): IsolatorRequest {
   const task = onlyTask(row)
+  checkImage(row, task, image)
   const bare = bareRequest(config, row.containerId, task)
   for (const name of capabilitiesFor(task)) {
     const why = config.missing(name)

@@ -1,11 +1,11 @@
 import { isFault } from '../base/fault.ts'
 import { encodeMessage } from '../proto/codec.ts'
 import { maxFrameBytes } from '../proto/frame.ts'
-import type { Reason, TaskGroup, TaskState, TenantPolicy } from '../proto/gen/messages.ts'
+import type { Offer, Reason, TaskDefinition, TaskGroup, TaskState, TenantPolicy } from '../proto/gen/messages.ts'
 import { taskId } from '../proto/ids.ts'
 import { checkLimits } from '../proto/limits.ts'
 import { addResources, checkResource, containsResources, describeResources, type Resources } from '../proto/resources.ts'
-import { policyRefusal } from '../proto/tenant-policy.ts'
+import { policyRefusal, signatureRules } from '../proto/tenant-policy.ts'
 
 export type Verdict =
   | { readonly kind: 'fits'; readonly taskId: string; readonly resources: Resources }
@@ -18,6 +18,7 @@ interface Against {
   /** Whether tasks of this framework may be started again by the agent. */
   readonly restarts: boolean
   readonly policy: TenantPolicy
+  readonly capabilities: Offer['capabilities']
 }
 
 /** Room in a frame for what stands around the group. */
@@ -60,13 +61,23 @@ export function checkGroup(group: TaskGroup, against: Against): Verdict {
       const [asked, offered] = [describeResources(resources), describeResources(against.resources)]
       return refused('dropped', 'invalid_offers', `the task asks for ${asked}, the offer holds ${offered}`)
     }
-    const outside = policyRefusal(against.policy, group.role, task)
+    const outside = outsidePolicy(against, group.role, task)
     if (outside !== undefined) return refused('error', 'policy_refused', outside)
     return { kind: 'fits', taskId: task.taskId, resources }
   } catch (e) {
     if (!isFault(e)) throw e
     return refused('error', 'task_invalid', e.message)
   }
+}
+
+/** An agent of an earlier version would run an image without a look at its signatures. */
+function outsidePolicy({ policy, capabilities }: Against, role: string, task: TaskDefinition): string | undefined {
+  const { image } = task
+  const refusal = policyRefusal(policy, role, task)
+  if (refusal !== undefined) return refusal
+  if (signatureRules(policy, image).length === 0) return undefined
+  if (capabilities.some(({ name, present }) => name === 'image.signatures' && present)) return undefined
+  return `the policy of tenant ${policy.role} asks for signed images, and the node’s agent knows nothing of signatures: upgrade it`
 }
 
 const refused = (state: TaskState, reason: Reason, message: string): Verdict => ({ kind: 'refused', state, reason, message })

@@ -36,13 +36,13 @@ export class Launches {
   async accept(acceptance: Acceptance, signal: AbortSignal): Promise<void> {
     const { frameworkId } = acceptance
     const { offers, allocation, assignments, tenants } = this.#parts
-    const { agentId, role, resources } = offers.take(frameworkId, acceptance.offerIds)
+    const { agentId, role, resources, capabilities } = offers.take(frameworkId, acceptance.offerIds)
     const policy = tenants.policyOf(role)
     let left = resources
     const launching: Promise<void>[] = []
     for (const group of acceptance.groups) {
       const restarts = this.#config.restarting.has(frameworkId)
-      const verdict = checkGroup(group, { frameworkId, role, resources: left, restarts, policy })
+      const verdict = checkGroup(group, { frameworkId, role, resources: left, restarts, policy, capabilities })
       if (verdict.kind === 'refused') {
         this.#tellRefusal(frameworkId, group, verdict)
         continue

@@ -12,6 +12,8 @@ export interface TakenOffers {
   readonly agentId: string
   readonly role: string
   readonly resources: Resources
+  /** What the agent's node can do. */
+  readonly capabilities: Offer['capabilities']
 }
 
 /** Outstanding offers, in the leader's memory only. Each is accepted, declined, rescinded or timed out, once. */
@@ -47,6 +49,7 @@ export class Offers {
     return {
       agentId: first.agentId,
       role: first.role,
+      capabilities: first.capabilities,
       resources: offers.reduce<Resources>((sum, o) => addResources(sum, o.resources), [])
     }
   }

@@ -1,6 +1,7 @@
 import { Fault } from '../base/fault.ts'
-import type { TaskDefinition, TenantPolicy } from './gen/messages.ts'
+import type { SignatureRule, TaskDefinition, TenantPolicy } from './gen/messages.ts'
 import { anyRole } from './ids.ts'
+import { canonicalReference, dockerHub, imageForms, remoteNameOf, untagged } from './image-name.ts'
 import { everyCapability } from './linux-capabilities.ts'
 
 /** Walls that a policy can ask of every task, each with what a task without it is told. */
@@ -29,7 +30,8 @@ export const usualPolicy: TenantPolicy = {
   hostPaths: ['/'],
   devices: [],
   capabilities: [],
-  seccomp: ['default']
+  seccomp: ['default'],
+  signatures: []
 }
 
 /** Names of resources that are no devices. */
@@ -75,7 +77,7 @@ function imageRefusal({ images, registries }: TenantPolicy, image: string): Refu
   if (!registries.some((one) => one === '*' || one === registry)) {
     return { what: `may not use images of ${registry}, only of ${list(registries)}`, how: ` --registry ${registry}` }
   }
-  if (images.some((pattern) => matches(pattern, image) || matches(pattern, untagged(image)))) return undefined
+  if (images.some((pattern) => matchesImage(pattern, image))) return undefined
   return { what: `may not use the image ${image}, only ${list(images)}`, how: ` --image ${quoted(image)}` }
 }
 
@@ -100,14 +102,19 @@ function wallRefusal(policy: TenantPolicy, task: TaskDefinition): Refusal | unde
   return { what, how: ` --seccomp ${quoted(profile)}` }
 }
 
-/** A first part that can be a host's name; a name without one is Docker Hub's (agent/images/reference.ts has the same rule). */
-export function registryOf(image: string): string {
-  if (image === 'host') return localRegistry
-  const [first = '', ...rest] = image.split('/')
-  return rest.length > 0 && (first.includes('.') || first.includes(':') || first === 'localhost') ? first : 'docker.io'
+/** Which of the policy's rules of signatures an image has to keep. The built-in image is of the node itself: nobody signs it. */
+export function signatureRules({ signatures }: Pick<TenantPolicy, 'signatures'>, image: string): readonly SignatureRule[] {
+  return registryOf(image) === localRegistry ? [] : signatures.filter((rule) => matchesImage(rule.images, image))
 }
 
-const untagged = (image: string): string => image.replace(/@.*$/, '').replace(/:[^/:]*$/, '')
+/** However the image is written. What is no image name is nobody's. */
+export function registryOf(image: string): string {
+  if (untagged(image) === 'host') return localRegistry
+  const canonical = canonicalReference(image)
+  return canonical === undefined ? dockerHub : remoteNameOf(canonical).registry
+}
+
+const matchesImage = (pattern: string, image: string): boolean => imageForms(image).some((form) => matches(pattern, form))
 
 function matches(pattern: string, text: string): boolean {
   const parts = pattern.split('*').map((part) => part.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'))
@@ -152,4 +159,10 @@ export function checkPolicy(policy: TenantPolicy): void {
   if (relative !== undefined) {
     throw new Fault('invalid', `${JSON.stringify(relative)} is no plain absolute path: write it from / on, without . and ..`)
   }
+  const keyless = policy.signatures.find(({ images, keys }) => images === '' || keys.length === 0)
+  if (keyless !== undefined)
+    throw new Fault(
+      'invalid',
+      `a rule of signatures names images and at least one public key, and that of ${JSON.stringify(keyless.images)} does not`
+    )
 }

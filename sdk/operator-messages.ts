@@ -167,6 +167,18 @@ export interface Tenant {
   readonly devices: readonly string[]
   readonly capabilities: readonly string[]
   readonly seccomp: readonly string[]
+  /** Unlike the others: an empty list asks for no signature. */
+  readonly signatures: readonly SignatureRule[]
+}
+
+/** Images that have to be signed, by one of these keys. */
+export interface SignatureRule {
+  /** A pattern, as of `images`. */
+  readonly images: string
+  /** Public keys, as PEM. */
+  readonly keys: readonly string[]
+  /** Also a signature for the image under another name counts. */
+  readonly anyName?: boolean
 }
 
 export type TenantChange = Partial<Omit<Tenant, 'role' | 'from'>>

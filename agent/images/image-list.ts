@@ -2,8 +2,9 @@ import { readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../../base/fault.ts'
 import { draftOf, replaceFile } from '../../base/replace-file.ts'
+import { canonicalReference } from '../../proto/image-name.ts'
 import type { ImageConfig } from './manifest.ts'
-import { canonicalReference } from './reference.ts'
+import type { ImageSignature } from './signature.ts'
 import type { ImageKind } from './unpack-message.ts'
 
 /** One row of images.json. */
@@ -21,6 +22,9 @@ export interface ImageRecord {
   /** Lowest first. */
   readonly layers: readonly LayerRecord[]
   readonly config: ImageConfig
+  /** By which digests it may have been signed; absent where that is its own alone. */
+  readonly roots?: readonly string[]
+  readonly signatures?: readonly ImageSignature[]
 }
 
 export interface LayerRecord {

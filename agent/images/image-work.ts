@@ -7,6 +7,7 @@ import { randomId } from '../../base/random.ts'
 import type { ContentFiles } from './content-files.ts'
 import type { ImageLimits } from './limits.ts'
 import type { Platform } from './manifest.ts'
+import type { ImageSignature } from './signature.ts'
 import { endLeftChild, runUnpackChild } from './unpack-child.ts'
 import type {
   DamagedLayer,
@@ -14,6 +15,7 @@ import type {
   KeptLayers,
   LayerToVerify,
   PullRequest,
+  SignaturesRequest,
   UnpackedImage,
   UnpackRequest
 } from './unpack-message.ts'
@@ -97,6 +99,19 @@ export class ImageWork {
         signal
       )
       return found as readonly DamagedLayer[]
+    })
+  }
+
+  /** Rejects with a Fault where the image's registry cannot be asked. */
+  askForSignatures(
+    request: Omit<SignaturesRequest, 'task' | 'draft' | 'limits'>,
+    signal: AbortSignal
+  ): Promise<readonly ImageSignature[]> {
+    return this.#inDraft(async (draft) => {
+      const { unpackProgram, limits } = this.#config
+      const source = { archive: asInput('{}'), onProgress: () => undefined }
+      const whole = { task: 'signatures', draft, limits, ...request } as const
+      return (await runUnpackChild(unpackProgram, whole, source, this.#parts.log, signal)) as readonly ImageSignature[]
     })
   }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { Fault } from '../../base/fault.ts'
+import { canonicalReference, isDigest } from '../../proto/image-name.ts'
 import type { ImageLimits } from './limits.ts'
-import { canonicalReference, isDigest } from './reference.ts'
 
 /** What a manifest says of one blob (OCI image spec, "Descriptor"). */
 export interface Descriptor {

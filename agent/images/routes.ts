@@ -1,9 +1,9 @@
 import { Fault, isFault } from '../../base/fault.ts'
 import { channels, encodeStreamJson, streamContentType } from '../../proto/stream-frame.ts'
 import type { LocalRequest, LocalResponse } from '../ports.ts'
+import type { LocalImageStore } from './local-store.ts'
 import type { PruneWish } from './prune.ts'
 import { newImageName } from './reference.ts'
-import type { LocalImageStore } from './store.ts'
 import type { ArchiveKind, ImportProgress, PullSecrets } from './unpack-message.ts'
 
 const prefix = '/v1/images'

@@ -1,11 +1,9 @@
 import { existsSync } from 'node:fs'
 import { stat, statfs } from 'node:fs/promises'
-import type { Clock } from '../../base/clock.ts'
-import type { Exec } from '../../base/exec.ts'
 import { Fault } from '../../base/fault.ts'
-import type { Log } from '../../base/log.ts'
 import { randomId } from '../../base/random.ts'
-import type { ImageStore, PullWish, ResolvedImage } from '../ports.ts'
+import { isDigest } from '../../proto/image-name.ts'
+import type { PullWish, ResolvedImage } from '../ports.ts'
 import { ContentFiles, hexOf } from './content-files.ts'
 import { HostImage } from './host-image.ts'
 import { ImageCare, type Repull, type VerifyOptions } from './image-care.ts'
@@ -13,66 +11,15 @@ import { ImageList, type ImageRecord } from './image-list.ts'
 import { hostSummary, type ImageDetails, type ImageSummary, runOptions, summaryOf } from './image-views.ts'
 import { asInput, ImageWork } from './image-work.ts'
 import { LastUse } from './last-use.ts'
-import { defaultImageLimits, type ImageLimits } from './limits.ts'
+import { defaultImageLimits } from './limits.ts'
+import type { ImageStoreConfig, ImageStoreParts, LocalImageStore } from './local-store.ts'
 import { type Collected, isEnough, isLow, type Pruned, type PruneWish, prunable, pruneEach, type Room, spared } from './prune.ts'
 import { Pulls } from './pulls.ts'
-import { hostImageName, isDigest, newImageName, normalizeReference, pulledName } from './reference.ts'
-import type { RegistrySettings } from './registry/settings.ts'
+import { hostImageName, newImageName, normalizeReference, pulledName } from './reference.ts'
+import { SignatureKeeper, signedImage } from './signature-keeper.ts'
 import { Suspicion } from './suspicion.ts'
 import type { ArchiveKind, ImportProgress, KeptLayers, PullSecrets, UnpackedImage } from './unpack-message.ts'
 import type { Verdict } from './verdict.ts'
-
-export interface ImageStoreParts {
-  readonly exec: Exec
-  readonly log: Log
-  readonly clock: Clock
-}
-
-export interface ImageStoreConfig {
-  readonly directory: string
-  /** The host's root; another one only in tests. */
-  readonly hostRoot?: string
-  /** The command line of the unpack child (unpack-main.ts, bundled); the request is appended as one argument. */
-  readonly unpackProgram: readonly string[]
-  readonly limits?: ImageLimits
-  readonly registries: RegistrySettings
-  /** Another one than before: the machine went down in between. */
-  readonly bootId: string
-}
-
-export interface LocalImageStore extends ImageStore {
-  /** An empty name stands for the one that the archive gives its image. */
-  import(
-    archive: AsyncIterable<Uint8Array>,
-    options: { readonly name: string; readonly kind: ArchiveKind },
-    onProgress: (progress: ImportProgress) => void,
-    signal: AbortSignal
-  ): Promise<ImageSummary>
-  /** From its registry, whether it is here or not: what is here of it is not fetched again. */
-  pull(
-    reference: string,
-    secrets: PullSecrets,
-    onProgress: (progress: ImportProgress) => void,
-    signal: AbortSignal
-  ): Promise<ImageSummary>
-  list(): Promise<readonly ImageSummary[]>
-  show(reference: string): Promise<ImageDetails>
-  /** Takes the name away; what it named goes with the next `collect`. */
-  remove(reference: string): Promise<void>
-  /** Removes blobs and layers that neither an image nor a container with one of these digests uses. */
-  collect(inUse: ReadonlySet<string>, signal: AbortSignal): Promise<Collected>
-  /** Removes images that no container uses, then collects. `isEnough` is asked after each one; default: never enough. */
-  prune(wish: PruneWish, inUse: ReadonlySet<string>, signal: AbortSignal, isEnough?: () => Promise<boolean>): Promise<Pruned>
-  /** Prunes where the disk is nearly full, until it is not; images of archives stay. */
-  relieve(inUse: ReadonlySet<string>, signal: AbortSignal): Promise<Pruned>
-  /**
-   * Looks at every byte of an image. With `repair`, what is damaged is pulled anew, and nothing else; that needs an image of a registry
-   * which no container runs from (`inUse`, as for `collect`).
-   */
-  verify(reference: string, options: VerifyOptions, signal: AbortSignal): Promise<Verdict>
-  /** To be called where the agent ends in order: the next boot then has nothing to suspect. */
-  close(): Promise<void>
-}
 
 const maxImports = 2
 /** An image that was just resolved is about to be used, whether or not its container is on record yet. */
@@ -114,6 +61,7 @@ class DirectoryImageStore implements LocalImageStore {
   readonly #lastUse: LastUse
   readonly #suspicion: Suspicion
   readonly #care: ImageCare
+  readonly #signatures: SignatureKeeper
   readonly #recent = new Map<string, number>()
   #imports = 0
   #last: Promise<unknown> = Promise.resolve()
@@ -129,6 +77,8 @@ class DirectoryImageStore implements LocalImageStore {
     this.#list = list
     this.#work = work
     this.#pulls = new Pulls((wish, onProgress, signal) => this.#pull(wish.name, wish.secrets, onProgress, signal))
+    const keeper = { list, work, serially: <T>(change: () => Promise<T>) => this.#serially(change) }
+    this.#signatures = new SignatureKeeper(keeper, config.registries)
     this.#host = new HostImage(parts, { directory: files.path('hosts'), hostRoot: config.hostRoot ?? '/' })
   }
 
@@ -139,13 +89,16 @@ class DirectoryImageStore implements LocalImageStore {
     return image
   }
 
-  async fetch(reference: string, { policy, onProgress }: PullWish, signal: AbortSignal): Promise<void> {
+  async fetch(reference: string, wish: PullWish, signal: AbortSignal): Promise<void> {
     if (isHost(reference)) return
+    const { policy, onProgress, signatures = [] } = wish
     const known = this.#known(reference)
     if (known !== undefined) await this.#care.settle(known, onProgress, signal)
     if (policy === 'always' || (policy === 'missing' && known === undefined)) {
       if (!isDigest(reference)) this.#used((await this.pull(reference, {}, onProgress, signal)).digest)
     } else if (known !== undefined) this.#used(known.digest)
+    const record = this.#known(reference)
+    if (record !== undefined && policy !== 'never') await this.#signatures.complete(record, signatures, signal)
   }
 
   async import(
@@ -278,7 +231,7 @@ class DirectoryImageStore implements LocalImageStore {
         )
       })
     }
-    return { reference: record.name, digest: record.digest, layers, mounts: [], ...runOptions(record.config) }
+    return { ...signedImage(record), digest: record.digest, layers, mounts: [], ...runOptions(record.config) }
   }
 
   #known(reference: string): ImageRecord | undefined {
@@ -341,6 +294,7 @@ class DirectoryImageStore implements LocalImageStore {
     const { name, digest, configDigest, kind, archiveBytes, config } = image
     const record: ImageRecord = {
       ...{ name, digest, configDigest, kind, archiveBytes, config, layers },
+      ...this.#signatures.known(image),
       importedAtMs: this.#parts.clock.wallMs(),
       unpackedBytes: sum((layer) => layer.bytes),
       entries: sum((layer) => layer.entries),

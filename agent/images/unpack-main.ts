@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { writeSync } from 'node:fs'
 import { errnoOf, Fault } from '../../base/fault.ts'
 import { Pulling } from './registry/pull.ts'
+import { askForSignatures } from './registry/signatures.ts'
 import { Unpacking } from './unpack.ts'
 import type {
   ChildRequest,
@@ -33,7 +34,7 @@ export async function main(argv: readonly string[]): Promise<void> {
       pulling = new Pulling(request, await secrets(), reporter())
       result = await pulling.run()
     } else result = await resultOf(request)
-    if (request.task !== 'verify') await syncFileSystem(request.draft)
+    if (request.task === 'pull' || request.task === 'unpack') await syncFileSystem(request.draft)
     say({ type: 'done', result })
   } catch (e) {
     const { code, message, detail } = faultOf(e)
@@ -44,6 +45,7 @@ export async function main(argv: readonly string[]): Promise<void> {
 }
 
 async function resultOf(request: Exclude<ChildRequest, PullRequest>): Promise<ChildResult> {
+  if (request.task === 'signatures') return askForSignatures(request, await secrets())
   return request.task === 'verify' ? verified(request) : new Unpacking(request, reporter()).run(process.stdin)
 }
 

@@ -2,9 +2,10 @@ import type { FaultDetail } from '../../base/fault.ts'
 import type { ImageLimits } from './limits.ts'
 import type { ImageConfig, Platform } from './manifest.ts'
 import type { RegistrySettings } from './registry/settings.ts'
+import type { ImageSignature } from './signature.ts'
 
 /** What the agent and its unpack child say to each other: one JSON argument and its standard input there, JSON lines back. */
-export type ChildRequest = UnpackRequest | PullRequest | VerifyRequest
+export type ChildRequest = UnpackRequest | PullRequest | VerifyRequest | SignaturesRequest
 
 export type ArchiveKind = 'auto' | 'rootfs' | 'oci' | 'docker-archive'
 
@@ -36,13 +37,23 @@ export interface PullRequest {
   readonly anew: readonly string[]
 }
 
+/** Asks for the signatures of an image that is here. `PullSecrets` come as with a pull. */
+export interface SignaturesRequest {
+  readonly task: 'signatures'
+  readonly draft: string
+  readonly name: string
+  readonly roots: readonly string[]
+  readonly limits: ImageLimits
+  readonly registries: RegistrySettings
+}
+
 export interface VerifyRequest {
   readonly task: 'verify'
   readonly draft: string
   readonly layers: readonly LayerToVerify[]
 }
 
-export type ChildResult = UnpackedImage | readonly DamagedLayer[]
+export type ChildResult = UnpackedImage | readonly DamagedLayer[] | readonly ImageSignature[]
 
 export interface LayerToVerify {
   readonly diffId: string
@@ -77,6 +88,9 @@ export interface UnpackedImage {
   /** Lowest first. */
   readonly layers: readonly UnpackedLayer[]
   readonly archiveBytes: number
+  /** Of an image of a registry: by which digests it may have been signed, and what signatures lay beside it. */
+  readonly roots?: readonly string[]
+  readonly signatures?: readonly ImageSignature[]
 }
 
 export interface UnpackedLayer {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { Fault } from '../../base/fault.ts'
+import { canonicalReference } from '../../proto/image-name.ts'
 import { ArchiveSpool, holdsBlobs } from './archive-spool.ts'
 import { ByteSource } from './byte-source.ts'
 import { plainTar } from './compression.ts'
@@ -24,7 +25,7 @@ import {
   sha256Of
 } from './manifest.ts'
 import { putDocuments } from './put-documents.ts'
-import { canonicalReference, newImageName } from './reference.ts'
+import { newImageName } from './reference.ts'
 import { type TarEntry, TarReader } from './tar-reader.ts'
 import type { ImportProgress, UnpackedImage, UnpackedLayer, UnpackRequest } from './unpack-message.ts'
 

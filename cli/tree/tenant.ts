@@ -15,6 +15,11 @@ export function addTenantCommands(program: Command, shell: Shell): void {
     .option('--device <path>', 'a device of nodes that tasks may use, by path or by name; none for none', collect)
     .option('--cap <name>', 'a Linux capability that tasks may add; ALL for all, none for none', collect)
     .option('--seccomp <profile>', 'a seccomp profile that tasks may use; unconfined for doing without one', collect)
+    .option(
+      '--signed <pattern=key>',
+      'images that have to be signed and the file of a public key, such as "reg.example/*=cosign.pub"; none for none',
+      collect
+    )
   set.action((role: string, options) => shell.run(async (c) => (await commands()).setTenant(c, role, options)))
 
   const show = leaf(tenant, 'show', 'show the policy that counts for a role').addOption(jsonOption())

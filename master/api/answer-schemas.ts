@@ -116,7 +116,11 @@ const tenant = object({
   hostPaths: list(text),
   devices: list(text),
   capabilities: list(text),
-  seccomp: list(text)
+  seccomp: list(text),
+  signatures: described(
+    list(object({ images: text, keys: list(text), anyName: flag })),
+    'images that have to be signed, each by one of the keys; anyName: a signature for another name of the image counts too'
+  )
 })
 
 const check = object({

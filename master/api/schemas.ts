@@ -199,7 +199,20 @@ export const policySchema = {
     hostPaths: policyList,
     devices: policyList,
     capabilities: policyList,
-    seccomp: policyList
+    seccomp: policyList,
+    signatures: {
+      type: 'array',
+      maxItems: 64,
+      items: {
+        ...closed,
+        required: ['images', 'keys'],
+        properties: {
+          images: { type: 'string', minLength: 1, maxLength: 255 },
+          keys: { type: 'array', minItems: 1, maxItems: 16, items: { type: 'string', maxLength: 4_096 } },
+          anyName: { type: 'boolean' }
+        }
+      }
+    }
   }
 } as const
 

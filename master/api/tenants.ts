@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Fault } from '../../base/fault.ts'
-import type { TenantPolicy } from '../../proto/gen/messages.ts'
+import { signingKeyText } from '../../identity/signing-key.ts'
+import type { SignatureRule, TenantPolicy } from '../../proto/gen/messages.ts'
 import { role as parseRole } from '../../proto/ids.ts'
 import { capabilityName } from '../../proto/linux-capabilities.ts'
 import type { PolicyChange, Tenants } from '../tenants.ts'
@@ -38,6 +39,14 @@ export function tenantRoutes(app: FastifyInstance, tenants: TenantDirectory): vo
 const roleOf = (request: FastifyRequest): string => parseRole((request.params as { readonly role: string }).role)
 
 function changeOf(change: PolicyChange): PolicyChange {
+  const { signatures } = change
+  if (signatures !== undefined) return { ...withNames({ ...change }), signatures: signatures.map(withPlainKeys) }
+  return withNames(change)
+}
+
+const withPlainKeys = (rule: SignatureRule): SignatureRule => ({ ...rule, keys: rule.keys.map(signingKeyText) })
+
+function withNames(change: PolicyChange): PolicyChange {
   if (change.capabilities === undefined) return change
   const capabilities = change.capabilities.map((text) => {
     const name = capabilityName(text)

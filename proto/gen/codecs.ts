@@ -4,7 +4,7 @@ import type { Reader, Writer } from 'protobufjs/minimal.js'
 import type { Init } from '../codec.ts'
 import { copyUnknown, type Draft, noBytes, type Read, readEntry, readNested, skip, wide, writeUnknown } from '../fields.ts'
 
-import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
+import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SignatureRule, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
 
 type Names<E extends string> = Readonly<Record<number, E>>
 
@@ -2133,10 +2133,11 @@ function writeTenantPolicy(w: Writer, m: Init<TenantPolicy>): Writer {
   if (m.devices != null) for (const item of m.devices) w.uint32(50).string(String(item))
   if (m.capabilities != null) for (const item of m.capabilities) w.uint32(58).string(String(item))
   if (m.seccomp != null) for (const item of m.seccomp) w.uint32(66).string(String(item))
+  if (m.signatures != null) for (const item of m.signatures) writeSignatureRule(w.uint32(74).fork(), item).ldelim()
   return writeUnknown(w, m)
 }
 
-function readTenantPolicy(r: Reader, end: number, d: Draft<TenantPolicy> = { required: [], images: [], registries: [], hostPaths: [], devices: [], capabilities: [], seccomp: [], role: '' }): Draft<TenantPolicy> {
+function readTenantPolicy(r: Reader, end: number, d: Draft<TenantPolicy> = { required: [], images: [], registries: [], hostPaths: [], devices: [], capabilities: [], seccomp: [], signatures: [], role: '' }): Draft<TenantPolicy> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2165,6 +2166,9 @@ function readTenantPolicy(r: Reader, end: number, d: Draft<TenantPolicy> = { req
       case 66:
         (d.seccomp as string[]).push(r.stringVerify())
         continue
+      case 74:
+        (d.signatures as SignatureRule[]).push(readNested(r, readSignatureRule))
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2172,7 +2176,39 @@ function readTenantPolicy(r: Reader, end: number, d: Draft<TenantPolicy> = { req
 }
 
 function completeTenantPolicy(m: Init<TenantPolicy>): TenantPolicy {
-  const d: Draft<TenantPolicy> = { required: m.required?.map(String) ?? [], images: m.images?.map(String) ?? [], registries: m.registries?.map(String) ?? [], hostPaths: m.hostPaths?.map(String) ?? [], devices: m.devices?.map(String) ?? [], capabilities: m.capabilities?.map(String) ?? [], seccomp: m.seccomp?.map(String) ?? [], role: String(m.role ?? '') }
+  const d: Draft<TenantPolicy> = { required: m.required?.map(String) ?? [], images: m.images?.map(String) ?? [], registries: m.registries?.map(String) ?? [], hostPaths: m.hostPaths?.map(String) ?? [], devices: m.devices?.map(String) ?? [], capabilities: m.capabilities?.map(String) ?? [], seccomp: m.seccomp?.map(String) ?? [], signatures: m.signatures?.map(completeSignatureRule) ?? [], role: String(m.role ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writeSignatureRule(w: Writer, m: Init<SignatureRule>): Writer {
+  if (m.images != null && m.images !== '') w.uint32(10).string(String(m.images))
+  if (m.keys != null) for (const item of m.keys) w.uint32(18).string(String(item))
+  if (m.anyName) w.uint32(24).bool(true)
+  return writeUnknown(w, m)
+}
+
+function readSignatureRule(r: Reader, end: number, d: Draft<SignatureRule> = { keys: [], images: '', anyName: false }): Draft<SignatureRule> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.images = r.stringVerify()
+        continue
+      case 18:
+        (d.keys as string[]).push(r.stringVerify())
+        continue
+      case 24:
+        d.anyName = r.bool()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeSignatureRule(m: Init<SignatureRule>): SignatureRule {
+  const d: Draft<SignatureRule> = { keys: m.keys?.map(String) ?? [], images: String(m.images ?? ''), anyName: Boolean(m.anyName) }
   return copyUnknown(m, d)
 }
 
@@ -4865,6 +4901,7 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   ExecutorDefinition: { write: writeExecutorDefinition, read: readExecutorDefinition, complete: completeExecutorDefinition },
   TaskGroup: { write: writeTaskGroup, read: readTaskGroup, complete: completeTaskGroup },
   TenantPolicy: { write: writeTenantPolicy, read: readTenantPolicy, complete: completeTenantPolicy },
+  SignatureRule: { write: writeSignatureRule, read: readSignatureRule, complete: completeSignatureRule },
   ContainerUsage: { write: writeContainerUsage, read: readContainerUsage, complete: completeContainerUsage },
   AttemptEnd: { write: writeAttemptEnd, read: readAttemptEnd, complete: completeAttemptEnd },
   Cause: { write: writeCause, read: readCause, complete: completeCause },

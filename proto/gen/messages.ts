@@ -432,6 +432,13 @@ export interface TenantPolicy {
   readonly devices: readonly string[]
   readonly capabilities: readonly string[]
   readonly seccomp: readonly string[]
+  readonly signatures: readonly SignatureRule[]
+}
+
+export interface SignatureRule {
+  readonly images: string
+  readonly keys: readonly string[]
+  readonly anyName: boolean
 }
 
 export interface ContainerUsage {
@@ -1005,6 +1012,7 @@ export interface Messages {
   readonly ExecutorDefinition: ExecutorDefinition
   readonly TaskGroup: TaskGroup
   readonly TenantPolicy: TenantPolicy
+  readonly SignatureRule: SignatureRule
   readonly ContainerUsage: ContainerUsage
   readonly AttemptEnd: AttemptEnd
   readonly Cause: Cause

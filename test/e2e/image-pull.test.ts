@@ -1,9 +1,11 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { makeBusyboxLayer } from '../support/busybox-layer.ts'
 import { runProgram, startCluster } from '../support/cluster.ts'
+import { pushSignatures, signed } from '../support/image-signer.ts'
 import { startRegistry } from '../support/registry.ts'
 
 interface Image {
@@ -51,6 +53,30 @@ async function umociLayout(t: Test): Promise<string> {
   await umoci('config', '--image', `${layout}:1`, '--config.cmd', 'echo "$WORD $(id -u) $(id -G) $(pwd)"')
   return `${layout}:1`
 }
+
+t.test('a tenant runs what is signed by its key, and nothing else', async (t) => {
+  const registry = await startRegistry(t)
+  await registry.push(await umociLayout(t), 'shop/web:1')
+  const cluster = await startCluster(t)
+  const name = `${registry.host}/shop/web:1`
+  const { digest } = await cluster.json<Image>(['image', 'pull', name])
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
+  const file = join(cluster.stateDir, 'cosign.pub')
+  writeFileSync(file, publicKey.export({ type: 'spki', format: 'pem' }))
+  const rule = `${registry.host}/*=${file}`
+  t.match(await cluster.hearth(['tenant', 'set', '*', '--signed', rule]), {
+    stdout: /Signed images +127\S+ by sha256:[0-9a-f]{12}\n/
+  })
+  const unsigned = await cluster.hearth(['task', 'run', '--name', 'unsigned', name])
+  t.match(unsigned, { stderr: /the image \S+ has no signature; the policy asks for one/ })
+  t.match(await cluster.json<Task>(['task', 'show', 'unsigned']), { state: 'failed', reason: 'policy_refused' })
+  await pushSignatures(`http://${registry.host}/v2/shop/web`, digest, [signed(privateKey, { digest, name })])
+  t.match(await cluster.hearth(['task', 'run', '--rm', name]), { code: 0, stdout: /^kept / })
+  const secret = join(cluster.stateDir, 'cosign.key')
+  writeFileSync(secret, privateKey.export({ type: 'pkcs8', format: 'pem' }))
+  t.match(await cluster.hearth(['tenant', 'set', '*', '--signed', `*=${secret}`]), { code: 64, stderr: /that is a private key/ })
+  t.match(await cluster.hearth(['tenant', 'set', '*', '--signed', 'none']), { stdout: /Signed images +none\n/ })
+})
 
 t.test('a task runs from a registry, as its image says', async (t) => {
   const registry = await startRegistry(t)

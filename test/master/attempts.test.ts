@@ -173,7 +173,10 @@ t.test('first-party tasks may be restarted in place', async (t) => {
     role: '*',
     tasks: [{ taskId: 'a', restart: { mode: 'always' } }]
   })
-  t.match(checkGroup(group, { frameworkId: 'f', role: '*', resources: [], restarts: true, policy: usualPolicy }), {
-    kind: 'fits'
-  })
+  t.match(
+    checkGroup(group, { frameworkId: 'f', role: '*', resources: [], restarts: true, policy: usualPolicy, capabilities: [] }),
+    {
+      kind: 'fits'
+    }
+  )
 })

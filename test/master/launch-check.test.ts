@@ -5,7 +5,14 @@ import type { TaskGroup } from '../../proto/gen/messages.ts'
 import { scalar } from '../../proto/resources.ts'
 import { usualPolicy } from '../../proto/tenant-policy.ts'
 
-const against = { frameworkId: 'f', role: '*', resources: [scalar('cpus', 1_000)], restarts: false, policy: usualPolicy }
+const against = {
+  frameworkId: 'f',
+  role: '*',
+  resources: [scalar('cpus', 1_000)],
+  restarts: false,
+  policy: usualPolicy,
+  capabilities: []
+}
 const verdict = (group: Init<TaskGroup>) =>
   checkGroup(completeMessage('TaskGroup', { frameworkId: 'f', role: '*', tasks: [{ taskId: 'a' }], ...group }), against)
 
@@ -45,4 +52,16 @@ t.test('a group is launched only where it belongs and fits', async (t) => {
     ['more than a frame', { tasks: [{ taskId: 'a', image: 'x'.repeat(5_000_000) }] }, { state: 'error', message: /limit/ }]
   ]
   for (const [name, group, wanted] of table) t.match(verdict(group), wanted, name)
+})
+
+t.test('an image that has to be signed goes to no agent that would not look', async (t) => {
+  const policy = { ...usualPolicy, role: 'shop', signatures: [{ images: 'reg.example/*', keys: ['pem'], anyName: false }] }
+  const of = (image: string, names: readonly string[]) => {
+    const capabilities = names.map((name) => ({ name, present: true, detail: '' }))
+    const group = completeMessage('TaskGroup', { frameworkId: 'f', role: '*', tasks: [{ taskId: 'a', image }] })
+    return checkGroup(group, { ...against, policy, capabilities })
+  }
+  t.match(of('reg.example/web', []), { reason: 'policy_refused', message: /asks for signed images, .* upgrade it/ })
+  t.match(of('reg.example/web', ['image.signatures']), { kind: 'fits' })
+  for (const image of ['other.example/web', 'host']) t.match(of(image, []), { kind: 'fits' })
 })

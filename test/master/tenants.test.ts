@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import t from 'tap'
 import { MemoryReplica } from '../support/memory-replica.ts'
 import { ScriptedAgent } from '../support/scripted-agent.ts'
@@ -28,6 +29,26 @@ t.test('a policy is set, counts for the roles below, outlives its master and can
   t.equal((await second.call('DELETE', '/v1/tenants/shop%2Fweb')).status, 204)
   t.equal((await second.call('DELETE', '/v1/tenants/shop%2Fweb')).status, 404)
   t.match(await second.call('GET', '/v1/tenants/shop%2Fweb'), { body: { from: 'shop' } })
+})
+
+t.test('keys of signatures are kept as public keys, and nothing else is taken for one', async (t) => {
+  const master = await startTestMaster()
+  t.teardown(() => master.stop())
+  const set = (keys: readonly string[]) =>
+    master.call('PATCH', '/v1/tenants/shop', { signatures: [{ images: 'reg.example/*', keys }] })
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+  const pem = publicKey.export({ type: 'spki', format: 'pem' }) as string
+  t.match(await set([`a comment\n${pem}`]), {
+    status: 200,
+    body: { signatures: [{ images: 'reg.example/*', keys: [pem], anyName: false }] }
+  })
+  const secret = await set([privateKey.export({ type: 'pkcs8', format: 'pem' }) as string])
+  t.match(secret, { status: 400, body: { error: { message: /that is a private key/ } } })
+  const weak = generateKeyPairSync('rsa', { modulusLength: 1_024 }).publicKey.export({ type: 'spki', format: 'pem' }) as string
+  t.match(await set([weak]), { status: 400, body: { error: { message: /kind rsa 1024 bits are not understood/ } } })
+  t.match(await set(['cosign.pub']), { status: 400, body: { error: { message: /is no public key/ } } })
+  t.equal((await set([])).status, 400)
+  t.match(await master.call('GET', '/v1/tenants/shop'), { body: { signatures: [{ keys: [pem] }] } })
 })
 
 t.test('what is no policy is refused with a sentence', async (t) => {

@@ -3,7 +3,15 @@ import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { TaskDefinition, TenantPolicy } from '../../proto/gen/messages.ts'
 import { capabilitiesOfMask, capabilityName } from '../../proto/linux-capabilities.ts'
 import { scalar } from '../../proto/resources.ts'
-import { checkPolicy, policyRefusal, policyRoles, registryOf, requirableWalls, usualPolicy } from '../../proto/tenant-policy.ts'
+import {
+  checkPolicy,
+  policyRefusal,
+  policyRoles,
+  registryOf,
+  requirableWalls,
+  signatureRules,
+  usualPolicy
+} from '../../proto/tenant-policy.ts'
 
 const refusal = (policy: Partial<TenantPolicy>, task: Init<TaskDefinition>, uid?: number) =>
   policyRefusal(
@@ -51,6 +59,26 @@ t.test('images are allowed by pattern, with or without their tag, and by registr
     'docker.io',
     'local'
   ])
+})
+
+t.test('a policy counts for an image in its short form and in its full one', async (t) => {
+  const allowed = (pattern: string, image: string) => refusal({ images: [pattern] }, { image }) === undefined
+  for (const pattern of ['redis', 'redis:*', 'docker.io/library/*', 'docker.io/redis', 'library/redis:7'])
+    for (const image of ['redis:7', 'docker.io/redis:7', 'docker.io/library/redis:7', 'index.docker.io/library/redis:7'])
+      t.ok(allowed(pattern, image), `${pattern} ${image}`)
+  t.notOk(allowed('docker.io/library/*', 'anna/redis'))
+  t.notOk(allowed('docker.io/*', 'reg.example/redis'))
+  t.ok(allowed('reg.example/*', 'Reg.Example/redis'))
+  t.match(refusal({ registries: ['docker.io'] }, { image: 'host:latest' }), /may not use images of local/)
+})
+
+t.test('rules of signatures are those that match the image, and the built-in image has none', async (t) => {
+  const rule = (images: string) => ({ images, keys: ['pem'], anyName: false })
+  const of = (image: string, ...patterns: string[]) =>
+    signatureRules({ signatures: patterns.map(rule) }, image).map(({ images }) => images)
+  t.same(of('redis', 'docker.io/library/*', 'reg.example/*', '*'), ['docker.io/library/*', '*'])
+  t.same(of('host', '*'), [])
+  t.throws(() => checkPolicy({ ...usualPolicy, signatures: [{ ...rule('a'), keys: [] }] }), { code: 'invalid' })
 })
 
 t.test('host paths cover what is below them, and dots do not lead out', async (t) => {

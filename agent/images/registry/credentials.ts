@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { errnoOf, Fault } from '../../../base/fault.ts'
-import { dockerHub } from '../reference.ts'
+import { dockerHub } from '../../../proto/image-name.ts'
 
 /** What opens a registry: a name and a password, or a token that buys others. */
 export type Credentials = { readonly username: string; readonly password: string } | { readonly identityToken: string }

@@ -1,4 +1,5 @@
 import { Fault } from '../../../base/fault.ts'
+import type { RemoteName } from '../../../proto/image-name.ts'
 import type { ImageLimits } from '../limits.ts'
 import {
   checkedConfig,
@@ -11,7 +12,6 @@ import {
   parseManifest,
   sha256Of
 } from '../manifest.ts'
-import type { RemoteName } from '../reference.ts'
 import { blobBytes } from './blob.ts'
 import { shortBody } from './http.ts'
 import { patiently, type Session } from './session.ts'
@@ -19,6 +19,8 @@ import type { Patience } from './settings.ts'
 
 /** What an image consists of, every document checked against its digest. */
 export interface Documents {
+  /** Digests of the manifest and, above it, of the indexes through which the name led to it. */
+  readonly roots: readonly string[]
   readonly manifest: Buffer
   readonly configBytes: Buffer
   readonly config: ImageConfig
@@ -45,10 +47,12 @@ const layerType =
 export async function fetchDocuments(session: Session, wanted: Wanted, signal: AbortSignal): Promise<Documents> {
   const { name, platform, limits, patience } = wanted
   let document = await fetchDocument(session, wanted, { reference: name.reference, digest: name.digest }, signal)
+  const roots = [digestOf(document)]
   for (let depth = 0; indexTypes.includes(document.mediaType); depth += 1) {
     if (depth === maxIndexDepth) throw new Fault('invalid', `the image index is nested more than ${maxIndexDepth} deep`)
     const row = chooseRow(parseIndex(document.bytes, 'the image index'), platform, '', true)
     document = await fetchDocument(session, wanted, { reference: row.digest, digest: row.digest, size: row.size }, signal)
+    roots.unshift(digestOf(document))
   }
   if (!manifestTypes.includes(document.mediaType)) throw unknownType(document.mediaType)
   const { config, layers } = parseManifest(document.bytes, 'the manifest')
@@ -61,8 +65,10 @@ export async function fetchDocuments(session: Session, wanted: Wanted, signal: A
   const parts: Buffer[] = []
   for await (const chunk of blobBytes(session, config, patience, signal)) parts.push(chunk)
   const configBytes = Buffer.concat(parts)
-  return { manifest: document.bytes, configBytes, config: checkedConfig(configBytes, layers.length, wanted), layers }
+  return { roots, manifest: document.bytes, configBytes, config: checkedConfig(configBytes, layers.length, wanted), layers }
 }
+
+const digestOf = ({ bytes }: Document): string => `sha256:${sha256Of(bytes)}`
 
 interface DocumentWanted {
   readonly reference: string

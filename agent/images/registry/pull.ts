@@ -1,19 +1,22 @@
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { Fault, isFault } from '../../../base/fault.ts'
+import { dockerHub, remoteNameOf } from '../../../proto/image-name.ts'
 import { LayerStage } from '../layer-stage.ts'
 import { type Descriptor, sha256Of } from '../manifest.ts'
 import { putDocuments } from '../put-documents.ts'
-import { remoteNameOf } from '../reference.ts'
+import type { ImageSignature } from '../signature.ts'
 import type { ImportProgress, KeptLayers, PullRequest, PullSecrets, UnpackedImage, UnpackedLayer } from '../unpack-message.ts'
 import { blobBytes } from './blob.ts'
 import { type Documents, fetchDocuments } from './documents.ts'
 import { RegistryHttp } from './http.ts'
 import type { Session } from './session.ts'
+import { fetchSignatures } from './signatures.ts'
 import { type Source, sourcesOf } from './sources.ts'
 
 /** More streams at once do not come faster over one wire. */
 const layersAtOnce = 3
+const signaturesMs = 10_000
 
 interface Wanted {
   readonly diffId: string
@@ -53,6 +56,7 @@ export class Pulling {
         digest: `sha256:${sha256Of(documents.manifest)}`,
         configDigest: `sha256:${sha256Of(documents.configBytes)}`
       }
+      const signatures = this.#signatures(session, documents.roots, stop.signal)
       const layers = await this.#layers(documents, [async () => session, ...others], stop)
       return {
         kind: 'registry',
@@ -60,11 +64,28 @@ export class Pulling {
         ...this.#documentsAre,
         config: documents.config,
         layers,
+        roots: documents.roots,
+        signatures: await signatures,
         archiveBytes: documents.layers.reduce((sum, { size }) => sum + size, 0)
       }
     } finally {
       stop.abort()
       http.close()
+    }
+  }
+
+  /**
+   * What lies beside the image, so that a policy can be kept later without a network; for most images there is nothing. Asked for once
+   * and not for long: where a signature is needed and not here, it is asked for again. Docker Hub counts such questions as pulls.
+   */
+  async #signatures(session: Session, roots: readonly string[], signal: AbortSignal): Promise<readonly ImageSignature[]> {
+    const { name, limits, registries } = this.#request
+    if (remoteNameOf(name).registry === dockerHub) return []
+    const once = { limits, patience: { ...registries.patience, attempts: 1 } }
+    try {
+      return await fetchSignatures(session, roots, once, AbortSignal.any([signal, AbortSignal.timeout(signaturesMs)]))
+    } catch {
+      return [] // who needs one asks again, and is told why there is none
     }
   }
 

@@ -1,5 +1,5 @@
 import { Fault } from '../../../base/fault.ts'
-import { dockerHub, type RemoteName } from '../reference.ts'
+import { dockerHub, type RemoteName } from '../../../proto/image-name.ts'
 import type { PullSecrets } from '../unpack-message.ts'
 import { credentialsOf } from './credentials.ts'
 import type { RegistryHttp } from './http.ts'

@@ -1,6 +1,7 @@
 import t from 'tap'
-import { canonicalReference, newImageName, remoteNameOf } from '../../../agent/images/reference.ts'
+import { newImageName } from '../../../agent/images/reference.ts'
 import { parseChallenges } from '../../../agent/images/registry/challenge.ts'
+import { canonicalReference, imageForms, remoteNameOf } from '../../../proto/image-name.ts'
 
 const digest = `sha256:${'0a'.repeat(32)}`
 
@@ -39,6 +40,29 @@ t.test('a name tells its registry by Docker’s rules', async (t) => {
   t.same(of('localhost/app'), ['localhost', 'app', 'latest'])
   t.same(of('127.0.0.1:5000/a/b:2'), ['127.0.0.1:5000', 'a/b', '2'])
   t.same(of(`quay.io/a/b:1@${digest}`), ['quay.io', 'a/b', digest])
+})
+
+t.test('an image is known by every way to write it', async (t) => {
+  const debian = [
+    'debian',
+    'debian:12',
+    'docker.io/debian',
+    'docker.io/debian:12',
+    'docker.io/library/debian',
+    'docker.io/library/debian:12'
+  ]
+  const all = [...debian, 'library/debian', 'library/debian:12']
+  t.same([...imageForms('debian:12')].sort(), all.sort())
+  t.same(
+    imageForms('index.docker.io/library/debian:12')
+      .filter((form) => !form.startsWith('index'))
+      .sort(),
+    all
+  )
+  t.same([...imageForms('Reg.Example/a/b')].sort(), ['Reg.Example/a/b', 'reg.example/a/b', 'reg.example/a/b:latest'])
+  t.notOk(imageForms(`anna/app:1@${digest}`).includes('anna/app:1'), 'a tag beside a digest says nothing')
+  t.ok(imageForms(`anna/app:1@${digest}`).includes(`docker.io/anna/app@${digest}`))
+  t.same(imageForms('No Name:1'), ['No Name:1', 'No Name'])
 })
 
 t.test('challenges are read as RFC 9110 has them, and nonsense ends the reading', async (t) => {
