@@ -8,6 +8,7 @@ import type { LaunchRequest, RunningContainer, Runtime, RuntimeSpec } from '../i
 import type { TaskRow } from '../proto/gen/messages.ts'
 import { annotationsOf } from './annotations.ts'
 import type { AttemptObjects } from './attempt-objects.ts'
+import { makeVolumes, volumesAmong } from './images/volumes.ts'
 import { logBudgetDefaults, unattendedLogBytes } from './logs/rotation.ts'
 import type { DeviceDesk } from './named-devices.ts'
 import type { ImageStore, Ledger } from './ports.ts'
@@ -44,8 +45,13 @@ export async function openAttempt(
   await objects.intend(image)
   await mkdir(sandboxOf(config, row.containerId), { recursive: true, mode: 0o711 })
   const request = fullRequest(config, row, image, user, objects.intendMade)
+  const volumes = await makeVolumes(image.volumes ?? [], request)
   const lent = parts.devices.lend(row.containerId, task)
-  return { ...request, walls: { ...request.walls, devices: [...request.walls.devices, ...lent] } }
+  return {
+    ...request,
+    imageMounts: [...request.imageMounts, ...volumes],
+    walls: { ...request.walls, devices: [...request.walls.devices, ...lent] }
+  }
 }
 
 /** Called between the two stages of a launch, with what the task got less of than it asked for. */
@@ -68,7 +74,7 @@ export async function launchAttempt(
     const prepared = await prepareAll(parts.isolators, request, log, within(prepareDeadlineMs, signal))
     standing = true
     starting.begin(startDeadlineMs)
-    onPrepared(prepared.flatMap((part) => part.notices ?? []))
+    onPrepared([...prepared.flatMap((part) => part.notices ?? []), ...volumeNotice(request)])
     // What the ledger kept free is for endings, not for one launch more.
     if (parts.ledger.low) throw new Fault('exhausted', 'no space is left on the node’s disk', { reason: 'disk_full' })
     const whose = annotationsOf({ ...parts.ledger.view.head, agentId: config.agentId, row })
@@ -105,6 +111,11 @@ async function isolateOrEnd(
     runtime.dropExit(containerId)
     throw cause
   }
+}
+
+function volumeNotice({ imageMounts, sandboxDir }: IsolatorRequest): readonly string[] {
+  const volumes = volumesAmong(imageMounts, sandboxDir)
+  return volumes.length === 0 ? [] : [`fresh volumes of its image: ${volumes.join(', ')}`]
 }
 
 function launchRequestOf(config: LaunchConfig, row: TaskRow, spec: Promise<RuntimeSpec>): LaunchRequest {

@@ -1,7 +1,8 @@
 import type { MadeObject } from '../isolators/isolator.ts'
-import type { ObjectRow } from '../proto/gen/messages.ts'
+import type { ObjectRow, Probe, TaskDefinition } from '../proto/gen/messages.ts'
 import { type Decided, decisionFacts, decisionOf } from './ending.ts'
-import type { Ledger } from './ports.ts'
+import { type HealthCheck, probesOf } from './images/health-check.ts'
+import type { Ledger, ResolvedImage } from './ports.ts'
 
 /** Objects that every container has; the isolators name theirs through the journal. */
 const ownObjects = ['bundle', 'conmon', 'runtime_state', 'log_file'] as const
@@ -32,6 +33,12 @@ export class AttemptObjects {
     return this.#rows().get(`bundle:${this.#containerId}`)?.facts['stopSignal'] ?? ''
   }
 
+  /** The task's own, or what its image says of its health. */
+  probesOf(task: TaskDefinition | undefined): readonly Probe[] {
+    const text = this.#rows().get(`bundle:${this.#containerId}`)?.facts['healthCheck']
+    return probesOf(task, text === undefined ? undefined : (JSON.parse(text) as HealthCheck))
+  }
+
   /** When its first process began, in clock ticks of this boot; undefined where it was not seen running in this boot. */
   get startTicks(): number | undefined {
     const row = this.#rows().get(`conmon:${this.#containerId}`)
@@ -55,8 +62,12 @@ export class AttemptObjects {
     await this.#write('conmon', 'done', { ...this.#monitorFacts(), ...decisionFacts(decided) })
   }
 
-  async intend({ digest, stopSignal }: { readonly digest: string; readonly stopSignal: string }): Promise<void> {
-    const ofImage = { image: digest, ...(stopSignal === '' ? {} : { stopSignal }) }
+  async intend({ digest, stopSignal, healthCheck }: Pick<ResolvedImage, 'digest' | 'stopSignal' | 'healthCheck'>): Promise<void> {
+    const ofImage = {
+      image: digest,
+      ...(stopSignal === '' ? {} : { stopSignal }),
+      ...(healthCheck === undefined ? {} : { healthCheck: JSON.stringify(healthCheck) })
+    }
     await Promise.all(ownObjects.map((kind) => this.#write(kind, 'intent', kind === 'bundle' ? ofImage : {})))
   }
 

@@ -4,7 +4,7 @@ import type { Exec } from '../base/exec.ts'
 import type { Log } from '../base/log.ts'
 import type { Isolator, IsolatorRequest, Limitation } from '../isolators/isolator.ts'
 import type { ContainerExit, Runtime } from '../isolators/runtime/runtime.ts'
-import type { KillPolicy, TaskDefinition, TaskRow } from '../proto/gen/messages.ts'
+import type { KillPolicy, Probe, TaskDefinition, TaskRow } from '../proto/gen/messages.ts'
 import type { AttemptReport } from './attempt-report.ts'
 import type { Decided } from './ending.ts'
 import { probe } from './health/prober.ts'
@@ -27,6 +27,8 @@ interface Attempt {
   readonly report: AttemptReport
   readonly lease: AttemptLease
   readonly logPath: string
+  /** Of the task, or of its image where the task names none. */
+  probes(): readonly Probe[]
   /** For how long it has been running, in milliseconds. */
   ranMs(): number
   /** It has to end, for a reason that was found here. */
@@ -113,7 +115,7 @@ export class AttemptWatch {
       }
     }
     const known = { ready, startedUp }
-    const probed = { containerId, bundleDir, probes: this.#task?.probes ?? [], known, ranMs: () => this.#attempt.ranMs() }
+    const probed = { containerId, bundleDir, probes: this.#attempt.probes(), known, ranMs: () => this.#attempt.ranMs() }
     void probe(this.#parts, probed, listener, signal).catch(failedTo)
   }
 

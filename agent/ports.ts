@@ -10,6 +10,7 @@ import type {
   TaskRow,
   TaskStatus
 } from '../proto/gen/messages.ts'
+import type { HealthCheck } from './images/health-check.ts'
 import type { ImageSignature } from './images/signature.ts'
 
 /** What the agent's rooms expect of each other, where one room is behind another's wall. */
@@ -82,6 +83,8 @@ export interface ResolvedImage {
   readonly workingDirectory: string
   readonly user: string
   readonly stopSignal: string
+  readonly volumes?: readonly string[]
+  readonly healthCheck?: HealthCheck
   /** By which digests it may have been signed, and the signatures that are known of it; absent: its own, and none. */
   readonly roots?: readonly string[]
   readonly signatures?: readonly ImageSignature[]

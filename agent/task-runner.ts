@@ -96,6 +96,7 @@ export class TaskRunner {
       report: this.#report,
       lease: this.#lease,
       logPath: this.logPath,
+      probes: () => this.#objects.probesOf(this.#task),
       ranMs: () => this.#ranMs(),
       over
     })
@@ -206,7 +207,7 @@ export class TaskRunner {
     if (this.#report.state !== 'running' && this.#report.state !== 'killing')
       await this.#report.tell('running', {
         message: this.#notice,
-        ...((this.#task?.probes.length ?? 0) > 0 ? { ready: false } : {})
+        ...(this.#objects.probesOf(this.#task).length > 0 ? { ready: false } : {})
       })
     await noted
     if (this.#killAsked || this.#decided !== undefined) this.#stopBy(this.#policyOfEnd())

@@ -327,6 +327,8 @@ export interface ImageDetails extends Image {
   readonly workingDirectory: string
   readonly user: string
   readonly stopSignal: string
+  readonly volumes?: readonly string[]
+  readonly healthCheck?: { readonly command: readonly string[] }
 }
 
 export interface ImageVerdict {

@@ -1,4 +1,5 @@
 import type { ResolvedImage } from '../ports.ts'
+import type { HealthCheck } from './health-check.ts'
 import type { ImageRecord } from './image-list.ts'
 import { hostImageName } from './reference.ts'
 import type { ImageKind } from './unpack-message.ts'
@@ -27,18 +28,24 @@ export interface ImageDetails extends ImageSummary {
   readonly workingDirectory: string
   readonly user: string
   readonly stopSignal: string
+  readonly volumes?: readonly string[]
+  readonly healthCheck?: HealthCheck
 }
 
 const defaultPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /** How a container of it begins, with a PATH where the image has none. */
 export function runOptions(
-  config: Pick<ResolvedImage, 'entrypoint' | 'command' | 'environment' | 'workingDirectory' | 'user' | 'stopSignal'>
+  config: Pick<
+    ResolvedImage,
+    'entrypoint' | 'command' | 'environment' | 'workingDirectory' | 'user' | 'stopSignal' | 'volumes' | 'healthCheck'
+  >
 ) {
-  const { entrypoint, command, user, stopSignal } = config
+  const { entrypoint, command, user, stopSignal, volumes = [], healthCheck } = config
   const hasPath = config.environment.some((pair) => pair.startsWith('PATH='))
   const environment = hasPath ? config.environment : [defaultPath, ...config.environment]
-  return { entrypoint, command, user, stopSignal, environment, workingDirectory: config.workingDirectory || '/' }
+  const more = { volumes, ...(healthCheck === undefined ? {} : { healthCheck }) }
+  return { entrypoint, command, user, stopSignal, ...more, environment, workingDirectory: config.workingDirectory || '/' }
 }
 
 export function summaryOf(record: ImageRecord): ImageSummary {

@@ -15,6 +15,8 @@ export type ViewedNode =
       readonly path: string
       /** Where it lies on the host. */
       readonly hostPath: string
+      /** Of a directory: all that merge into it, uppermost first. */
+      readonly directories: readonly string[]
       readonly stats: Stats
     }
   | { readonly kind: 'absent' }
@@ -78,7 +80,7 @@ export class LayerView {
     if (kind === 'symlink' && (more || follow)) return followLink(walk, await readlink(hostPath))
     if (kind === 'directory') walk.frames.push({ name, ...found })
     else if (more) return 'absent'
-    else walk.leaf = { kind, path, hostPath, stats: found.stats }
+    else walk.leaf = { kind, path, hostPath, directories: [], stats: found.stats }
     return undefined
   }
 
@@ -135,7 +137,7 @@ function viewOf(frames: readonly Frame[]): ViewedNode {
   const frame = frames.at(-1)
   const hostPath = frame?.directories[0]
   if (frame === undefined || hostPath === undefined) return { kind: 'absent' }
-  return { kind: 'directory', path: pathOf(frames) || '/', hostPath, stats: frame.stats }
+  return { kind: 'directory', path: pathOf(frames) || '/', hostPath, directories: frame.directories, stats: frame.stats }
 }
 
 function leave(walk: Walk): undefined {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { Fault } from '../../base/fault.ts'
 import { canonicalReference, isDigest } from '../../proto/image-name.ts'
+import { type HealthCheck, parseHealthCheck } from './health-check.ts'
 import type { ImageLimits } from './limits.ts'
 
 /** What a manifest says of one blob (OCI image spec, "Descriptor"). */
@@ -19,6 +20,9 @@ export interface ImageConfig {
   readonly workingDirectory: string
   readonly user: string
   readonly stopSignal: string
+  /** Absent of images that an earlier version brought here. */
+  readonly volumes?: readonly string[]
+  readonly healthCheck?: HealthCheck
   readonly diffIds: readonly string[]
 }
 
@@ -82,6 +86,7 @@ export function parseConfig(bytes: Uint8Array, what: string): ImageConfig {
   const config = asObject(root['config']) ?? {}
   const diffIds = texts(asObject(root['rootfs'])?.['diff_ids'], what)
   if (!diffIds.every(isDigest)) throw senseless(what)
+  const healthCheck = parseHealthCheck(config['Healthcheck'])
   return {
     architecture: text(root['architecture'], ''),
     os: text(root['os'], ''),
@@ -91,9 +96,13 @@ export function parseConfig(bytes: Uint8Array, what: string): ImageConfig {
     workingDirectory: text(config['WorkingDir'], ''),
     user: text(config['User'], ''),
     stopSignal: text(config['StopSignal'], ''),
+    volumes: volumesIn(config['Volumes'], what),
+    ...(healthCheck === undefined ? {} : { healthCheck }),
     diffIds
   }
 }
+
+const volumesIn = (value: unknown, what: string): readonly string[] => texts(Object.keys(asObject(value) ?? {}), what)
 
 export function parseDockerManifest(bytes: Uint8Array): readonly DockerRow[] {
   const what = 'manifest.json'

@@ -121,6 +121,8 @@ export async function showImage(context: Context, name: string, options: ImageOp
     ['Working folder', image.workingDirectory],
     ['User', image.user],
     ['Stop signal', image.stopSignal],
+    ['Volumes', image.volumes?.join(' ') ?? ''],
+    ['Health check', image.healthCheck?.command.join(' ') ?? ''],
     [
       'Size',
       image.kind === 'host' ? '' : `${showBytes(image.unpackedBytes)} in ${image.entries} entries, ${image.layers} layers`

@@ -224,16 +224,24 @@ const imageFields = {
   skippedAttributes: whole
 }
 
-const imageDetails = object({
-  ...imageFields,
-  layerDigests: list(text),
-  entrypoint: list(text),
-  command: list(text),
-  environment: list(text),
-  workingDirectory: text,
-  user: text,
-  stopSignal: text
-})
+const imageDetails = object(
+  {
+    ...imageFields,
+    layerDigests: list(text),
+    entrypoint: list(text),
+    command: list(text),
+    environment: list(text),
+    workingDirectory: text,
+    user: text,
+    stopSignal: text,
+    volumes: list(text),
+    healthCheck: described(
+      { type: 'object' },
+      'command, and in milliseconds intervalMs, timeoutMs and graceMs; absent where the image has none'
+    )
+  },
+  ['volumes', 'healthCheck']
+)
 
 const finding = object({
   kind: text,

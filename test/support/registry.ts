@@ -12,6 +12,8 @@ export interface TestRegistry {
   readonly host: string
   /** Requests, as the registry's clients sent them: method, path, and what they asked for by Range. */
   readonly asked: string[]
+  /** Where it keeps its blobs: another registry over the same folder has the same images. */
+  readonly directory: string
   /** The next answers to come are cut after so many bytes, one number for each connection that reaches it. */
   cutAfter(...bytes: readonly number[]): void
   /** Pushes an OCI layout's folder; skopeo writes either kind of manifest. */
@@ -55,6 +57,7 @@ export async function startRegistry(t: Test, options: { readonly htpasswd?: stri
   return {
     host,
     asked,
+    directory: join(home, 'data'),
     cutAfter: (...bytes) => cuts.push(...bytes),
     push: async (layout, name, format = 'oci') => {
       const args = ['copy', '--insecure-policy', '--dest-tls-verify=false', '--format', format]
