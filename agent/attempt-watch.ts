@@ -107,7 +107,9 @@ export class AttemptWatch {
     const failedTo = (error: unknown): void => this.#parts.log.error({ error }, 'probe.broken')
     const listener = {
       changed: (told: { readonly ready: boolean; readonly startedUp: boolean }): void => {
-        if (report.state === 'running') void report.tell('running', told).catch(failedTo)
+        // What was told of the launch stays to be read.
+        const { message = '' } = report.latest ?? {}
+        if (report.state === 'running') void report.tell('running', { ...told, message }).catch(failedTo)
       },
       failed: (message: string): void => {
         this.#note('probe.failed', message)

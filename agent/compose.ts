@@ -177,9 +177,12 @@ const registrationConfig = ({ config: { stateDir }, masters }: Parts, facts: Hos
   registration: { ...facts, version: hearthVersion }
 })
 
-function composeImages(directory: string, { config: { registries }, facts: { bootId }, log }: Parts): Promise<LocalImageStore> {
+function composeImages(
+  directory: string,
+  { config: { registries, proxy }, facts: { bootId }, log }: Parts
+): Promise<LocalImageStore> {
   const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
-  return openImageStore({ exec: systemExec, log, clock: systemClock }, { directory, unpackProgram, registries, bootId })
+  return openImageStore({ exec: systemExec, log, clock: systemClock }, { directory, unpackProgram, registries, proxy, bootId })
 }
 
 interface RenewalParts extends Pick<Parts, 'config' | 'masters' | 'log'> {

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import { absolutePath, levels, oneOfLevels, readSettings, type Setting } from '../base/settings.ts'
+import type { ProxySettings } from './images/registry/proxy.ts'
 import type { RegistrySettings } from './images/registry/settings.ts'
-import { readRegistries, registrySettings } from './images/registry-options.ts'
+import { readProxy, readRegistries, registrySettings } from './images/registry-options.ts'
 import { type NamedDevices, parseNamedDevices } from './named-devices.ts'
 import { readUpgradeOrders, type UpgradeOrders } from './upgrade/orders.ts'
 
@@ -41,6 +42,7 @@ export interface AgentConfig {
   /** Of all kept logs together. */
   readonly keptLogBytes: number
   readonly registries: RegistrySettings
+  readonly proxy: ProxySettings | undefined
   /** End all workloads of the state directory and exit; the way out when no agent runs. */
   readonly stopWorkloads: boolean
   /** Compare the ledger with the host, print the report and exit: `hearth node fsck` where no agent runs. */
@@ -210,6 +212,7 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
     keptLogMs: Number(of('kept-log-hours')) * 3_600_000,
     keptLogBytes: Number(of('kept-log-mib')) * 1024 ** 2,
     registries: readRegistries(of),
+    proxy: readProxy(of),
     stopWorkloads: isOn('stop-workloads'),
     fsck: isOn('fsck'),
     upgrade: readUpgradeOrders(env)

@@ -7,6 +7,7 @@ import { randomId } from '../../base/random.ts'
 import type { ContentFiles } from './content-files.ts'
 import type { ImageLimits } from './limits.ts'
 import type { Platform } from './manifest.ts'
+import type { ProxySettings } from './registry/proxy.ts'
 import type { ImageSignature } from './signature.ts'
 import { endLeftChild, runUnpackChild } from './unpack-child.ts'
 import type {
@@ -15,6 +16,7 @@ import type {
   KeptLayers,
   LayerToVerify,
   PullRequest,
+  PullSecrets,
   SignaturesRequest,
   UnpackedImage,
   UnpackRequest
@@ -33,6 +35,7 @@ interface ImageWorkParts {
 interface ImageWorkConfig {
   readonly unpackProgram: readonly string[]
   readonly limits: ImageLimits
+  readonly proxy?: ProxySettings | undefined
 }
 
 const removeTimeoutMs = 600_000
@@ -109,10 +112,16 @@ export class ImageWork {
   ): Promise<readonly ImageSignature[]> {
     return this.#inDraft(async (draft) => {
       const { unpackProgram, limits } = this.#config
-      const source = { archive: asInput('{}'), onProgress: () => undefined }
+      const source = { archive: this.secretly({}), onProgress: () => undefined }
       const whole = { task: 'signatures', draft, limits, ...request } as const
       return (await runUnpackChild(unpackProgram, whole, source, this.#parts.log, signal)) as readonly ImageSignature[]
     })
+  }
+
+  /** What a pull needs and no argument may hold, as the input of its child. */
+  secretly(secrets: PullSecrets): AsyncIterable<Uint8Array> {
+    const { proxy } = this.#config
+    return asInput(JSON.stringify({ ...secrets, ...(proxy === undefined ? {} : { proxy }) }))
   }
 
   /** Through `rm`: a large tree would keep the agent's thread pool busy. */
@@ -141,6 +150,6 @@ export class ImageWork {
   }
 }
 
-export const asInput = (text: string): AsyncIterable<Uint8Array> => Readable.from([Buffer.from(text)])
+const asInput = (text: string): AsyncIterable<Uint8Array> => Readable.from([Buffer.from(text)])
 
 const platform = (): Platform => ({ os: 'linux', architecture: architectures[process.arch] ?? process.arch })

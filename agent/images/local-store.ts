@@ -6,6 +6,7 @@ import type { VerifyOptions } from './image-care.ts'
 import type { ImageDetails, ImageSummary } from './image-views.ts'
 import type { ImageLimits } from './limits.ts'
 import type { Collected, Pruned, PruneWish } from './prune.ts'
+import type { ProxySettings } from './registry/proxy.ts'
 import type { RegistrySettings } from './registry/settings.ts'
 import type { ArchiveKind, ImportProgress, PullSecrets } from './unpack-message.ts'
 import type { Verdict } from './verdict.ts'
@@ -24,6 +25,8 @@ export interface ImageStoreConfig {
   readonly unpackProgram: readonly string[]
   readonly limits?: ImageLimits
   readonly registries: RegistrySettings
+  /** Between this node and registries behind TLS; loopback addresses are spoken to without it. */
+  readonly proxy?: ProxySettings | undefined
   /** Another one than before: the machine went down in between. */
   readonly bootId: string
 }

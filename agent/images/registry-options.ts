@@ -1,4 +1,5 @@
 import { absolutePath, type Setting } from '../../base/settings.ts'
+import type { ProxySettings } from './registry/proxy.ts'
 import { type RegistrySettings, usualPatience } from './registry/settings.ts'
 
 const host = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/
@@ -13,6 +14,11 @@ const mirrors = (text: string): string | undefined =>
     ? undefined
     : 'must be REGISTRY=ADDRESS, separated by commas, such as docker.io=https://mirror.example:5000'
 const yesOrNo = (text: string): string | undefined => (text === 'yes' || text === 'no' ? undefined : 'must be yes or no')
+
+const proxyAddress = (text: string): string | undefined =>
+  URL.canParse(text) && new URL(text).protocol === 'http:'
+    ? undefined
+    : 'must be http://HOST:PORT, with NAME:PASSWORD@ before it where needed'
 
 /** Where images come from. */
 export const registrySettings: readonly Setting[] = [
@@ -43,6 +49,19 @@ export const registrySettings: readonly Setting[] = [
     fallback: '/root/.docker/config.json',
     help: 'where docker login keeps the credentials for registries',
     check: absolutePath
+  },
+  {
+    flag: 'https-proxy',
+    env: 'HTTPS_PROXY',
+    fallback: '',
+    help: 'proxy between this node and registries behind TLS, such as http://proxy.example:3128',
+    check: proxyAddress
+  },
+  {
+    flag: 'no-proxy',
+    env: 'NO_PROXY',
+    fallback: '',
+    help: 'hosts that are spoken to without the proxy, with everything below them; * for all'
   }
 ]
 
@@ -54,6 +73,11 @@ export const readRegistries = (of: (flag: string) => string): RegistrySettings =
   certificates,
   patience: usualPatience
 })
+
+export function readProxy(of: (flag: string) => string): ProxySettings | undefined {
+  const url = of('https-proxy')
+  return url === '' ? undefined : { url, direct: list(of('no-proxy').replace(/\s/g, '')) }
+}
 
 function mirrorOf(text: string): RegistrySettings['mirrors'][number] | undefined {
   const at = text.indexOf('=')

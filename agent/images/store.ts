@@ -9,7 +9,7 @@ import { HostImage } from './host-image.ts'
 import { ImageCare, type Repull, type VerifyOptions } from './image-care.ts'
 import { ImageList, type ImageRecord } from './image-list.ts'
 import { hostSummary, type ImageDetails, type ImageSummary, runOptions, summaryOf } from './image-views.ts'
-import { asInput, ImageWork } from './image-work.ts'
+import { ImageWork } from './image-work.ts'
 import { LastUse } from './last-use.ts'
 import { defaultImageLimits } from './limits.ts'
 import type { ImageStoreConfig, ImageStoreParts, LocalImageStore } from './local-store.ts'
@@ -32,8 +32,8 @@ export async function openImageStore(parts: ImageStoreParts, config: ImageStoreC
   await files.makeFolders()
   const list = await ImageList.open(config.directory)
   if (list.damaged !== undefined) parts.log.error({ path: list.damaged }, 'image.list_damaged')
-  const { unpackProgram, limits = defaultImageLimits } = config
-  const work = new ImageWork({ ...parts, files }, { unpackProgram, limits })
+  const { unpackProgram, limits = defaultImageLimits, proxy } = config
+  const work = new ImageWork({ ...parts, files }, { unpackProgram, limits, proxy })
   await work.sweep()
   const lastUse = await LastUse.open(files.path('used.json'), parts.clock)
   const { layers } = await files.strays(new Set(), new Set())
@@ -254,7 +254,7 @@ class DirectoryImageStore implements LocalImageStore {
     const request = { task: 'pull', name, registries: this.#config.registries, anew: [] } as const
     return this.#work.make(
       request,
-      { input: asInput(JSON.stringify(secrets)), onProgress, onKept: (draft, kept) => this.#keep(draft, kept) },
+      { input: this.#work.secretly(secrets), onProgress, onKept: (draft, kept) => this.#keep(draft, kept) },
       (draft, image) => this.#taken(draft, image),
       signal
     )
@@ -277,7 +277,7 @@ class DirectoryImageStore implements LocalImageStore {
     const exact = `${name.replace(/[:@][^/]*$/, '')}@${digest}`
     const request = { task: 'pull', name: exact, registries: this.#config.registries, anew: damaged } as const
     const publish = (draft: string, image: UnpackedImage) => this.#taken(draft, { ...image, name }, damaged)
-    return this.#work.make(request, { input: asInput('{}'), onProgress }, publish, signal)
+    return this.#work.make(request, { input: this.#work.secretly({}), onProgress }, publish, signal)
   }
 
   async #taken(draft: string, image: UnpackedImage, damaged: readonly string[] = []): Promise<ImageRecord> {

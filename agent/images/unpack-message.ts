@@ -1,6 +1,7 @@
 import type { FaultDetail } from '../../base/fault.ts'
 import type { ImageLimits } from './limits.ts'
 import type { ImageConfig, Platform } from './manifest.ts'
+import type { ProxySettings } from './registry/proxy.ts'
 import type { RegistrySettings } from './registry/settings.ts'
 import type { ImageSignature } from './signature.ts'
 
@@ -73,6 +74,8 @@ export interface DamagedLayer {
 export interface PullSecrets {
   /** For the image's own registry, in the place of what config.json has. */
   readonly credentials?: { readonly username: string; readonly password: string }
+  /** Of the node; there may be a password in its address. */
+  readonly proxy?: ProxySettings
 }
 
 /** How an image came: in an archive of this kind, or from a registry. */

@@ -20,35 +20,32 @@ export async function dockerPush(t: Test, registry: TestRegistry, context: strin
   const home = mkdtempSync(join(tmpdir(), 'hearth-docker-'))
   try {
     const { socketPath, pid } = await startDocker(home, cleanup)
-    await secondRegistry(registry, pid, cleanup)
-    const docker = async (...args: readonly string[]): Promise<void> => {
+    secondRegistry(registry, pid, cleanup)
+    const docker = (...args: readonly string[]) => {
       const env = { DOCKER_BUILDKIT: '0', DOCKER_CONFIG: home }
-      const ran = await runProgram('docker', ['-H', `unix://${socketPath}`, ...args], { env })
-      if (ran.code !== 0) throw new Error(`docker ${args[0]}: ${ran.stderr}`)
+      return runProgram('docker', ['-H', `unix://${socketPath}`, ...args], { env })
     }
     const pushed = `127.0.0.1:${port}/${name}`
-    await docker('build', '--tag', pushed, context)
-    await docker('push', pushed)
+    const built = await docker('build', '--tag', pushed, context)
+    if (built.code !== 0) throw new Error(`docker build: ${built.stderr}`)
+    // The registry there may still be on its way up.
+    await eventually(async () => ((await docker('push', pushed)).code === 0 ? true : undefined))
   } finally {
     t.strictSame(await cleanup.run(), [], 'docker leaves nothing')
     rmSync(home, { recursive: true, force: true })
   }
 }
 
-async function secondRegistry(registry: TestRegistry, pid: number, cleanup: Cleanup): Promise<void> {
+function secondRegistry(registry: TestRegistry, pid: number, cleanup: Cleanup): void {
   const home = mkdtempSync(join(tmpdir(), 'hearth-registry-'))
   const config = join(home, 'config.yml')
   const root = `storage:\n  filesystem:\n    rootdirectory: ${registry.directory}\n`
   writeFileSync(config, `version: 0.1\nlog:\n  level: error\n${root}http:\n  addr: 127.0.0.1:${port}\n  secret: x\n`)
-  const inside = ['--target', String(pid), '--net', '--']
-  const child = spawn('nsenter', [...inside, 'docker-registry', 'serve', config], { stdio: 'ignore' })
+  const inside = ['--target', String(pid), '--net', '--', 'docker-registry', 'serve', config]
+  const child = spawn('nsenter', inside, { stdio: 'ignore' })
   cleanup.add('the second registry', async () => {
     child.kill('SIGKILL')
     if (child.exitCode === null && child.signalCode === null) await once(child, 'close')
     rmSync(home, { recursive: true, force: true })
-  })
-  await eventually(async () => {
-    const asked = await runProgram('nsenter', [...inside, 'busybox', 'nc', '-z', '127.0.0.1', String(port)])
-    return asked.code === 0 ? true : undefined
   })
 }

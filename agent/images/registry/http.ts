@@ -1,8 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { Agent, type IncomingHttpHeaders, type IncomingMessage, request as plainRequest } from 'node:http'
-import { Agent as TlsAgent, request as tlsRequest } from 'node:https'
+import { type AgentOptions, type RequestOptions, Agent as TlsAgent, request as tlsRequest } from 'node:https'
 import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { errnoOf, Fault } from '../../../base/fault.ts'
+import { isDirect, openTunnel, type ProxySettings } from './proxy.ts'
 import type { Patience, RegistrySettings } from './settings.ts'
 
 /** An answer whose body is read by `bytesOf` or let go by `drop`. */
@@ -35,8 +37,11 @@ export class RegistryHttp {
   readonly #plain = new Agent({ keepAlive: true, maxSockets })
   readonly #tls = new Map<string, TlsAgent>()
 
-  constructor(settings: Pick<RegistrySettings, 'insecure' | 'certificates' | 'patience'>) {
+  readonly #proxy: ProxySettings | undefined
+
+  constructor(settings: Pick<RegistrySettings, 'insecure' | 'certificates' | 'patience'>, proxy?: ProxySettings) {
     this.#settings = settings
+    this.#proxy = proxy
   }
 
   /** Whether this host may be spoken to without TLS. */
@@ -103,7 +108,7 @@ export class RegistryHttp {
     const headers = { 'user-agent': 'hearth', ...call.headers, ...(form === undefined ? {} : formHeaders(form)) }
     return new Promise((resolve, reject) => {
       const isPlain = url.protocol === 'http:'
-      const options = { method, headers, agent: isPlain ? this.#plain : this.#tlsAgent(url.host), signal }
+      const options = { method, headers, agent: isPlain ? this.#plain : this.#tlsAgent(url), signal }
       const request = (isPlain ? plainRequest : tlsRequest)(url, options)
       const timer = setTimeout(() => request.destroy(stalled(url)), this.#settings.patience.stallMs)
       request.on('error', (e) => {
@@ -120,13 +125,44 @@ export class RegistryHttp {
     })
   }
 
-  #tlsAgent(host: string): TlsAgent {
+  #tlsAgent(url: URL): TlsAgent {
+    const { host } = url
     const known = this.#tls.get(host)
     if (known !== undefined) return known
     const ca = [systemCertificates(), ...ownCertificates(this.#settings.certificates, host)].filter((pem) => pem !== '')
-    const agent = new TlsAgent({ keepAlive: true, maxSockets, ...(ca.length === 0 ? {} : { ca }) })
+    const options = { keepAlive: true, maxSockets, ...(ca.length === 0 ? {} : { ca }) }
+    const proxy = isLoopback(url.hostname) || (this.#proxy !== undefined && isDirect(this.#proxy, url)) ? undefined : this.#proxy
+    const agent = proxy === undefined ? new TlsAgent(options) : new TunnelAgent(options, proxy, this.#settings.patience.stallMs)
     this.#tls.set(host, agent)
     return agent
+  }
+}
+
+/** TLS from end to end through a tunnel: the proxy learns the host's name and no more. */
+class TunnelAgent extends TlsAgent {
+  readonly #proxy: ProxySettings
+  readonly #timeoutMs: number
+
+  constructor(options: AgentOptions, proxy: ProxySettings, timeoutMs: number) {
+    super(options)
+    this.#proxy = proxy
+    this.#timeoutMs = timeoutMs
+  }
+
+  override createConnection(options: RequestOptions, created?: (e: Error | null, stream: Duplex) => void): undefined {
+    const host = options.hostname ?? options.host ?? ''
+    const tunnel = openTunnel(this.#proxy, host, Number(options.port ?? 443), this.#timeoutMs)
+    const joined = async (): Promise<Duplex> => {
+      const socket = await tunnel
+      const stream = super.createConnection({ ...options, socket } as RequestOptions)
+      if (stream === null || stream === undefined) throw new Error('invariant broken: TLS over a socket made no stream')
+      return stream
+    }
+    joined().then(
+      (stream) => created?.(null, stream),
+      // node:http takes an error alone; its types want a stream beside it.
+      (e: Error) => (created as ((e: Error) => void) | undefined)?.(e)
+    )
   }
 }
 

@@ -45,7 +45,7 @@ export class Pulling {
   async run(): Promise<UnpackedImage> {
     const { draft, name, registries } = this.#request
     for (const folder of ['layers', 'blobs']) fs.mkdirSync(join(draft, folder), { mode: 0o700 })
-    const http = new RegistryHttp(registries)
+    const http = new RegistryHttp(registries, this.#secrets.proxy)
     const stop = new AbortController()
     try {
       this.#tell({})

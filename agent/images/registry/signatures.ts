@@ -19,7 +19,7 @@ const maxSignatureLength = 4 * 1024
 /** Of an image that is here already: from the first place that has some. Rejects with what the registry itself says where it cannot be asked. */
 export async function askForSignatures(request: SignaturesRequest, secrets: PullSecrets): Promise<readonly ImageSignature[]> {
   const { name, roots, limits, registries } = request
-  const http = new RegistryHttp(registries)
+  const http = new RegistryHttp(registries, secrets.proxy)
   const { signal } = new AbortController()
   try {
     const sources = sourcesOf(remoteNameOf(name), registries, { http, secrets })

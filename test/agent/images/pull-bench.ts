@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { systemExec } from '../../../agent/host/exec.ts'
 import { defaultImageLimits, type ImageLimits } from '../../../agent/images/limits.ts'
 import type { LocalImageStore } from '../../../agent/images/local-store.ts'
+import type { ProxySettings } from '../../../agent/images/registry/proxy.ts'
 import type { RegistrySettings } from '../../../agent/images/registry/settings.ts'
 import { openImageStore } from '../../../agent/images/store.ts'
 import type { ImportProgress, PullSecrets } from '../../../agent/images/unpack-message.ts'
@@ -18,7 +19,8 @@ export interface PullBench {
     name: string,
     settings?: Partial<RegistrySettings>,
     limits?: Partial<ImageLimits>,
-    bootId?: string
+    bootId?: string,
+    proxy?: ProxySettings
   ): Promise<LocalImageStore>
   /** Writes a layout down, for skopeo to push. */
   layout(name: string, image: BuiltImage): Promise<string>
@@ -30,7 +32,7 @@ export async function pullBench(t: Test): Promise<PullBench> {
   const unpackProgram = await bundledUnpack(directory)
   return {
     directory,
-    store: (name, settings, limits, bootId = 'boot') =>
+    store: (name, settings, limits, bootId = 'boot', proxy) =>
       openImageStore(
         { exec: systemExec, log: silentLog, clock: systemClock },
         {
@@ -38,7 +40,8 @@ export async function pullBench(t: Test): Promise<PullBench> {
           unpackProgram,
           limits: { ...defaultImageLimits, reserveBytes: 0, ...limits },
           registries: { ...noRegistries, ...settings },
-          bootId
+          bootId,
+          proxy
         }
       ),
     layout: async (name, image) => {

@@ -256,3 +256,34 @@ t.test('what openssl signs is understood', { skip }, async (t) => {
     undefined
   )
 })
+
+t.test('what a registry says of signatures holds up no pull that needs none', { skip }, async (t) => {
+  const registry = await lyingRegistry(t)
+  const { manifest } = plant(registry, tarOf([{ name: 'which', content: 'of a liar' }]))
+  const name = `${registry.host}/app:1`
+  const beside = `/v2/app/manifests/${manifest.digest.replace(':', '-')}.sig`
+  const impatient = { ...usualPatience, attempts: 1, stallMs: 300 }
+  const rowOf = (more: object) => ({
+    mediaType: 'application/vnd.dev.cosign.simplesigning.v1+json',
+    digest: `sha256:${'0'.repeat(64)}`,
+    size: 10,
+    annotations: { 'dev.cosignproject.cosign/signature': 'bm9uZQ==' },
+    ...more
+  })
+  const lies: Readonly<Record<string, unknown>> = {
+    'no list': { layers: 7 },
+    'a payload without end': { layers: [rowOf({ size: 2 ** 40 })] },
+    'a payload that is not there': { layers: [rowOf({})] },
+    'a digest that is a path': { layers: [rowOf({ digest: 'sha256:../../../etc/shadow' })] },
+    'thousands of them': { layers: Array.from({ length: 5_000 }, () => rowOf({ size: 0 })) }
+  }
+  for (const [what, lie] of Object.entries(lies)) {
+    registry.lies.set(beside, (_, response) => void response.end(JSON.stringify(lie)))
+    const store = await here(bench).store(`lie-${what.length}-${what.slice(0, 4).trim()}`, { patience: impatient })
+    t.match(await pull(store, name), { digest: manifest.digest }, what)
+    t.match(await launched(store, name, by(key), 'never'), /has no signature;/)
+  }
+  registry.lies.set(beside, () => undefined)
+  const store = await here(bench).store('lie-silent', { patience: impatient })
+  t.match(await pull(store, name), { digest: manifest.digest }, 'silence')
+})

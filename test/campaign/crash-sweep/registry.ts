@@ -10,6 +10,8 @@ interface Held {
   readonly type: string
 }
 
+/** One over a folder that the image has, and one that is new. */
+const volumes = { '/etc': {}, '/fresh': {} }
 const own = process.arch === 'x64' ? 'amd64' : process.arch
 let serving: Promise<Server> | undefined
 
@@ -42,7 +44,12 @@ function imageAt(repository: string): ReadonlyMap<string, Held> {
   }
   const tar = rootfsArchive()
   const layer = put(gzipSync(tar), 'application/vnd.oci.image.layer.v1.tar+gzip')
-  const settings = { architecture: own, os: 'linux', config: {}, rootfs: { type: 'layers', diff_ids: [digestOf(tar)] } }
+  const settings = {
+    architecture: own,
+    os: 'linux',
+    config: { Volumes: volumes },
+    rootfs: { type: 'layers', diff_ids: [digestOf(tar)] }
+  }
   const config = put(Buffer.from(JSON.stringify(settings)), 'application/vnd.oci.image.config.v1+json')
   const type = 'application/vnd.oci.image.manifest.v1+json'
   const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: type, config, layers: [layer] }))
