@@ -65,7 +65,7 @@ t.test('a tenant runs what is signed by its key, and nothing else', async (t) =>
   writeFileSync(file, publicKey.export({ type: 'spki', format: 'pem' }))
   const rule = `${registry.host}/*=${file}`
   t.match(await cluster.hearth(['tenant', 'set', '*', '--signed', rule]), {
-    stdout: /Signed images +127\S+ by sha256:[0-9a-f]{12}\n/
+    stdout: /Signed images: +127\S+ by sha256:[0-9a-f]{12}\n/
   })
   const unsigned = await cluster.hearth(['task', 'run', '--name', 'unsigned', name])
   t.match(unsigned, { stderr: /the image \S+ has no signature; the policy asks for one/ })
@@ -75,7 +75,7 @@ t.test('a tenant runs what is signed by its key, and nothing else', async (t) =>
   const secret = join(cluster.stateDir, 'cosign.key')
   writeFileSync(secret, privateKey.export({ type: 'pkcs8', format: 'pem' }))
   t.match(await cluster.hearth(['tenant', 'set', '*', '--signed', `*=${secret}`]), { code: 64, stderr: /that is a private key/ })
-  t.match(await cluster.hearth(['tenant', 'set', '*', '--signed', 'none']), { stdout: /Signed images +none\n/ })
+  t.match(await cluster.hearth(['tenant', 'set', '*', '--signed', 'none']), { stdout: /Signed images: +none\n/ })
 })
 
 t.test('a task runs from a registry, as its image says', async (t) => {
