@@ -20,6 +20,11 @@ interface Parts {
 const slice = 'hearth-workloads.slice'
 const slicePath = 'hearth.slice/hearth-workloads.slice'
 const holder = 'holder'
+/**
+ * Without it systemd stops the whole scope where the kernel's out-of-memory killer took one process of it. Later versions, and Debian 12's,
+ * have it for scopes; ones between 250 and these stop the scope and know no setting against it.
+ */
+const oomPolicy = 'OOMPolicy=continue'
 const patienceMs = 30_000
 const pollMs = 2
 
@@ -48,6 +53,7 @@ export class WorkloadScope {
   readonly path: string
   readonly #parts: Parts
   #making: Promise<void> | undefined
+  #hasOomPolicy = true
 
   constructor(parts: Parts, config: { readonly name: string; readonly path: string }) {
     this.#parts = parts
@@ -91,6 +97,11 @@ export class WorkloadScope {
     while ((await isPopulated(this.#directory)) !== true) {
       const why = await this.#make(untilMs)
       if (why === undefined) break
+      if (this.#hasOomPolicy && why.includes('OOMPolicy')) {
+        this.#hasOomPolicy = false
+        this.#parts.log.warn({ why }, 'systemd.scope_without_oom_policy')
+        continue
+      }
       // The one that was released a moment ago is still being removed.
       if (!/already (loaded|exists)/.test(why) || this.#parts.clock.monotonicMs() > untilMs)
         throw new Fault('unavailable', `${this.name} cannot be made, so no container can start: ${why}`)
@@ -105,7 +116,8 @@ export class WorkloadScope {
    * why it could not be made, in systemd's words.
    */
   async #make(untilMs: number): Promise<string | undefined> {
-    const options = ['--property=Delegate=yes', '--property=TasksMax=infinity', '--description=Containers of Hearth']
+    const properties = ['Delegate=yes', 'TasksMax=infinity', ...(this.#hasOomPolicy ? [oomPolicy] : [])]
+    const options = [...properties.map((property) => `--property=${property}`), '--description=Containers of Hearth']
     const child = spawn(
       'systemd-run',
       ['--scope', '--quiet', '--collect', `--unit=${this.name}`, `--slice=${slice}`, ...options, '--', 'sleep', 'infinity'],
