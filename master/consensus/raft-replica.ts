@@ -10,6 +10,7 @@ import type { AppliedChange, Leadership, ProposeOutcome, Replica, ReplicaCommand
 import { type ClusterState, highestFeatureLevel } from '../state/cluster.ts'
 import type { WindowLimits } from '../store/change-window.ts'
 import { LeadershipBoard } from '../store/leadership-board.ts'
+import { CommandMemory } from './command-memory.ts'
 import type { Figures } from './figures.ts'
 import type { RaftHost } from './host.ts'
 import type { SnapshotFacts } from './log-store.ts'
@@ -53,6 +54,7 @@ export class RaftReplica implements Replica {
   readonly #machine: StateMachine
   readonly #board = new LeadershipBoard()
   readonly #proposals = new PendingProposals()
+  readonly #memory = new CommandMemory()
   readonly #reads = new PendingReads()
   readonly #fatal: ((failure: Fault) => void)[] = []
   #host: RaftHost | undefined
@@ -110,9 +112,10 @@ export class RaftReplica implements Replica {
     if (!this.#board.leading) return this.#notLeader()
     if (signal.aborted) return { kind: 'unknown' }
     const atMs = Math.max(this.#lastAtMs, this.#parts.clock.wallMs())
-    const data = encodeMessage('Command', { ...blank, ...command, session, seq, atMs })
-    const refused = this.#admission(command, data.length)
+    const encoded = encodeMessage('Command', { ...blank, ...command, session, seq, atMs })
+    const refused = this.#admission(command, encoded.length)
     if (refused !== undefined) return refused
+    const data = this.#memory.keep(encoded)
     this.#lastAtMs = atMs
     const sinceMs = this.#parts.clock.monotonicMs()
     const outcome = this.#proposals.add({ type: 'normal', data }, signal)
