@@ -28,7 +28,10 @@ export interface Applied {
   readonly answer: Answer
 }
 
-const refusals: Readonly<Record<'overloaded' | 'too-large' | 'disk-full' | 'stopping', FaultCode>> = {
+/** Times that a command is offered again to a log that takes none just now. */
+const refusalsMost = 20
+
+const faultCodes: Readonly<Record<'overloaded' | 'too-large' | 'disk-full' | 'stopping', FaultCode>> = {
   overloaded: 'exhausted',
   'too-large': 'invalid',
   'disk-full': 'unavailable',
@@ -69,11 +72,18 @@ export class Proposer {
 
   async #until(session: Session, command: ReplicaCommand, signal: AbortSignal): Promise<Applied> {
     session.seq += 1
-    for (let isUnknown = false; ; isUnknown = true) {
+    let isUnknown = false
+    for (let refusals = 0; ; ) {
       const outcome = await this.#parts.replica.propose(session.id, session.seq, command, signal)
       if (isUnknown && (outcome.kind === 'not-leader' || outcome.kind === 'refused')) throw decidedElsewhere()
-      const applied = settle(outcome)
-      if (applied !== undefined) return applied
+      // While leadership is handed over, and for moments, the log takes nothing.
+      const isMomentary = outcome.kind === 'refused' && outcome.reason === 'overloaded' && refusals < refusalsMost
+      if (isMomentary) refusals += 1
+      else {
+        const applied = settle(outcome)
+        if (applied !== undefined) return applied
+        isUnknown = true
+      }
       signal.throwIfAborted()
       await this.#parts.clock.sleep(this.#config.repeatMs, signal)
     }
@@ -126,7 +136,7 @@ function settle(outcome: ProposeOutcome): Applied | undefined {
       return { index, answer }
     }
     case 'refused':
-      throw new Fault(refusals[outcome.reason], outcome.message)
+      throw new Fault(faultCodes[outcome.reason], outcome.message)
     case 'not-leader':
       throw new Fault('not-leader', `this master does not lead; ask ${outcome.hint === '' ? 'another one' : outcome.hint}`)
     case 'unknown':

@@ -158,14 +158,12 @@ export class Registration implements Service {
 
   #compare(agentId: string, reports: readonly TaskReport[]): readonly Step[] {
     const { state, liveTasks, deliveries } = this.#parts
-    const expected = [...state.assignments.values()]
-      .filter((row) => row.assignment.agentId === agentId)
-      .map(({ assignment, ending }) => ({
-        ...assignment,
-        ended: ending !== null,
-        delivered: liveTasks.container(assignment.containerId)?.delivered ?? false,
-        held: deliveries.holds(assignment.containerId)
-      }))
+    const expected = [...state.assignments.on(agentId)].map(({ assignment, ending }) => ({
+      ...assignment,
+      ended: ending !== null,
+      delivered: liveTasks.container(assignment.containerId)?.delivered ?? false,
+      held: deliveries.holds(assignment.containerId)
+    }))
     return reconcile(expected, reports, (f, t) => state.assignmentOf(f, t) !== undefined)
   }
 

@@ -14,6 +14,7 @@ await runBundled(
   args.filter((a) => a !== '--partial'),
   [
     { name: 'appender.mjs', source: 'test/bench/appender.ts', format: 'esm' },
+    { name: 'agents-swarm.mjs', source: 'test/bench/agents/swarm.ts', format: 'esm' },
     { name: 'raft-member.mjs', source: 'test/bench/raft/member.ts', format: 'esm' },
     { name: 'raft-load.mjs', source: 'test/bench/raft/load.ts', format: 'esm' },
     { name: 'snapshot-run.mjs', source: 'test/bench/snapshot-run.ts', format: 'esm' },

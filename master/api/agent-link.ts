@@ -3,7 +3,7 @@ import type { Service } from '../../base/service.ts'
 import type { Visitor } from '../identity/guard.ts'
 import { AgentSession, type SessionConfig, type SessionParts } from './agent-session.ts'
 
-/** Connections that have not finished their handshake; more are closed at once. */
+/** Connections without a certificate that have not finished their handshake; more are closed at once. */
 const maxStrangers = 64
 const maxSessions = 20_000
 
@@ -13,6 +13,8 @@ export class AgentLinkServer implements Service {
   readonly #parts: SessionParts
   readonly #config: SessionConfig
   readonly #sessions = new Map<AgentSession, Promise<void>>()
+  /** Some of them serve by now. */
+  readonly #strangers = new Set<AgentSession>()
   readonly #closing = new AbortController()
   #beat: Promise<void> = Promise.resolve()
 
@@ -44,17 +46,21 @@ export class AgentLinkServer implements Service {
 
   /** `visitor`: of a connection from another host, whose handshake is done. */
   accept(socket: Socket, visitor?: Visitor): void {
-    const strangers = [...this.#sessions.keys()].filter((s) => !s.isServing).length
-    if (strangers >= maxStrangers || this.#sessions.size >= maxSessions || this.#closing.signal.aborted) {
+    const isCertified = visitor?.node !== undefined
+    if (!isCertified) for (const one of this.#strangers) if (one.isServing) this.#strangers.delete(one)
+    const strangers = this.#strangers.size
+    if ((!isCertified && strangers >= maxStrangers) || this.#sessions.size >= maxSessions || this.#closing.signal.aborted) {
       this.#parts.log.warn({ sessions: this.#sessions.size, strangers }, 'agent_link.turned_away')
       socket.destroy()
       return
     }
     const session = new AgentSession(socket, this.#parts, this.#config, visitor)
-    this.#sessions.set(
-      session,
-      session.run().finally(() => this.#sessions.delete(session))
-    )
+    if (!isCertified) this.#strangers.add(session)
+    const over = (): void => {
+      this.#sessions.delete(session)
+      this.#strangers.delete(session)
+    }
+    this.#sessions.set(session, session.run().finally(over))
   }
 
   async #watch(): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net'
+import { createServer as createListener, type Server as Listener } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import type { Log } from '../../base/log.ts'
 import type { Service } from '../../base/service.ts'
@@ -6,6 +6,7 @@ import type { Credentials } from '../../identity/credentials.ts'
 import { contextOf, protocols } from '../../identity/secure-channel.ts'
 import type { ListenAddress } from '../config.ts'
 import type { ClusterState } from '../state/cluster.ts'
+import { Arrivals } from './arrivals.ts'
 import { checkNode, type Visitor, visitorOf } from './guard.ts'
 
 interface DoorParts {
@@ -22,8 +23,7 @@ interface DoorConfig {
 }
 
 const handshakeMs = 5_000
-/** Connections in the middle of a handshake; more are closed at once. A handshake costs 2 ms of a core. */
-const maxHandshakes = 512
+const handshakes = { perTurn: 8, atOnce: 512, waitingMost: 16_384 }
 /** Connections without a certificate of a node: operators, newcomers, strangers. */
 const maxUncertified = 1_024
 
@@ -33,11 +33,12 @@ export class TlsDoor implements Service {
   readonly #parts: DoorParts
   readonly #config: DoorConfig
   readonly #open = new Map<TLSSocket, Visitor>()
-  /** Connections in their handshake, by where they come from: the socket that comes out of it is another object. */
-  readonly #greeting = new Map<string, Socket>()
   readonly #credentials: () => Credentials
   #uncertified = 0
+  /** Never listens itself: what arrives is handed to it in turns. */
   #server: Server | undefined
+  #listener: Listener | undefined
+  #arrivals: Arrivals | undefined
 
   constructor(parts: DoorParts, config: DoorConfig, credentials: () => Credentials) {
     this.#parts = parts
@@ -58,34 +59,38 @@ export class TlsDoor implements Service {
       },
       (socket) => this.#accept(socket)
     )
-    server.on('connection', (socket: Socket) => this.#greet(socket))
+    const arrivals = new Arrivals((socket) => server.emit('connection', socket), handshakes)
     server.on('tlsClientError', (e, socket) => {
       this.#parts.log.info({ from: socket.remoteAddress, err: e.message }, 'door.handshake_failed')
-      this.#greeting.delete(placeOf(socket))
+      arrivals.greeted(socket)
       socket.destroy()
     })
+    const listener = createListener({ pauseOnConnect: true }, (socket) => arrivals.arrived(socket))
     this.#server = server
+    this.#listener = listener
+    this.#arrivals = arrivals
     return new Promise((resolve, reject) => {
-      server.once('error', reject)
-      server.listen({ host, port }, () => {
-        server.off('error', reject)
-        server.on('error', (e) => this.#parts.log.error({ err: e.message }, 'door.listener_failed'))
+      listener.once('error', reject)
+      listener.listen({ host, port }, () => {
+        listener.off('error', reject)
+        listener.on('error', (e) => this.#parts.log.error({ err: e.message }, 'door.listener_failed'))
         resolve()
       })
     })
   }
 
   async stop(): Promise<void> {
-    const server = this.#server
-    if (server === undefined) return
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-    for (const socket of [...this.#open.keys(), ...this.#greeting.values()]) socket.destroy()
+    const listener = this.#listener
+    if (listener === undefined) return
+    const closed = new Promise<void>((resolve) => listener.close(() => resolve()))
+    for (const socket of this.#open.keys()) socket.destroy()
+    this.#arrivals?.destroyAll()
     await closed
   }
 
   /** Undefined where it is not open. */
   get port(): number | undefined {
-    const address = this.#server?.address()
+    const address = this.#listener?.address()
     return typeof address === 'object' && address !== null ? address.port : undefined
   }
 
@@ -112,20 +117,9 @@ export class TlsDoor implements Service {
     for (const [socket, { node }] of this.#open) if (node !== undefined) socket.destroy()
   }
 
-  #greet(socket: Socket): void {
-    socket.on('error', () => undefined) // 'tlsClientError' or the reading side tells it.
-    if (this.#greeting.size >= maxHandshakes) {
-      socket.destroy()
-      return
-    }
-    const place = placeOf(socket)
-    this.#greeting.set(place, socket)
-    socket.once('close', () => this.#greeting.delete(place))
-  }
-
   #accept(socket: TLSSocket): void {
     socket.on('error', () => undefined) // The reading side sees it too and tells it once.
-    this.#greeting.delete(placeOf(socket))
+    this.#arrivals?.greeted(socket)
     const visitor = visitorOf(socket, this.#parts.state, this.#config.clusterId)
     if (visitor.refusal !== undefined) {
       this.#parts.log.warn({ from: visitor.from, err: visitor.refusal.message }, 'door.certificate_refused')
@@ -152,5 +146,3 @@ export class TlsDoor implements Service {
     return { ...contextOf(credentials), cert: `${certificate}\n${authorities}` }
   }
 }
-
-const placeOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`

@@ -10,6 +10,7 @@ import type {
   OperatorRow,
   RegisterAgent
 } from '../../proto/gen/messages.ts'
+import { AssignmentRows } from './assignment-rows.ts'
 import { OrderedRows } from './ordered-rows.ts'
 
 export interface AgentRow extends AgentRowMessage {
@@ -59,7 +60,7 @@ export class ClusterState {
   atMs = 0
   agents = new Map<string, AgentRow>()
   frameworks = new Map<string, FrameworkDefinition>()
-  assignments = new Map<string, AssignmentRow>()
+  assignments = new AssignmentRows()
   stores = new Map<string, OrderedRows>()
   /** By digest; the last one signs. */
   authorities = new Map<string, AuthorityRow>()

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Fault } from '../../base/fault.ts'
 import { agentStart } from './agent-start.ts'
+import { agents } from './agents.ts'
 import { Bench, type Outcome } from './bench.ts'
 import { burst } from './burst.ts'
 import { cli } from './cli.ts'
@@ -25,7 +26,7 @@ interface Kind {
   readonly n: number
 }
 
-/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing, starts, orphans of a kind, containers, appends, containers, seconds a row, pulls, tasks. */
+/** What `--n` counts: launches, containers a round, containers, commands, seconds of writing, starts, orphans of a kind, containers, appends, agents, containers, seconds a row, pulls, tasks. */
 const benches: Readonly<Record<string, Kind>> = {
   launch: { measure: launch, n: 200 },
   burst: { measure: burst, n: 100 },
@@ -36,6 +37,7 @@ const benches: Readonly<Record<string, Kind>> = {
   fsck: { measure: fsck, n: 100 },
   isolators: { measure: isolators, n: 500 },
   ledger: { measure: ledger, n: 500 },
+  agents: { measure: agents, n: 10_000 },
   reattach: { measure: reattach, n: 500 },
   raft: { measure: raft, n: 30 },
   pull: { measure: pull, n: 5 },

@@ -41,6 +41,24 @@ t.test('refusals become faults that say what helps', async (t) => {
   }
 })
 
+t.test('a log that takes nothing for a moment is asked again, with the same command', async (t) => {
+  const { replica } = await prepared()
+  let asked = 0
+  const moving: Pick<Replica, 'propose'> = {
+    propose: (session, seq, command) => {
+      asked += 1
+      const overloaded = Promise.resolve({ kind: 'refused', reason: 'overloaded', message: 'm' } as const)
+      return asked < 4 ? overloaded : replica.propose(session, seq, command)
+    }
+  }
+  await new Proposer({ replica: moving, clock: systemClock }, { sessions: 1, waiting: 1, repeatMs: 1 }).propose(
+    write('k', 0),
+    never
+  )
+  t.equal(asked, 4)
+  t.equal(replica.state.storeOf('f').size, 1)
+})
+
 t.test('an aborted wait leaves its session behind: the next command cannot be taken for a repeat', async (t) => {
   const { replica, proposer } = await prepared()
   const stop = new AbortController()
