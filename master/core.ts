@@ -38,6 +38,7 @@ interface CoreParts {
 
 export interface CoreConfig {
   readonly heartbeatMs: number
+  /** A connection without any sign of life for so many heartbeats is closed. */
   readonly missedBeats: number
   /** What agents get to come back after the master's own start. */
   readonly returnMs: number
@@ -51,7 +52,7 @@ export interface CoreConfig {
 
 export const coreDefaults: CoreConfig = {
   heartbeatMs: 1_000,
-  missedBeats: 5,
+  missedBeats: 3,
   returnMs: 15_000,
   offerTimeoutMs: 30_000,
   allocationBatchMs: 1_000,

@@ -5,6 +5,8 @@ import type { WireName } from '../proto/wire.ts'
 /** The live connection of one agent, as the rooms behind the door see it. */
 export interface AgentLink {
   readonly agentId: string
+  /** Milliseconds since the agent was last heard. */
+  readonly silentMs: number
   /** Never waits. A link whose peer does not read is cut, not buffered without end. */
   send<K extends WireName>(kind: K, message: Init<Messages[K]>): void
   /** Asks one of the agent's local routes. Rejects with a Fault where the link is gone, full or the agent does not answer. */

@@ -43,11 +43,14 @@ interface RegistrationParts {
 }
 
 interface RegistrationConfig {
-  /** An agent that is away for longer is committed as unreachable. */
+  /** The connection of an agent that is silent for longer is closed. */
   readonly silenceMs: number
   /** What agents get to come back after the master's own start. */
   readonly returnMs: number
 }
+
+/** An agent of which nothing is heard for so many times the silence that closes its connection is unreachable. */
+const awayFactor = 1.5
 
 /** Agents that come, come back and stay away. */
 export class Registration implements Service {
@@ -142,7 +145,7 @@ export class Registration implements Service {
     if (!this.#parts.seats.detach(link)) return
     this.#leaving.get(link)?.()
     this.#parts.log.warn({ agentId: link.agentId, why }, 'agent.disconnected')
-    this.#expect(link.agentId, this.#config.silenceMs)
+    this.#expect(link.agentId, Math.max(0, awayFactor * this.#config.silenceMs - link.silentMs))
   }
 
   async #commit(row: RegisterAgent, signal: AbortSignal): Promise<void> {

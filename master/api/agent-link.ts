@@ -2,25 +2,29 @@ import type { Socket } from 'node:net'
 import type { Service } from '../../base/service.ts'
 import type { Visitor } from '../identity/guard.ts'
 import { AgentSession, type SessionConfig, type SessionParts } from './agent-session.ts'
+import { ServedTime } from './served-time.ts'
 
 /** Connections without a certificate that have not finished their handshake; more are closed at once. */
 const maxStrangers = 64
 const maxSessions = 20_000
+const looksPerBeat = 4
 
 /** The agents that hang on a leader, from their first byte to their last. */
 export class AgentLinkServer implements Service {
   readonly name = 'agent-link'
-  readonly #parts: SessionParts
+  readonly #parts: Omit<SessionParts, 'served'>
   readonly #config: SessionConfig
+  readonly #served: ServedTime
   readonly #sessions = new Map<AgentSession, Promise<void>>()
   /** Some of them serve by now. */
   readonly #strangers = new Set<AgentSession>()
   readonly #closing = new AbortController()
   #beat: Promise<void> = Promise.resolve()
 
-  constructor(parts: SessionParts, config: SessionConfig) {
+  constructor(parts: Omit<SessionParts, 'served'>, config: SessionConfig) {
     this.#parts = parts
     this.#config = config
+    this.#served = new ServedTime(parts.clock.monotonicMs(), 2 * (config.heartbeatMs / looksPerBeat))
   }
 
   async start(): Promise<void> {
@@ -54,7 +58,7 @@ export class AgentLinkServer implements Service {
       socket.destroy()
       return
     }
-    const session = new AgentSession(socket, this.#parts, this.#config, visitor)
+    const session = new AgentSession(socket, { ...this.#parts, served: this.#served }, this.#config, visitor)
     if (!isCertified) this.#strangers.add(session)
     const over = (): void => {
       this.#sessions.delete(session)
@@ -67,9 +71,9 @@ export class AgentLinkServer implements Service {
     const { signal } = this.#closing
     const { clock } = this.#parts
     while (!signal.aborted) {
-      await clock.sleep(this.#config.heartbeatMs, signal).catch(() => undefined) // Only the stop ends it early.
-      const nowMs = clock.monotonicMs()
-      for (const session of this.#sessions.keys()) session.check(nowMs)
+      await clock.sleep(this.#config.heartbeatMs / looksPerBeat, signal).catch(() => undefined) // Only the stop ends it early.
+      this.#served.look(clock.monotonicMs())
+      for (const session of this.#sessions.keys()) session.check()
     }
   }
 }

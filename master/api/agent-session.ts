@@ -10,6 +10,7 @@ import { nodeId } from '../../proto/ids.ts'
 import { agreeProtocol, decodeWire, encodeWire, type WireMessage, type WireName } from '../../proto/wire.ts'
 import type { Visitor } from '../identity/guard.ts'
 import type { AgentLink, RelayRequest, RelayResponse } from '../link.ts'
+import type { ServedTime } from './served-time.ts'
 import { StreamRelay } from './stream-relay.ts'
 
 /** What stands behind the door that agents come through. */
@@ -27,6 +28,7 @@ export interface AgentDesk {
 export interface SessionParts {
   readonly desk: AgentDesk
   readonly clock: Clock
+  readonly served: Pick<ServedTime, 'ms'>
   readonly log: Log
   /** Asked at each handshake. */
   readonly facts: () => MasterFacts
@@ -76,7 +78,7 @@ export class AgentSession implements AgentLink {
     this.#visitor = visitor
     this.#parts = parts
     this.#config = config
-    this.#sinceMs = parts.clock.monotonicMs()
+    this.#sinceMs = parts.served.ms
     this.#heardMs = this.#sinceMs
     this.#relay = new StreamRelay(
       {
@@ -113,12 +115,16 @@ export class AgentSession implements AgentLink {
     }
   }
 
+  get silentMs(): number {
+    return this.#parts.served.ms - this.#heardMs
+  }
+
   /** Closes a connection that has been silent or undecided for too long. */
-  check(nowMs: number): void {
+  check(): void {
     const { heartbeatMs, missedBeats, handshakeMs } = this.#config
     if (this.isServing) {
-      if (nowMs - this.#heardMs > heartbeatMs * missedBeats) this.close(`silent for ${missedBeats} heartbeats`)
-    } else if (this.#stage !== 'admission' && nowMs - this.#sinceMs > handshakeMs) {
+      if (this.silentMs > heartbeatMs * missedBeats) this.close(`silent for ${missedBeats} heartbeats`)
+    } else if (this.#stage !== 'admission' && this.#parts.served.ms - this.#sinceMs > handshakeMs) {
       this.#parts.log.warn({ stage: this.#stage, handshakeMs }, 'agent_link.handshake_timed_out')
       this.close('no handshake in time')
     }
@@ -150,7 +156,7 @@ export class AgentSession implements AgentLink {
   }
 
   #take(message: WireMessage): Promise<void> | void {
-    this.#heardMs = this.#parts.clock.monotonicMs()
+    this.#heardMs = this.#parts.served.ms
     if (this.#stage === 'hello') return this.#greet(message)
     if (this.#stage === 'register') return this.#enrol(message)
     return this.#serve(message)
@@ -174,7 +180,7 @@ export class AgentSession implements AgentLink {
     // How long the desk takes is not the agent's fault.
     this.#stage = 'admission'
     await this.#parts.desk.register(this, message.message, this.#over.signal)
-    this.#heardMs = this.#parts.clock.monotonicMs()
+    this.#heardMs = this.#parts.served.ms
     this.#stage = 'serving'
   }
 
