@@ -6,6 +6,7 @@ import { parsePlace } from '../../identity/places.ts'
 import { leaderAmong, type MasterUnderTest, startMasters, tokenFor } from './agents/masters.ts'
 import type { SwarmOrder, SwarmWish, SwarmWord } from './agents/swarm-order.ts'
 import type { Bench, Outcome } from './bench.ts'
+import { eventually } from './eventually.ts'
 import { rssMb } from './machine.ts'
 import { end } from './programs.ts'
 import { judged, type Row } from './report.ts'
@@ -16,6 +17,7 @@ const joinWithinMs = 600_000
 const returnWithinMs = 180_000
 /** Collections of garbage and what was only needed for the rush are not to be counted. */
 const restMs = 10_000
+const lookEveryMs = 500
 
 /** What so many agents cost a leader, all over TLS, and how they come back when it is killed. */
 export async function agents(bench: Bench): Promise<Outcome> {
@@ -52,6 +54,8 @@ export async function agents(bench: Bench): Promise<Outcome> {
   const heldAfter = perAgentKb(next, idle, bench.n)
   const calmAfter = await swarm.ping(pingMs)
 
+  const silence = await silenceTold(bench, swarm, next)
+
   const once = (name: string, ms: number): Row => ({ name, n: bench.n, perSecond: rounded(bench.n / (ms / 1000)) })
   const elections = after.term - settled.term
   return {
@@ -63,13 +67,18 @@ export async function agents(bench: Bench): Promise<Outcome> {
       { name: 'heartbeat answered', ...spreadOf(calm) },
       once('agents come back after the leader was killed', backMs),
       { name: 'next leader, with agents', n: bench.n, rssMb: rounded(rssOf(heldAfter, idle.get(next), bench.n)) },
-      { name: 'heartbeat answered by the next leader', ...spreadOf(calmAfter) }
+      { name: 'heartbeat answered by the next leader', ...spreadOf(calmAfter) },
+      { name: 'silent agent told unreachable', ...spreadOf(silence) }
     ],
     goals: [
       judged({ name: 'memory of an agent', unit: 'KB', bound: 'at most', goal: 75 }, held),
       judged({ name: 'memory of an agent that came back', unit: 'KB', bound: 'at most', goal: 110 }, heldAfter),
       judged({ name: 'heartbeat answered, p99', unit: 'ms', bound: 'at most', goal: 30 }, percentile(calm, 0.99)),
       judged({ name: 'all back after the leader was killed', unit: 's', bound: 'at most', goal: 60 }, backMs / 1000),
+      judged(
+        { name: 'silent agent told unreachable, slowest', unit: 's', bound: 'at most', goal: 5 },
+        percentile(silence, 1) / 1000
+      ),
       judged(
         { name: 'elections but the one after the kill', unit: '', bound: 'at most', goal: 0 },
         elections - 1 + settled.term - before.term
@@ -82,10 +91,33 @@ export async function agents(bench: Bench): Promise<Outcome> {
   }
 }
 
+const muteMost = 100
+const silenceWithinMs = 30_000
+
+/** Milliseconds from an agent's last word to the leader's that it cannot be reached, by the leader's log. */
+async function silenceTold(bench: Bench, swarm: SwarmUnderTest, leader: MasterUnderTest): Promise<readonly number[]> {
+  const { agents: silent, atMs } = await swarm.mute(Math.min(muteMost, Math.ceil(bench.n / 2)))
+  const wanted = new Set(silent)
+  let told: readonly number[] = []
+  await eventually(
+    'silent agents to be told unreachable',
+    async () => {
+      await pause(lookEveryMs, undefined, { signal: bench.signal })
+      const lines = leader.logLines('agent.unreachable').filter(({ agentId }) => wanted.has(String(agentId)))
+      told = lines.map(({ time }) => Number(time) - atMs)
+      return told.length === wanted.size
+    },
+    silenceWithinMs
+  )
+  return told
+}
+
 const perAgentKb = (master: MasterUnderTest, idle: ReadonlyMap<MasterUnderTest, number>, n: number): number =>
   ((rssMb(master.pid) - (idle.get(master) ?? Number.NaN)) * 1024) / n
 
 const rssOf = (perAgent: number, idleMb: number | undefined, n: number): number => (perAgent * n) / 1024 + (idleMb ?? Number.NaN)
+
+type Muted = Extract<SwarmWord, { kind: 'muted' }>
 
 /** The process in which all agents live. */
 class SwarmUnderTest {
@@ -95,6 +127,7 @@ class SwarmUnderTest {
   #registered = 0
   #epoch = 0
   #pinged: ((ms: readonly number[]) => void) | undefined
+  #muted: ((of: Muted) => void) | undefined
   #problem: string | undefined
   #sinceMs = performance.now()
 
@@ -150,6 +183,14 @@ class SwarmUnderTest {
     return await pinged
   }
 
+  async mute(agents: number): Promise<Muted> {
+    const muted = new Promise<Muted>((resolve) => {
+      this.#muted = resolve
+    })
+    this.ask({ kind: 'mute', agents })
+    return await muted
+  }
+
   #hear(word: SwarmWord): void {
     switch (word.kind) {
       case 'joined':
@@ -161,6 +202,9 @@ class SwarmUnderTest {
         return
       case 'pinged':
         this.#pinged?.(word.ms)
+        return
+      case 'muted':
+        this.#muted?.(word)
         return
       case 'broken':
         this.#problem = word.message

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, copyFileSync, openSync, writeFileSync } from 'node:fs'
+import { closeSync, copyFileSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Fault } from '../../../base/fault.ts'
 import type { MembersFacts } from '../../../sdk/operator-messages.ts'
@@ -36,6 +36,13 @@ export class MasterUnderTest {
     closeSync(output)
     this.#child = child
     this.#bench.cleanup.add(`the master in ${this.stateDir}`, () => killed(child))
+  }
+
+  /** What it has said under that name. */
+  logLines(msg: string): readonly Readonly<Record<string, unknown>>[] {
+    const text = readFileSync(join(this.stateDir, 'master.log'), 'utf8')
+    const lines = text.split('\n').filter((line) => line.includes(`"msg":"${msg}"`))
+    return lines.map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>)
   }
 
   async kill(): Promise<void> {

@@ -12,7 +12,11 @@ export interface SwarmOrder {
 }
 
 /** From the bench. */
-export type SwarmWish = { readonly kind: 'connect' } | { readonly kind: 'ping'; readonly forMs: number }
+export type SwarmWish =
+  | { readonly kind: 'connect' }
+  | { readonly kind: 'ping'; readonly forMs: number }
+  /** So many say nothing from now on, and leave their connections as they are. */
+  | { readonly kind: 'mute'; readonly agents: number }
 
 /** To the bench. */
 export type SwarmWord =
@@ -20,4 +24,6 @@ export type SwarmWord =
   /** With the leader of that term, the newest that any has met. */
   | { readonly kind: 'registered'; readonly agents: number; readonly epoch: number }
   | { readonly kind: 'pinged'; readonly ms: readonly number[] }
+  /** Their ids, and when it was, as Date.now() tells it. */
+  | { readonly kind: 'muted'; readonly agents: readonly string[]; readonly atMs: number }
   | { readonly kind: 'broken'; readonly message: string }

@@ -27,6 +27,7 @@ setMaxListeners(0, never)
 class Swarm {
   readonly #order: SwarmOrder
   readonly #agents: Credentials[] = []
+  readonly #mute = new Set<string>()
   readonly #dials = new Slots(diallingAtOnce)
   #epoch = 0
   /** With the leader of `#epoch`. */
@@ -69,11 +70,16 @@ class Swarm {
     tell({ kind: 'pinged', ms: pings })
   }
 
-  async #keep(credentials: Credentials, offset: number): Promise<never> {
+  mute(count: number): void {
+    for (const { name } of this.#agents.slice(0, count)) this.#mute.add(name.nodeId)
+    tell({ kind: 'muted', agents: [...this.#mute], atMs: Date.now() })
+  }
+
+  async #keep(credentials: Credentials, offset: number): Promise<void> {
     const { masters } = this.#order
     const incarnation = randomId()
     let epoch = 0
-    for (let attempt = 0, at = offset; ; attempt += 1, at += 1) {
+    for (let attempt = 0, at = offset; !this.#mute.has(credentials.name.nodeId); attempt += 1, at += 1) {
       const address = masters[at % masters.length] ?? ''
       try {
         await this.#session(address, credentials, incarnation, {
@@ -140,6 +146,7 @@ class Swarm {
       })
       for (let sequence = 1; ; sequence += 1) {
         await systemClock.sleep(welcome.heartbeatMs, closed)
+        if (this.#mute.has(nodeId)) continue
         beatsOut += 1
         if (beatsOut > missedBeats) return
         sentMs = performance.now()
@@ -172,6 +179,7 @@ const swarm = new Swarm(JSON.parse(process.argv[2] ?? '') as SwarmOrder)
 process.on('disconnect', () => process.exit(0))
 process.on('message', (wish: SwarmWish) => {
   if (wish.kind === 'connect') swarm.connect()
+  else if (wish.kind === 'mute') swarm.mute(wish.agents)
   else void swarm.ping(wish.forMs)
 })
 process.on('unhandledRejection', (e) => {
