@@ -8,6 +8,7 @@ import type { LaunchRequest, RunningContainer, Runtime, RuntimeSpec } from '../i
 import type { TaskRow } from '../proto/gen/messages.ts'
 import { annotationsOf } from './annotations.ts'
 import type { AttemptObjects } from './attempt-objects.ts'
+import type { ShiftedViews } from './images/shifted-views.ts'
 import { makeVolumes, volumesAmong } from './images/volumes.ts'
 import { logBudgetDefaults, unattendedLogBytes } from './logs/rotation.ts'
 import type { DeviceDesk } from './named-devices.ts'
@@ -18,6 +19,7 @@ import { bundleOf, fullRequest, logOf, onlyTask, type RequestConfig, sandboxOf, 
 export interface LaunchParts {
   readonly ledger: Pick<Ledger, 'low' | 'view'>
   readonly images: ImageStore
+  readonly views: Pick<ShiftedViews, 'over'>
   readonly runtime: Runtime
   readonly isolators: readonly Isolator[]
   readonly devices: Pick<DeviceDesk, 'lend' | 'annotationsOf'>
@@ -45,10 +47,14 @@ export async function openAttempt(
   await objects.intend(image)
   await mkdir(sandboxOf(config, row.containerId), { recursive: true, mode: 0o711 })
   const request = fullRequest(config, row, image, user, objects.intendMade)
-  const volumes = await makeVolumes(image.volumes ?? [], request)
+  const { ids } = request.walls
+  // A runtime inside a user namespace can mount no overlay over the store: what would be a volume stays in the writable layer.
+  const volumes = ids === undefined ? await makeVolumes(image.volumes ?? [], request) : []
   const lent = parts.devices.lend(row.containerId, task)
+  const layers = ids === undefined ? request.layers : await parts.views.over(request.layers, ids, signal)
   return {
     ...request,
+    layers,
     imageMounts: [...request.imageMounts, ...volumes],
     walls: { ...request.walls, devices: [...request.walls.devices, ...lent] }
   }

@@ -13,6 +13,7 @@ import type { CgroupLayout } from '../isolators/cgroup2/layout.ts'
 import { monitorPlace } from '../isolators/runtime/oci/monitor-place.ts'
 import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
 import { Trash } from '../isolators/trash.ts'
+import { idsOfRoles } from '../proto/id-ranges.ts'
 import type { AgentConfig } from './config.ts'
 import { readOwnCredentials } from './credentials.ts'
 import type { EndOfAgent } from './end-of-agent.ts'
@@ -25,6 +26,7 @@ import type { HostFacts } from './host/facts.ts'
 import type { Placement } from './host/placement.ts'
 import type { LocalImageStore } from './images/local-store.ts'
 import { imageRoutes } from './images/routes.ts'
+import { ShiftedViews } from './images/shifted-views.ts'
 import { openImageStore } from './images/store.ts'
 import { resolveUser } from './images/users.ts'
 import { Leases } from './lease/leases.ts'
@@ -97,13 +99,13 @@ export async function compose(parts: Parts): Promise<Agent> {
   const clock = systemClock
   const onBroken = (error: unknown): void => parts.end.broken(error)
   const { cgroupParent } = parts.placement
-  const agentDir = join(config.stateDir, 'agent')
-  const images = await composeImages(join(agentDir, 'images'), parts)
+  const own = held(parts)
+  const images = await composeImages(parts, own.views)
   const runtime = new OciRuntime(
     { layout, sleep: clock.sleep },
     { runDir: bootDir, shimDir: join(config.runDir, 'bin'), cgroupParent, programs: config }
   )
-  const trash = composeTrash(agentDir, log)
+  const trash = composeTrash(join(config.stateDir, 'agent'), log)
   const leases = composeLeases(parts)
   const walls = await wallsOf(parts, trash, leases)
   const { isolators } = walls
@@ -111,7 +113,7 @@ export async function compose(parts: Parts): Promise<Agent> {
   const outbox = new StatusOutbox({ ledger, clock, random: systemRandom, log })
   const rotation = new LogRotation({ clock, log })
   const recorder = recorderOf({ layout, clock, tasks: () => tasks.list() }, { bootDir, cgroupParent, sampleMs: sampleEveryMs })
-  const runnerParts = { ledger, outbox, images, runtime, isolators, ...held(parts), log, rotation, recorder, resolveUser, leases }
+  const runnerParts = { ledger, outbox, images, runtime, isolators, ...own, log, rotation, recorder, resolveUser, leases }
   const runnerConfig = runnerConfigOf(config, bootDir, known, ledger.view.head.agentId)
   const limits = { launchesAtOnce: 2 * cpus().length, maxTasks: 4_096, attemptsKept: 3, settled }
   const refusal = (): string | undefined => node.health.refusal('launch')
@@ -177,12 +179,17 @@ const registrationConfig = ({ config: { stateDir }, masters }: Parts, facts: Hos
   registration: { ...facts, version: hearthVersion }
 })
 
-function composeImages(
-  directory: string,
-  { config: { registries, proxy }, facts: { bootId }, log }: Parts
-): Promise<LocalImageStore> {
-  const unpackProgram = [process.execPath, join(programs, 'unpack.cjs')]
-  return openImageStore({ exec: systemExec, log, clock: systemClock }, { directory, unpackProgram, registries, proxy, bootId })
+/** Of the image store and of its views. */
+const storePlace = ({ config: { stateDir }, facts: { bootId } }: Parts) => ({
+  directory: join(stateDir, 'agent/images'),
+  unpackProgram: [process.execPath, join(programs, 'unpack.cjs')],
+  bootId
+})
+
+function composeImages(parts: Parts, views: ShiftedViews): Promise<LocalImageStore> {
+  const { registries, proxy } = parts.config
+  const config = { ...storePlace(parts), registries, proxy }
+  return openImageStore({ exec: systemExec, log: parts.log, clock: systemClock, views }, config)
 }
 
 interface RenewalParts extends Pick<Parts, 'config' | 'masters' | 'log'> {
@@ -202,9 +209,10 @@ function composeRenewal({ config: { stateDir }, masters, ...parts }: RenewalPart
 const imagesOf = (tasks: Tasks): ReadonlySet<string> =>
   new Set(tasks.list().flatMap((r) => (r.removed.aborted || r.imageDigest === undefined ? [] : [r.imageDigest])))
 
-/** Devices that are there, and time. */
-const held = ({ ledger, bootDir: runDir, config }: Parts) => ({
-  devices: new DeviceDesk({ ledger }, { runDir, devices: offerDevices(config.devices).present }),
+/** Devices and views of layers that are there, and time. */
+const held = (parts: Parts) => ({
+  views: new ShiftedViews({ exec: systemExec, log: parts.log }, storePlace(parts)),
+  devices: new DeviceDesk(parts, { runDir: parts.bootDir, devices: offerDevices(parts.config.devices).present }),
   ...times
 })
 
@@ -226,7 +234,7 @@ async function wallsOf(parts: Parts, trash: Trash, leases: Leases): Promise<Wall
   const { isolators: modules, isolatorDir: directory } = config
   const seccomp = { defaultFile: config.seccompProfile, directory: config.seccompDir }
   const { sleep } = systemClock
-  const own = builtinIsolators({ trash, layout, cgroupParent, seccomp, sleep })
+  const own = builtinIsolators({ trash, layout, cgroupParent, seccomp, sleep, ids: idsOfRoles })
   const builtin = [...(scope === undefined ? [] : [scope.isolator()]), ...own]
   return openWalls({ builtin, last: [leases.isolator()], log: parts.log, sleep }, { modules, directory })
 }

@@ -3,9 +3,10 @@ import { join } from 'node:path'
 import { Fault } from '../base/fault.ts'
 import { sandboxMountPoint } from '../isolators/filesystem.ts'
 import type { IsolatorRequest, MountRequest } from '../isolators/isolator.ts'
-import { usualWalls } from '../isolators/walls.ts'
+import { type IdRange, usualWalls } from '../isolators/walls.ts'
 import { completeMessage } from '../proto/codec.ts'
 import type { Process, TaskDefinition, TaskRow } from '../proto/gen/messages.ts'
+import { isRangeOfRole } from '../proto/id-ranges.ts'
 import { isDigest } from '../proto/image-name.ts'
 import { capabilitiesFor, checkLimits } from '../proto/limits.ts'
 import { policyRefusal, signatureRules } from '../proto/tenant-policy.ts'
@@ -121,7 +122,7 @@ export function fullRequest(
     if (why !== undefined) throw new Fault('unsupported', `this node has no ${name}: ${why}`, { reason: 'unsupported_request' })
   }
   const mounts = task.mounts.map((m) => allowedMount(config.allowedMounts, m))
-  const walls = wallsOf(config, task, user.uid)
+  const walls = { ...wallsOf(config, task, user.uid), ids: idsOf(row, task, user) }
   const devices = walls.devices.map((device) => completeMessage('DeviceRequest', device))
   checkPolicy(row, { ...task, mounts, walls: task.walls && { ...task.walls, devices } }, user.uid)
   return {
@@ -140,6 +141,20 @@ export function fullRequest(
     walls,
     journal
   }
+}
+
+/** Of its role, where the task has a user namespace. Throws `Fault('invalid')` for a user that has no place in it. */
+function idsOf({ group }: TaskRow, task: TaskDefinition, { uid, gid, additionalGids }: User): IdRange | undefined {
+  if (task.walls?.userNamespace !== true) return undefined
+  const refuse = (why: string): Fault => new Fault('invalid', why, { reason: 'unsupported_request' })
+  const ids = group?.ids ?? null
+  if (ids === null)
+    throw refuse('the master that launched this task gives roles no ids: upgrade it, or ask for no user namespace')
+  if (!isRangeOfRole(ids)) throw refuse(`the ${ids.count} ids from ${ids.first} on are none that a role can have`)
+  const over = [uid, gid, ...additionalGids].find((id) => id >= ids.count)
+  if (over !== undefined)
+    throw refuse(`a user namespace has the ids 0 to ${ids.count - 1}: the user or group ${over} has no place in it`)
+  return ids
 }
 
 /** The task's words replace the image's command, never its entry point (image-spec, "Entrypoint" and "Cmd"). */

@@ -35,6 +35,7 @@ export function wallsOf(config: WallConfig, task: TaskDefinition, uid: number): 
     shmBytes: walls.shmBytes || usualWalls.shmBytes,
     settings: walls.settings,
     apparmor: walls.apparmor,
+    ids: undefined,
     seccomp
   }
 }

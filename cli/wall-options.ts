@@ -8,6 +8,7 @@ export interface WallOptions {
   readonly capAdd?: readonly string[]
   readonly capDrop?: readonly string[]
   readonly newPrivileges?: boolean
+  readonly userNamespace?: boolean
   readonly seccomp?: string
   readonly apparmor?: string
   readonly readOnly?: boolean
@@ -26,6 +27,7 @@ export function parseWalls(options: WallOptions): TaskRequest['walls'] {
     addCapabilities: options.capAdd?.map((text) => parseCapability('--cap-add', text)),
     dropCapabilities: options.capDrop?.map((text) => parseCapability('--cap-drop', text)),
     newPrivileges: options.newPrivileges,
+    userNamespace: options.userNamespace,
     readOnlyRoot: options.readOnly,
     hiddenPaths: options.hide?.map((text) => absolute('--hide', text)),
     readOnlyPaths: options.readOnlyPath?.map((text) => absolute('--read-only-path', text)),

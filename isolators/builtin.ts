@@ -13,12 +13,16 @@ import { networkModes } from './network/modes.ts'
 import { rlimits } from './rlimits.ts'
 import { type SeccompConfig, seccomp } from './seccomp/seccomp.ts'
 import type { Trash } from './trash.ts'
+import { userNamespace } from './user-namespace.ts'
+import type { IdRange } from './walls.ts'
 
 interface BuiltinConfig {
   readonly layout: CgroupLayout
   readonly cgroupParent: string
   readonly seccomp: SeccompConfig
   readonly trash: Pick<Trash, 'take'>
+  /** What containers in user namespaces may have, of which the node may give nothing to others. */
+  readonly ids?: IdRange
   sleep(ms: number, signal: AbortSignal): Promise<void>
 }
 
@@ -26,6 +30,7 @@ interface BuiltinConfig {
 export const builtinIsolators = (config: BuiltinConfig): readonly Isolator[] => [
   filesystem(config.trash),
   namespaces,
+  userNamespace(config.ids),
   networkModes,
   cgroupLimits(config.layout, config.cgroupParent),
   diskLimit({ sleep: config.sleep }),

@@ -1,9 +1,10 @@
-import { statfsSync } from 'node:fs'
+import { existsSync, statfsSync } from 'node:fs'
 import { chmod, chown, mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Fault } from '../base/fault.ts'
 import type { BundlePart, Isolator, IsolatorRequest, OciMount } from './isolator.ts'
 import type { Trash } from './trash.ts'
+import type { IdRange } from './walls.ts'
 
 /** Where the task finds its sandbox directory; also in the environment as HEARTH_SANDBOX. */
 export const sandboxMountPoint = '/sandbox'
@@ -30,15 +31,18 @@ export const filesystem = (trash: Pick<Trash, 'take'>): Isolator => ({
       [places.root, places.upper, places.work, places.files].map((path) => mkdir(path, { recursive: true, mode: 0o755 }))
     )
     const { uid, gid } = request.process
-    if (uid !== 0) await chown(places.files, uid, gid)
-    if (request.walls.tmpBytes > 0) await makeTmp(places.upper)
+    const { ids, tmpBytes } = request.walls
+    const base = ids?.first ?? 0
+    if (uid !== 0 || ids !== undefined) await chown(places.files, base + uid, base + gid)
+    if (ids !== undefined) await chown(places.upper, base, base)
+    if (tmpBytes > 0) await makeTmp(places.upper, base)
     return {
       rootPath: places.root,
       rootReadonly: request.walls.readOnlyRoot,
       env: [`HEARTH_SANDBOX=${sandboxMountPoint}`],
       mounts: [
-        overlay(request.layers, places.upper, places.work),
-        ...kernelMounts(request.walls.shmBytes),
+        overlay(request.layers, places.upper, places.work, ids),
+        ...kernelMounts(request.walls.shmBytes, ids !== undefined && request.network === 'host'),
         ...request.imageMounts,
         ...privateTmp(request.walls.tmpBytes),
         {
@@ -51,7 +55,7 @@ export const filesystem = (trash: Pick<Trash, 'take'>): Isolator => ({
           destination: m.target,
           type: 'bind',
           source: m.source,
-          options: ['rbind', m.readOnly ? 'ro' : 'rw', 'nosuid', 'nodev', 'rprivate']
+          options: ['rbind', m.readOnly ? 'ro' : 'rw', 'nosuid', 'nodev', 'rprivate', ...(ids === undefined ? [] : ['idmap'])]
         }))
       ]
     }
@@ -79,21 +83,25 @@ const placesOf = (request: Pick<IsolatorRequest, 'bundleDir' | 'sandboxDir'>): P
   files: join(request.sandboxDir, 'files')
 })
 
-/** overlayfs takes `lowerdir` uppermost first; `:` and `,` and `\` in a path must be escaped (Documentation/filesystems/overlayfs). */
-function overlay(layers: readonly string[], upper: string, work: string): OciMount {
+/**
+ * overlayfs takes `lowerdir` uppermost first; `:` and `,` and `\` in a path must be escaped (Documentation/filesystems/overlayfs). Files
+ * whose owner alone was copied are files only with `metacopy`.
+ */
+function overlay(layers: readonly string[], upper: string, work: string, ids: IdRange | undefined): OciMount {
   const lower = layers.map((l) => l.replace(/[\\:,]/g, (c) => `\\${c}`)).join(':')
   return {
     destination: '/',
     type: 'overlay',
     source: 'overlay',
-    options: [`lowerdir=${lower}`, `upperdir=${upper}`, `workdir=${work}`]
+    options: [`lowerdir=${lower}`, `upperdir=${upper}`, `workdir=${work}`, ...(ids === undefined ? [] : ['metacopy=on'])]
   }
 }
 
 /** runc 1.1.5 gives a tmpfs the mode of the folder that it is mounted over, whatever its options say. */
-async function makeTmp(upper: string): Promise<void> {
+async function makeTmp(upper: string, owner: number): Promise<void> {
   const path = join(upper, 'tmp')
   await mkdir(path, { recursive: true })
+  await chown(path, owner, owner)
   await chmod(path, 0o1777)
 }
 
@@ -103,7 +111,7 @@ const privateTmp = (bytes: number): readonly OciMount[] =>
     : [{ destination: '/tmp', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', 'mode=1777', `size=${bytes}`] }]
 
 /** runtime-spec 1.0, "Default Filesystems", with the options Docker and Podman use. */
-const kernelMounts = (shmBytes: number): readonly OciMount[] => [
+const kernelMounts = (shmBytes: number, isSysBound: boolean): readonly OciMount[] => [
   { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
   { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'] },
   {
@@ -119,5 +127,21 @@ const kernelMounts = (shmBytes: number): readonly OciMount[] => [
     options: ['nosuid', 'noexec', 'nodev', 'mode=1777', `size=${shmBytes}`]
   },
   { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
-  { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] }
+  ...(isSysBound
+    ? boundSys()
+    : [{ destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] }])
+]
+
+/**
+ * Only who owns the network namespace may mount a sysfs of it, so a user namespace on the node's network gets the node's own; what is
+ * mounted on it there, the cgroups above all, is covered.
+ */
+const boundSys = (): readonly OciMount[] => [
+  { destination: '/sys', type: 'bind', source: '/sys', options: ['rbind', 'ro', 'nosuid', 'noexec', 'nodev', 'rprivate'] },
+  ...['/sys/fs', '/sys/kernel/debug', '/sys/kernel/tracing', '/sys/kernel/security', '/sys/kernel/config']
+    .filter((destination) => existsSync(destination))
+    .map((destination) => ({
+      ...{ destination, type: 'tmpfs', source: 'tmpfs' },
+      options: ['nosuid', 'noexec', 'nodev', 'ro', 'mode=755', 'size=4k']
+    }))
 ]

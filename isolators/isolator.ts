@@ -106,7 +106,10 @@ export interface IsolatorRequest {
   readonly sandboxDir: string
   readonly limits: Limits
   readonly network: 'host' | 'none'
-  /** Read-only layers of the image, uppermost first, as absolute directories; empty for a rootfs made of mounts alone. */
+  /**
+   * Read-only layers of the image, uppermost first, as absolute directories; empty for a rootfs made of mounts alone. With a user
+   * namespace their files belong to its ids already, some by metadata alone (overlayfs, "Metadata only copy up").
+   */
   readonly layers: readonly string[]
   /** Mounts that belong to the image itself; they come before the task's own. */
   readonly imageMounts: readonly OciMount[]
@@ -165,6 +168,8 @@ export interface BundlePart {
   readonly mounts?: readonly OciMount[]
   /** Namespaces by type, each new or joined by path. */
   readonly namespaces?: readonly { readonly type: string; readonly path?: string }[]
+  /** Of users and of groups alike, where there is a user namespace. */
+  readonly idMappings?: readonly { readonly containerID: number; readonly hostID: number; readonly size: number }[]
   readonly cgroupsPath?: string
   /** runtime spec `linux.resources`, for hosts where the runtime must set the limits. */
   readonly resources?: Readonly<Record<string, unknown>>

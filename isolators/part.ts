@@ -45,12 +45,14 @@ interface Field {
 const one = (shape: Shape): Field => ({ shape, merge: 'one' })
 const list = (shape: Shape): Field => ({ shape: listOf(shape), merge: 'list' })
 const mount = object({ destination: text, type: text, source: text, options: listOf(text) })
+const mapping = object({ containerID: whole, hostID: whole, size: whole })
 
 /** Every field of a part; another joins by a row here, one in isolator.ts and its use in runtime/oci/spec.ts. */
 const fields: Readonly<Record<keyof BundlePart, Field>> = {
   env: list(text),
   mounts: list(mount),
   namespaces: list(object({ type: text, path: text }, ['path'])),
+  idMappings: one(listOf(mapping)),
   cgroupsPath: one(text),
   resources: one(json),
   capabilities: one(listOf(text)),

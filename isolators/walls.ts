@@ -22,6 +22,13 @@ export interface WallRequest {
   readonly apparmor: string
   /** `default`, `unconfined`, or the name of a profile. */
   readonly seccomp: string
+  /** Ids of the node that are those of the container from 0 on; undefined: it has the node's own. */
+  readonly ids: IdRange | undefined
+}
+
+export interface IdRange {
+  readonly first: number
+  readonly count: number
 }
 
 export interface ProcessLimit {
@@ -53,5 +60,6 @@ export const usualWalls: WallRequest = {
   shmBytes: 64 * 1024 * 1024,
   settings: [],
   apparmor: '',
-  seccomp: 'default'
+  seccomp: 'default',
+  ids: undefined
 }

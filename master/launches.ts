@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts'
-import type { Acceptance, Decline, TaskGroup } from '../proto/gen/messages.ts'
+import type { Acceptance, Decline, IdRange, TaskGroup } from '../proto/gen/messages.ts'
 import { subtractResources } from '../proto/resources.ts'
 import type { Allocation } from './allocation.ts'
 import type { Assignments } from './assignments.ts'
@@ -9,11 +9,11 @@ import type { Offers } from './offers.ts'
 import type { Tenants } from './tenants.ts'
 
 interface LaunchesParts {
-  readonly offers: Pick<Offers, 'take' | 'decline'>
+  readonly offers: Pick<Offers, 'take' | 'decline' | 'roleOf'>
   readonly allocation: Pick<Allocation, 'refuse' | 'request'>
   readonly assignments: Pick<Assignments, 'assign'>
   readonly frameworks: Pick<Frameworks, 'deliver'>
-  readonly tenants: Pick<Tenants, 'policyOf'>
+  readonly tenants: Pick<Tenants, 'policyOf' | 'idsOf'>
   readonly clock: Clock
 }
 
@@ -36,6 +36,7 @@ export class Launches {
   async accept(acceptance: Acceptance, signal: AbortSignal): Promise<void> {
     const { frameworkId } = acceptance
     const { offers, allocation, assignments, tenants } = this.#parts
+    const ids = await this.#idsFor(acceptance, signal)
     const { agentId, role, resources, capabilities } = offers.take(frameworkId, acceptance.offerIds)
     const policy = tenants.policyOf(role)
     let left = resources
@@ -48,7 +49,9 @@ export class Launches {
         continue
       }
       left = subtractResources(left, verdict.resources)
-      launching.push(assignments.assign({ ...group, policy }, verdict.taskId, agentId, verdict.resources, signal))
+      // Whatever the scheduler wrote there.
+      const whole = { ...group, policy, ids: hasOwnIds(group) ? ids : null }
+      launching.push(assignments.assign(whole, verdict.taskId, agentId, verdict.resources, signal))
     }
     allocation.refuse({ frameworkId, role, agentId, resources: left }, acceptance.refuseMs)
     await Promise.all(launching)
@@ -60,6 +63,14 @@ export class Launches {
     allocation.request()
   }
 
+  /** Before the offers are taken: what is taken is offered to others until it is assigned. Null where no group asks for any. */
+  async #idsFor({ frameworkId, offerIds, groups }: Acceptance, signal: AbortSignal): Promise<IdRange | null> {
+    if (!groups.some(hasOwnIds)) return null
+    const { offers, tenants } = this.#parts
+    const role = offers.roleOf(frameworkId, offerIds)
+    return role === undefined ? null : tenants.idsOf(role, signal)
+  }
+
   #tellRefusal(frameworkId: string, group: TaskGroup, refusal: Verdict & { readonly kind: 'refused' }): void {
     const taskId = group.tasks[0]?.taskId ?? ''
     const nothing = { frameworkId, taskId, attempt: 0, containerId: '', agentId: '' }
@@ -68,3 +79,5 @@ export class Launches {
     this.#parts.frameworks.deliver(frameworkId, { kind: 'status', status })
   }
 }
+
+const hasOwnIds = ({ tasks }: TaskGroup): boolean => tasks.some(({ walls }) => walls?.userNamespace === true)

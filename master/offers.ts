@@ -54,6 +54,12 @@ export class Offers {
     }
   }
 
+  /** Of the first of them; undefined where it no longer stands. */
+  roleOf(frameworkId: string, [offerId = '']: readonly string[]): string | undefined {
+    const offer = this.#standing.get(offerId)?.offer
+    return offer?.frameworkId === frameworkId ? offer.role : undefined
+  }
+
   /** Takes back those that still stand; unknown ids are not an error: a rescind may have crossed the decline. */
   decline(frameworkId: string, offerIds: readonly string[]): readonly Offer[] {
     return this.#remove((o) => o.frameworkId === frameworkId && offerIds.includes(o.offerId))

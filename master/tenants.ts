@@ -1,13 +1,16 @@
-import { Fault } from '../base/fault.ts'
+import { Fault, isFault } from '../base/fault.ts'
 import { completeMessage, decodeMessage, encodeMessage } from '../proto/codec.ts'
-import type { TaskDefinition, TenantPolicy } from '../proto/gen/messages.ts'
+import type { IdRange, TaskDefinition, TenantPolicy } from '../proto/gen/messages.ts'
+import { mostRanges, rangeNumber } from '../proto/id-ranges.ts'
 import { checkPolicy, policyRefusal, policyRoles, usualPolicy } from '../proto/tenant-policy.ts'
 import type { Proposer } from './proposer.ts'
 import type { ClusterState } from './state/cluster.ts'
 
-/** Its part of the scheduler store holds the policies: what every version of the state knows to keep and to hand on. */
+/** Its part of the scheduler store holds the policies, and who has which ids: what every version of the state knows to keep and to hand on. */
 const frameworkId = 'hearth-tenants'
 const prefix = 'policy/'
+/** By role, and by number: no two roles get the same one, whoever is asked first. They are never removed. */
+const [idsOfRole, idsOfNumber] = ['ids/', 'range/']
 
 interface TenantsParts {
   readonly state: Pick<ClusterState, 'storeOf' | 'frameworks'>
@@ -35,6 +38,29 @@ export class Tenants {
       if (row !== undefined) return decodeMessage('TenantPolicy', row.value)
     }
     return usualPolicy
+  }
+
+  /**
+   * The ids of nodes that belong to the role alone, given to it as it first asks and never taken back: files on disks may be theirs.
+   * Rejects with `Fault('exhausted')` where all are given.
+   */
+  async idsOf(role: string, signal: AbortSignal): Promise<IdRange> {
+    for (;;) {
+      const store = this.#parts.state.storeOf(frameworkId)
+      const known = store.get(idsOfRole + role)
+      if (known !== undefined) return decodeMessage('IdRange', known.value)
+      const number = [...store.scan(idsOfRole)].length
+      if (number >= mostRanges) {
+        throw new Fault('exhausted', `${mostRanges} roles have ids for user namespaces, and there are no more`)
+      }
+      const rows = [
+        { key: idsOfRole + role, value: encodeMessage('IdRange', rangeNumber(number)), remove: false },
+        { key: `${idsOfNumber}${number}`, value: new TextEncoder().encode(role), remove: false }
+      ]
+      await this.#propose(rows, 0, signal).catch((e: unknown) => {
+        if (!isFault(e) || e.code !== 'conflict') throw e // somebody was quicker: look again
+      })
+    }
   }
 
   /** Why a task may not be of this role as it is; undefined where it may. */
@@ -70,12 +96,21 @@ export class Tenants {
     write: { readonly key: string; readonly value: Uint8Array; readonly remove: boolean },
     signal: AbortSignal
   ): Promise<void> {
+    await this.#propose([write], this.#row(role)?.version ?? 0, signal)
+  }
+
+  /** All of it, where each row is still of the version. */
+  async #propose(
+    writes: readonly { readonly key: string; readonly value: Uint8Array; readonly remove: boolean }[],
+    version: number,
+    signal: AbortSignal
+  ): Promise<void> {
     const { state, proposer } = this.#parts
-    const condition = { key: write.key, version: this.#row(role)?.version ?? 0 }
+    const conditions = writes.map(({ key }) => ({ key, version }))
     if (!state.frameworks.has(frameworkId)) {
       const framework = completeMessage('FrameworkDefinition', { frameworkId, name: 'hearth tenant' })
       await proposer.propose({ registerFramework: { framework } }, signal)
     }
-    await proposer.propose({ storeTransaction: { frameworkId, conditions: [condition], writes: [write] } }, signal)
+    await proposer.propose({ storeTransaction: { frameworkId, conditions, writes: [...writes] } }, signal)
   }
 }

@@ -95,8 +95,9 @@ export function checkLimits(definition: Asking): void {
 }
 
 /** Names of the node's capabilities without which the limits would not be kept, or the walls not be as asked for. */
-export function capabilitiesFor({ limits, walls }: Pick<TaskDefinition, 'limits' | 'walls'>): readonly string[] {
-  const forWalls = walls === null ? [] : ['task.walls']
+export function capabilitiesFor(task: Pick<TaskDefinition, 'limits' | 'walls' | 'mounts' | 'runtime'>): readonly string[] {
+  const { limits } = task
+  const forWalls = capabilitiesForWalls(task)
   if (limits === null) return forWalls
   const asked: readonly (readonly [string, boolean])[] = [
     ['limit.cpu.weight', limits.cpuWeight > 0],
@@ -114,4 +115,15 @@ export function capabilitiesFor({ limits, walls }: Pick<TaskDefinition, 'limits'
     ['limit.hugepages', limits.hugePages.length > 0]
   ]
   return [...forWalls, ...asked.filter(([, is]) => is).map(([name]) => name)]
+}
+
+/** Mounted files keep the owners that they have on the node only where the runtime maps ids. */
+function capabilitiesForWalls({
+  walls,
+  mounts,
+  runtime
+}: Pick<TaskDefinition, 'walls' | 'mounts' | 'runtime'>): readonly string[] {
+  if (walls === null) return []
+  if (!walls.userNamespace) return ['task.walls']
+  return ['task.walls', 'user-namespace', ...(mounts.length === 0 ? [] : [`mount.idmap.${runtime || 'runc'}`])]
 }

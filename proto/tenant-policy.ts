@@ -11,6 +11,7 @@ const walls: Readonly<Record<string, { readonly missing: string; has(task: TaskD
     'read-only-root': { missing: 'must have a read-only root', has: ({ walls: w }) => w?.readOnlyRoot === true },
     'non-root': { missing: 'must run as a user other than root', has: (task, uid) => !isRoot(task, uid) },
     'own-network': { missing: 'may not use the network of the node', has: ({ network }) => network?.mode === 'none' },
+    'user-namespace': { missing: 'must have ids of its own', has: ({ walls: w }) => w?.userNamespace === true },
     'private-tmp': { missing: 'must have a /tmp of its own', has: ({ walls: w }) => (w?.tmpBytes ?? 0) > 0 },
     'no-capabilities': {
       missing: 'must drop all capabilities',

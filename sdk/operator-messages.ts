@@ -72,6 +72,7 @@ export interface Walls {
   readonly addCapabilities: readonly string[]
   readonly dropCapabilities: readonly string[]
   readonly newPrivileges: boolean
+  readonly userNamespace: boolean
   readonly readOnlyRoot: boolean
   readonly hiddenPaths: readonly string[]
   readonly readOnlyPaths: readonly string[]

@@ -20,6 +20,7 @@ export const fsckKinds = [
   'nft_element',
   'loop_device',
   'layer',
+  'shifted_view',
   'image',
   'kept_log'
 ] as const
@@ -74,6 +75,7 @@ const expectations: Readonly<Record<FsckKind, Readonly<Record<Stage, Expectation
   loop_device: untilOver,
   // Of the image store, and of what is kept of removed tasks.
   layer: never,
+  shifted_view: never,
   image: never,
   kept_log: never
 }

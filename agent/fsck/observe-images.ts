@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
+import { isShiftedView } from '../images/shifted-views.ts'
 import type { Seen } from './compare.ts'
 import { namesIn, textOf } from './read-host.ts'
 
@@ -29,6 +30,22 @@ export function* layers({ stateDir }: StorePlace): Iterable<Seen> {
     const isOurs = /^[0-9a-f]{64}$/.test(name) || 'its name is no layer’s, so that nothing proves whose it is'
     const seen = { kind: 'layer', id: join(store, 'layers', name), containerId: '', isOurs } as const
     yield named.has(name) ? { ...seen, isOwned: true } : { ...seen, odd: 'no image and no document of the store names it' }
+  }
+}
+
+/** Layers as ranges of ids have them (agent/images/shifted-views.ts): each belongs to its layer. */
+export function* shiftedViews({ stateDir }: StorePlace): Iterable<Seen> {
+  const store = storeOf(stateDir)
+  const hosts = namesIn(join(store, 'hosts'))
+  for (const range of namesIn(join(store, 'views'))) {
+    const names = namesIn(join(store, 'views', range)).map((name) => name.replace(/\.json$/, ''))
+    for (const name of new Set(names)) {
+      const id = join(store, 'views', range, name)
+      const isOurs = isShiftedView(id) || 'its name is no view’s, so that nothing proves whose it is'
+      const seen = { kind: 'shifted_view', id, containerId: '', isOurs } as const
+      const isOwned = isThere(join(store, 'l', name)) || hosts.some((host) => name === `host-${host.slice(0, 12)}`)
+      yield isOwned ? { ...seen, isOwned } : { ...seen, odd: 'its layer is gone' }
+    }
   }
 }
 

@@ -7,7 +7,7 @@ import { isContainerId } from '../../proto/ids.ts'
 import { aboutName, parseKept } from '../logs/kept-log.ts'
 import { readProvenance } from '../rebuild.ts'
 import type { FsckKind, Seen } from './compare.ts'
-import { images, layers } from './observe-images.ts'
+import { images, layers, shiftedViews } from './observe-images.ts'
 import { links, loopDevices, networkNamespaces, networkNamespacesOf } from './observe-kernel.ts'
 import { observeNft } from './observe-nft.ts'
 import { mountsBelow, namesIn, textOf } from './read-host.ts'
@@ -47,6 +47,7 @@ const observers: Readonly<Record<Exclude<FsckKind, 'nft_table' | 'nft_element'>,
   link: links,
   loop_device: loopDevices,
   layer: layers,
+  shifted_view: shiftedViews,
   image: images,
   kept_log: keptLogs
 }

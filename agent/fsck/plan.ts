@@ -41,6 +41,7 @@ const isBootBound: Readonly<Record<FsckKind, boolean>> = {
   nft_element: true,
   loop_device: true,
   layer: false,
+  shifted_view: false,
   image: false,
   kept_log: false
 }
@@ -68,8 +69,8 @@ function decide(finding: Finding, facts: ContainerFacts, rules: RepairRules): Re
     if (rules.isWhole || rules.explicit) return { kind: 'remove', finding, why: 'nothing runs in it and no row owns it' }
     return leave('the ledger was damaged once, so that it may have had a row: --repair removes it')
   }
-  if ((finding.kind === 'layer' || finding.kind === 'kept_log') && rules.explicit)
-    return { kind: 'remove', finding, why: finding.why }
+  const isOfStore = finding.kind === 'layer' || finding.kind === 'shifted_view' || finding.kind === 'kept_log'
+  if (isOfStore && rules.explicit) return { kind: 'remove', finding, why: finding.why }
   if (rules.explicit) return { kind: 'remove', finding, why: 'no row owns it: its task was forgotten' }
   return leave('it may hold files of a forgotten task: --repair removes it')
 }

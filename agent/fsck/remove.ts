@@ -51,6 +51,7 @@ export async function removeObject(parts: RemoveParts, places: Places, { kind, i
     case 'loop_device':
       return detachLoop(parts.exec, places, id)
     case 'layer':
+    case 'shifted_view':
       return collectLayer(parts, id)
     case 'log_file':
       return undefined // goes with its sandbox

@@ -16,6 +16,8 @@ export async function readCapabilities(parts: Parts, cgroups: CgroupView): Promi
     programRow('runc', runc),
     crunRow(programRow('crun', crun), cgroups),
     programRow('conmon', conmon),
+    idmapRow('runc', runc),
+    idmapRow('crun', crun),
     limitRow('cpu', cgroups),
     limitRow('memory', cgroups),
     limitRow('pids', cgroups),
@@ -40,6 +42,22 @@ function programRow(program: RuntimeProgram, found: ProgramVersion): Capability 
 function crunRow(row: Capability, cgroups: CgroupView): Capability {
   if (!row.present || cgroups.mode === 'v2') return row
   return present(row.name, `${row.detail}, in a private mount namespace: crun refuses a host with cgroup v1 and v2 side by side`)
+}
+
+/** Since which version the option `idmap` of a mount does something; older ones say nothing and mount as if it were not there. */
+const mapsMountsSince: Readonly<Record<'runc' | 'crun', readonly [number, number]>> = { runc: [1, 2], crun: [1, 8] }
+
+function idmapRow(runtime: 'runc' | 'crun', found: ProgramVersion): Capability {
+  const name = `mount.idmap.${runtime}`
+  if ('missing' in found) return absent(name, found.missing)
+  const [major = 0, minor = 0] = (/(\d+)\.(\d+)/.exec(found.version) ?? []).slice(1).map(Number)
+  const [needsMajor, needsMinor] = mapsMountsSince[runtime]
+  if (major > needsMajor || (major === needsMajor && minor >= needsMinor))
+    return present(name, `${found.version} maps ids of mounts`)
+  return absent(
+    name,
+    `${found.version} maps no ids of mounts: that needs ${runtime} ${needsMajor}.${needsMinor}, or the other runtime`
+  )
 }
 
 function limitRow(controller: LimitingController, cgroups: CgroupView): Capability {

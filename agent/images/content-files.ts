@@ -7,7 +7,7 @@ import { parseConfig, parseManifest, sha256Of } from './manifest.ts'
 import type { KeptLayers, UnpackedImage } from './unpack-message.ts'
 
 /** mount(2) takes one page of options: what all lower directories together may take of it. */
-const maxLowerBytes = 3_600
+export const maxLowerBytes = 3_600
 /** What lies beside a layer: its facts, and the list of its contents. */
 const notes = ['json', 'contents'] as const
 const folders = ['blobs', 'blobs/sha256', 'layers', 'l', 'hosts', 'drafts']

@@ -17,6 +17,8 @@ import type {
   LayerToVerify,
   PullRequest,
   PullSecrets,
+  ShiftedLayer,
+  ShiftRequest,
   SignaturesRequest,
   UnpackedImage,
   UnpackRequest
@@ -122,6 +124,20 @@ export class ImageWork {
   secretly(secrets: PullSecrets): AsyncIterable<Uint8Array> {
     const { proxy } = this.#config
     return asInput(JSON.stringify({ ...secrets, ...(proxy === undefined ? {} : { proxy }) }))
+  }
+
+  /** To be done by a program that runs in a mount namespace of its own. `publish`: as of `make`. */
+  shift<T>(
+    request: Omit<ShiftRequest, 'draft' | 'task'>,
+    publish: (draft: string, layer: ShiftedLayer) => Promise<T>,
+    signal: AbortSignal
+  ): Promise<T> {
+    const { unpackProgram } = this.#config
+    return this.#inDraft(async (draft) => {
+      const source = { archive: asInput(''), onProgress: () => undefined }
+      const whole = { ...request, task: 'shift', draft } as const
+      return publish(draft, (await runUnpackChild(unpackProgram, whole, source, this.#parts.log, signal)) as ShiftedLayer)
+    })
   }
 
   /** Through `rm`: a large tree would keep the agent's thread pool busy. */

@@ -15,6 +15,8 @@ export interface ImageStoreParts {
   readonly exec: Exec
   readonly log: Log
   readonly clock: Clock
+  /** Of layers as other ids have them, which go with their layers. */
+  readonly views?: { collect(): Promise<number> }
 }
 
 export interface ImageStoreConfig {

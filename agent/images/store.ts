@@ -172,6 +172,7 @@ class DirectoryImageStore implements LocalImageStore {
         await this.#work.discard(grave)
       }
       for (const hex of strays.blobs) await this.#files.removeBlob(hex)
+      await this.#parts.views?.collect()
       await this.#lastUse.save(new Set(this.#list.all().map((record) => record.digest)))
       const collected = { layers: strays.layers.length, blobs: strays.blobs.length, bytes }
       this.#parts.log.info({ ...collected }, 'image.collected')

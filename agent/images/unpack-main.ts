@@ -4,6 +4,7 @@ import { writeSync } from 'node:fs'
 import { errnoOf, Fault } from '../../base/fault.ts'
 import { Pulling } from './registry/pull.ts'
 import { askForSignatures } from './registry/signatures.ts'
+import { shiftLayer } from './shift-layer.ts'
 import { Unpacking } from './unpack.ts'
 import type {
   ChildRequest,
@@ -21,8 +22,8 @@ import { verifyLayer } from './verify-layer.ts'
 const reportEveryMs = 100
 
 /**
- * The short-lived child that unpacks an archive from its standard input, pulls an image or verifies one: the agent stays small, its
- * thread pool free. It answers with JSON lines; the last one is `done` or `fault`.
+ * The short-lived child that unpacks an archive from its standard input, pulls an image, verifies one or gives a layer's files to other
+ * ids: the agent stays small, its thread pool free. It answers with JSON lines; the last one is `done` or `fault`.
  */
 export async function main(argv: readonly string[]): Promise<void> {
   const request = JSON.parse(argv[0] ?? '{}') as ChildRequest
@@ -46,6 +47,7 @@ export async function main(argv: readonly string[]): Promise<void> {
 
 async function resultOf(request: Exclude<ChildRequest, PullRequest>): Promise<ChildResult> {
   if (request.task === 'signatures') return askForSignatures(request, await secrets())
+  if (request.task === 'shift') return shiftLayer(request)
   return request.task === 'verify' ? verified(request) : new Unpacking(request, reporter()).run(process.stdin)
 }
 

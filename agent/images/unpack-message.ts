@@ -6,7 +6,7 @@ import type { RegistrySettings } from './registry/settings.ts'
 import type { ImageSignature } from './signature.ts'
 
 /** What the agent and its unpack child say to each other: one JSON argument and its standard input there, JSON lines back. */
-export type ChildRequest = UnpackRequest | PullRequest | VerifyRequest | SignaturesRequest
+export type ChildRequest = UnpackRequest | PullRequest | VerifyRequest | SignaturesRequest | ShiftRequest
 
 export type ArchiveKind = 'auto' | 'rootfs' | 'oci' | 'docker-archive'
 
@@ -54,7 +54,22 @@ export interface VerifyRequest {
   readonly layers: readonly LayerToVerify[]
 }
 
-export type ChildResult = UnpackedImage | readonly DamagedLayer[] | readonly ImageSignature[]
+/** Of a child in a mount namespace of its own. */
+export interface ShiftRequest {
+  readonly task: 'shift'
+  /** The result comes to lie in its `upper/`. */
+  readonly draft: string
+  readonly layer: string
+  /** The id of the node that 0 of the layer becomes, and how many follow it. */
+  readonly first: number
+  readonly count: number
+}
+
+export interface ShiftedLayer {
+  readonly entries: number
+}
+
+export type ChildResult = UnpackedImage | readonly DamagedLayer[] | readonly ImageSignature[] | ShiftedLayer
 
 export interface LayerToVerify {
   readonly diffId: string

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { errnoOf, Fault, isFault } from '../../base/fault.ts'
 import { withHandle } from '../../base/replace-file.ts'
+import { isShiftedView } from '../images/shifted-views.ts'
 import { type ResolvedUser, resolveUser } from '../images/users.ts'
 import { openFolder, openNamed, openToRead } from '../sandbox-files/beneath.ts'
 import type { LocalTask } from './task-routes.ts'
@@ -40,7 +41,9 @@ async function rootOf(bundleDir: string): Promise<Root> {
     options?.find((text) => text.startsWith(`${name}=`))?.slice(name.length + 1)
   const lower = option('lowerdir')
   if (lower === undefined) return { layers: [resolve(bundleDir, config.root.path)], upper: undefined }
-  return { layers: lower.split(/(?<!\\):/).map(unescaped), upper: option('upperdir') }
+  const layers = lower.split(/(?<!\\):/).map(unescaped)
+  // What is in a shifted view is owners without content; the content is in the layer below it.
+  return { layers: layers.filter((path) => !isShiftedView(path)), upper: option('upperdir') }
 }
 
 async function aside(bundleDir: string): Promise<readonly string[] | undefined> {
@@ -48,7 +51,7 @@ async function aside(bundleDir: string): Promise<readonly string[] | undefined> 
     if (errnoOf(e) === 'ENOENT') return undefined
     throw e
   })
-  return text?.trimEnd().split(/(?<!\\),/)
+  return text?.split('\n', 1)[0]?.split(/(?<!\\),/)
 }
 
 const unescaped = (path: string): string => path.replace(/\\(.)/g, '$1')
@@ -65,7 +68,9 @@ async function ownFile(upper: string, path: string): Promise<Buffer | undefined>
         const stats = await named.stat()
         if (!stats.isFile()) return undefined
         if (stats.size > maxFileBytes) throw new Fault('invalid', `${path} of the container is larger than ${maxFileBytes} bytes`)
-        return withHandle(await openToRead(named), (file) => file.readFile())
+        const content = await withHandle(await openToRead(named), (file) => file.readFile())
+        // Only its owner or mode was written (overlayfs, "Metadata only copy up"); no such file begins with a zero.
+        return content[0] === 0 ? undefined : content
       })
     )
   } catch (e) {

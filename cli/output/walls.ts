@@ -12,6 +12,7 @@ const unusual = (walls: Walls): readonly string[] => [
   ...walls.addCapabilities.map((name) => `+${short(name)}`),
   ...walls.dropCapabilities.map((name) => `-${short(name)}`),
   ...(walls.newPrivileges ? ['new privileges'] : []),
+  ...(walls.userNamespace ? ['user namespace'] : []),
   ...(walls.readOnlyRoot ? ['read-only root'] : []),
   ...walls.hiddenPaths.map((path) => `${path} hidden`),
   ...walls.readOnlyPaths.map((path) => `${path} read-only`),

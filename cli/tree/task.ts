@@ -89,6 +89,7 @@ function addWalls(run: Command): void {
     .option('--cap-add <name>', 'a Linux capability more, where the tenant may have it, such as NET_RAW', collect)
     .option('--cap-drop <name>', 'a Linux capability less; ALL for all', collect)
     .option('--new-privileges', 'let set-user-id programs and file capabilities count')
+    .option('--user-namespace', 'give it ids of its role alone: its root is nobody on the node')
     .option('--seccomp <profile>', 'a seccomp profile of the node by name; default, or unconfined where the tenant may')
     .option('--apparmor <profile>', 'an AppArmor profile that the node has loaded')
     .option('--read-only', 'let the task write nowhere but to its sandbox, mounts, /tmp (with --tmp) and /dev/shm')

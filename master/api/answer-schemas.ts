@@ -62,6 +62,7 @@ const walls = object({
   addCapabilities: list(text),
   dropCapabilities: list(text),
   newPrivileges: flag,
+  userNamespace: flag,
   readOnlyRoot: flag,
   hiddenPaths: list(text),
   readOnlyPaths: list(text),

@@ -108,6 +108,7 @@ const walls = {
     addCapabilities: capabilities,
     dropCapabilities: capabilities,
     newPrivileges: { type: 'boolean' },
+    userNamespace: { type: 'boolean' },
     readOnlyRoot: { type: 'boolean' },
     hiddenPaths: paths,
     readOnlyPaths: paths,

@@ -17,6 +17,7 @@ export interface WallsJson {
   readonly shmBytes: number
   readonly settings: Readonly<Record<string, string>>
   readonly apparmor: string
+  readonly userNamespace: boolean
 }
 
 /** Throws `Fault('invalid')` for what is no Linux capability, or is both added and dropped, and for a limit above its hard one. */

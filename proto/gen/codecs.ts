@@ -4,7 +4,7 @@ import type { Reader, Writer } from 'protobufjs/minimal.js'
 import type { Init } from '../codec.ts'
 import { copyUnknown, type Draft, noBytes, type Read, readEntry, readNested, skip, wide, writeUnknown } from '../fields.ts'
 
-import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SignatureRule, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
+import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, IdRange, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SignatureRule, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
 
 type Names<E extends string> = Readonly<Record<number, E>>
 
@@ -1901,10 +1901,11 @@ function writeWalls(w: Writer, m: Init<Walls>): Writer {
   if (m.shmBytes !== undefined && wide(m.shmBytes, 'Walls.shmBytes') !== 0) w.uint32(80).int64(m.shmBytes)
   if (m.settings != null) for (const item of m.settings) writeKernelSetting(w.uint32(90).fork(), item).ldelim()
   if (m.apparmor != null && m.apparmor !== '') w.uint32(98).string(String(m.apparmor))
+  if (m.userNamespace) w.uint32(104).bool(true)
   return writeUnknown(w, m)
 }
 
-function readWalls(r: Reader, end: number, d: Draft<Walls> = { addCapabilities: [], dropCapabilities: [], hiddenPaths: [], readOnlyPaths: [], limits: [], devices: [], settings: [], newPrivileges: false, readOnlyRoot: false, tmpBytes: 0, shmBytes: 0, apparmor: '' }): Draft<Walls> {
+function readWalls(r: Reader, end: number, d: Draft<Walls> = { addCapabilities: [], dropCapabilities: [], hiddenPaths: [], readOnlyPaths: [], limits: [], devices: [], settings: [], newPrivileges: false, readOnlyRoot: false, tmpBytes: 0, shmBytes: 0, apparmor: '', userNamespace: false }): Draft<Walls> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -1945,6 +1946,9 @@ function readWalls(r: Reader, end: number, d: Draft<Walls> = { addCapabilities: 
       case 98:
         d.apparmor = r.stringVerify()
         continue
+      case 104:
+        d.userNamespace = r.bool()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -1952,7 +1956,7 @@ function readWalls(r: Reader, end: number, d: Draft<Walls> = { addCapabilities: 
 }
 
 function completeWalls(m: Init<Walls>): Walls {
-  const d: Draft<Walls> = { addCapabilities: m.addCapabilities?.map(String) ?? [], dropCapabilities: m.dropCapabilities?.map(String) ?? [], hiddenPaths: m.hiddenPaths?.map(String) ?? [], readOnlyPaths: m.readOnlyPaths?.map(String) ?? [], limits: m.limits?.map(completeResourceLimit) ?? [], devices: m.devices?.map(completeDeviceRequest) ?? [], settings: m.settings?.map(completeKernelSetting) ?? [], newPrivileges: Boolean(m.newPrivileges), readOnlyRoot: Boolean(m.readOnlyRoot), tmpBytes: m.tmpBytes ?? 0, shmBytes: m.shmBytes ?? 0, apparmor: String(m.apparmor ?? '') }
+  const d: Draft<Walls> = { addCapabilities: m.addCapabilities?.map(String) ?? [], dropCapabilities: m.dropCapabilities?.map(String) ?? [], hiddenPaths: m.hiddenPaths?.map(String) ?? [], readOnlyPaths: m.readOnlyPaths?.map(String) ?? [], limits: m.limits?.map(completeResourceLimit) ?? [], devices: m.devices?.map(completeDeviceRequest) ?? [], settings: m.settings?.map(completeKernelSetting) ?? [], newPrivileges: Boolean(m.newPrivileges), readOnlyRoot: Boolean(m.readOnlyRoot), tmpBytes: m.tmpBytes ?? 0, shmBytes: m.shmBytes ?? 0, apparmor: String(m.apparmor ?? ''), userNamespace: Boolean(m.userNamespace) }
   return copyUnknown(m, d)
 }
 
@@ -2090,10 +2094,11 @@ function writeTaskGroup(w: Writer, m: Init<TaskGroup>): Writer {
   if (m.tasks != null) for (const item of m.tasks) writeTaskDefinition(w.uint32(26).fork(), item).ldelim()
   if (m.executor != null) writeExecutorDefinition(w.uint32(34).fork(), m.executor).ldelim()
   if (m.policy != null) writeTenantPolicy(w.uint32(42).fork(), m.policy).ldelim()
+  if (m.ids != null) writeIdRange(w.uint32(50).fork(), m.ids).ldelim()
   return writeUnknown(w, m)
 }
 
-function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: [], frameworkId: '', role: '', executor: null, policy: null }): Draft<TaskGroup> {
+function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: [], frameworkId: '', role: '', executor: null, policy: null, ids: null }): Draft<TaskGroup> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2113,6 +2118,9 @@ function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: []
       case 42:
         d.policy = readNested(r, readTenantPolicy, d.policy)
         continue
+      case 50:
+        d.ids = readNested(r, readIdRange, d.ids)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2120,7 +2128,35 @@ function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: []
 }
 
 function completeTaskGroup(m: Init<TaskGroup>): TaskGroup {
-  const d: Draft<TaskGroup> = { tasks: m.tasks?.map(completeTaskDefinition) ?? [], frameworkId: String(m.frameworkId ?? ''), role: String(m.role ?? ''), executor: m.executor == null ? null : completeExecutorDefinition(m.executor), policy: m.policy == null ? null : completeTenantPolicy(m.policy) }
+  const d: Draft<TaskGroup> = { tasks: m.tasks?.map(completeTaskDefinition) ?? [], frameworkId: String(m.frameworkId ?? ''), role: String(m.role ?? ''), executor: m.executor == null ? null : completeExecutorDefinition(m.executor), policy: m.policy == null ? null : completeTenantPolicy(m.policy), ids: m.ids == null ? null : completeIdRange(m.ids) }
+  return copyUnknown(m, d)
+}
+
+function writeIdRange(w: Writer, m: Init<IdRange>): Writer {
+  if (m.first !== undefined && wide(m.first, 'IdRange.first') !== 0) w.uint32(8).int64(m.first)
+  if (m.count !== undefined && wide(m.count, 'IdRange.count') !== 0) w.uint32(16).int64(m.count)
+  return writeUnknown(w, m)
+}
+
+function readIdRange(r: Reader, end: number, d: Draft<IdRange> = { first: 0, count: 0 }): Draft<IdRange> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 8:
+        d.first = wide(r.int64(), 'IdRange.first')
+        continue
+      case 16:
+        d.count = wide(r.int64(), 'IdRange.count')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeIdRange(m: Init<IdRange>): IdRange {
+  const d: Draft<IdRange> = { first: m.first ?? 0, count: m.count ?? 0 }
   return copyUnknown(m, d)
 }
 
@@ -4900,6 +4936,7 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   TaskDefinition: { write: writeTaskDefinition, read: readTaskDefinition, complete: completeTaskDefinition },
   ExecutorDefinition: { write: writeExecutorDefinition, read: readExecutorDefinition, complete: completeExecutorDefinition },
   TaskGroup: { write: writeTaskGroup, read: readTaskGroup, complete: completeTaskGroup },
+  IdRange: { write: writeIdRange, read: readIdRange, complete: completeIdRange },
   TenantPolicy: { write: writeTenantPolicy, read: readTenantPolicy, complete: completeTenantPolicy },
   SignatureRule: { write: writeSignatureRule, read: readSignatureRule, complete: completeSignatureRule },
   ContainerUsage: { write: writeContainerUsage, read: readContainerUsage, complete: completeContainerUsage },

@@ -385,6 +385,7 @@ export interface Walls {
   readonly shmBytes: number
   readonly settings: readonly KernelSetting[]
   readonly apparmor: string
+  readonly userNamespace: boolean
 }
 
 export interface TaskDefinition {
@@ -421,6 +422,12 @@ export interface TaskGroup {
   readonly tasks: readonly TaskDefinition[]
   readonly executor: ExecutorDefinition | null
   readonly policy: TenantPolicy | null
+  readonly ids: IdRange | null
+}
+
+export interface IdRange {
+  readonly first: number
+  readonly count: number
 }
 
 export interface TenantPolicy {
@@ -1011,6 +1018,7 @@ export interface Messages {
   readonly TaskDefinition: TaskDefinition
   readonly ExecutorDefinition: ExecutorDefinition
   readonly TaskGroup: TaskGroup
+  readonly IdRange: IdRange
   readonly TenantPolicy: TenantPolicy
   readonly SignatureRule: SignatureRule
   readonly ContainerUsage: ContainerUsage

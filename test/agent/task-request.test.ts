@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { fullRequest } from '../../agent/task-request.ts'
 import { completeMessage, type Init } from '../../proto/codec.ts'
-import type { TaskDefinition, TenantPolicy } from '../../proto/gen/messages.ts'
+import type { IdRange, TaskDefinition, TenantPolicy } from '../../proto/gen/messages.ts'
+import { rangeNumber } from '../../proto/id-ranges.ts'
 import { usualPolicy } from '../../proto/tenant-policy.ts'
 
 const image = {
@@ -42,4 +43,25 @@ t.test('the agent looks at the policy again with what it alone knows', async (t)
   t.throws(ask(device, given, 1000), { code: 'denied', message: /may not use the device \/dev\/zero/ })
   t.throws(ask({ process: { user: 'app' } }, given), { code: 'denied', message: /other than root/ })
   t.doesNotThrow(ask(mount('link'), null), 'a master without policies sends none')
+})
+
+t.test('a task with a user namespace has the ids of its role, or is refused with the reason', async (t) => {
+  const config = {
+    ...{ runDir: '/r', sandboxesDir: '/s', hostname: 'h', allowedMounts: ['/'], allowUnconfined: false, allowedDevices: [] },
+    missing: (name: string) => (name === 'mount.idmap.runc' ? 'runc 1.1.5 maps no ids of mounts' : undefined)
+  }
+  const ids = rangeNumber(3)
+  const ask = (task: Init<TaskDefinition>, given: IdRange | null = ids, uid = 0) => {
+    const group = { role: 'shop', tasks: [{ image: 'i', walls: { userNamespace: true }, ...task }], ids: given }
+    const row = completeMessage('TaskRow', { containerId: 'c', group })
+    return () => fullRequest(config, row, image, { uid, gid: 0, additionalGids: [] }, async () => undefined).walls.ids
+  }
+  t.same(ask({})(), ids)
+  t.equal(ask({ walls: {} })(), undefined)
+  t.throws(ask({}, null), { code: 'invalid', message: /gives roles no ids/ })
+  t.throws(ask({}, { ...ids, first: 0 }), { code: 'invalid', message: /none that a role can have/ })
+  t.throws(ask({}, ids, 70_000), { code: 'invalid', message: /the user or group 70000 has no place in it/ })
+  const mounts = [{ source: '/usr', target: '/u', readOnly: true }]
+  t.throws(ask({ mounts }), { code: 'unsupported', message: /runc 1.1.5 maps no ids of mounts/ })
+  t.same(ask({ mounts, runtime: 'crun' })(), ids)
 })

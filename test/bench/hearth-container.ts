@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { Fault } from '../../base/fault.ts'
 import { encodeMessage, type Init } from '../../proto/codec.ts'
 import type { TaskDefinition, TaskGroup, TaskStatus } from '../../proto/gen/messages.ts'
+import { rangeNumber } from '../../proto/id-ranges.ts'
 import { newContainerId } from '../../proto/ids.ts'
 import { isTerminal } from '../../proto/task-state.ts'
 import type { AgentUnderTest } from './agent-under-test.ts'
@@ -129,6 +130,7 @@ export class HearthContainer implements Prepared {
     const group: Init<TaskGroup> = {
       frameworkId,
       role: '*',
+      ...(this.#more.walls?.userNamespace === true ? { ids: rangeNumber(0) } : {}),
       tasks: [
         {
           taskId: this.id,

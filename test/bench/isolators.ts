@@ -11,6 +11,7 @@ import { loadIsolator } from '../../isolators/load.ts'
 import { usualWalls } from '../../isolators/walls.ts'
 import type { Bench, Outcome } from './bench.ts'
 import { judged, type Row } from './report.ts'
+import { shiftedView } from './shifted-view.ts'
 import { rounded, spreadOf } from './statistics.ts'
 
 const { sleep } = systemClock
@@ -37,9 +38,13 @@ export async function isolators(bench: Bench): Promise<Outcome> {
   const rows: Row[] = []
   for (const isolator of [...builtinIsolators(config), strange]) rows.push(...(await measure(bench, isolator)))
   const cpuPercent = await sampling(bench, layout, cgroupParent)
+  const view = await shiftedView(bench)
   return {
-    rows: [...rows, { name: `usage and pressure of ${bench.n} containers, once a second`, n: seconds, cpuPercent }],
-    goals: [judged({ name: 'CPU of one sample a second', unit: '% of a core', bound: 'at most', goal: 1 }, cpuPercent)],
+    rows: [...rows, ...view.rows, { name: `usage and pressure of ${bench.n} containers, once a second`, n: seconds, cpuPercent }],
+    goals: [
+      judged({ name: 'CPU of one sample a second', unit: '% of a core', bound: 'at most', goal: 1 }, cpuPercent),
+      view.goal
+    ],
     notes: [
       `n is containers, one after the other. scratch is the example of test/third-party, behind the guard for strangers.`,
       `sampling: the CPU time of this process over ${seconds} s, descriptors kept, ${layout.mode} host; containers are empty cgroups.`

@@ -52,10 +52,12 @@ export async function launch(bench: Bench): Promise<Outcome> {
   const everyWall = lane(agent.contender('hearth agent, runc, every wall', 'runc', everyWallOf), 2)
   const noWall = lane(agent.contender('hearth agent, runc, walls taken down', 'runc', noWalls), 2)
   const hearthCrun = lane(agent.contender('hearth agent, crun', 'crun'), 2)
+  // crun: the pipe by which a launch is measured is a mount, whose ids runc before 1.2 does not map.
+  const ownIds = lane(agent.contender('hearth agent, crun, user namespace', 'crun', { walls: { userNamespace: true } }), 2)
   const lanes = [
     hearth,
     peer,
-    ...(bench.has('crun') ? [hearthCrun] : []),
+    ...(bench.has('crun') ? [hearthCrun, ownIds] : []),
     everyWall,
     noWall,
     lane(await endToEnd(bench), 4),
@@ -90,6 +92,11 @@ export async function launch(bench: Bench): Promise<Outcome> {
       judged(
         { name: 'launch p50, every wall - walls taken down', unit: 'ms', bound: 'at most', goal: 10 },
         (rowOf(everyWall).p50Ms ?? Number.NaN) - (rowOf(noWall).p50Ms ?? Number.NaN)
+      ),
+      judged(
+        { name: 'launch p50 on crun, user namespace - none, its view there', unit: 'ms', bound: 'at most', goal: 10 },
+        crun === undefined ? undefined : (rowOf(ownIds).p50Ms ?? Number.NaN) - (crun.p50Ms ?? Number.NaN),
+        'crun is not installed'
       )
     ],
     notes: [

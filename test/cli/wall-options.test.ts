@@ -84,10 +84,11 @@ t.test('what is not as usual is told in one line', async (t) => {
     tmpBytes: 1024 ** 2,
     shmBytes: 0,
     settings: {},
-    apparmor: ''
+    apparmor: '',
+    userNamespace: true
   }
   t.equal(
     showWalls({ walls, seccomp: 'strict' }),
-    'seccomp strict, +NET_RAW, read-only root, nofile 10:unlimited, /dev/fuse (rw), /tmp 1 MB'
+    'seccomp strict, +NET_RAW, user namespace, read-only root, nofile 10:unlimited, /dev/fuse (rw), /tmp 1 MB'
   )
 })

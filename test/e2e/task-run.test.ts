@@ -107,6 +107,24 @@ t.test('task run behaves as a person who knows docker run expects', async (t) =>
     t.match(await cluster.hearth(['tenant', 'rm', 'shop']), { code: 66 })
   })
 
+  t.test('a task with a user namespace is root of its own ids alone, and keeps what the other one has', async (t) => {
+    const script = 'id -u; tr -s " " < /proc/self/uid_map; echo x > /root/x && stat -c %u /root/x; echo y > /dev/stdout'
+    for (const runtime of ['runc', 'crun']) {
+      const own = ['--rm', '--user-namespace', '--runtime', runtime, '--network', 'host', 'host']
+      const ran = await run(...own, '--', 'sh', '-c', script)
+      t.strictSame({ ...ran }, { code: 0, stdout: '0\n 0 1879048192 65536\n0\ny\n', stderr: '' }, runtime)
+    }
+    await run('--name', 'own', '--user-namespace', 'host', '--', 'true')
+    t.match((await cluster.hearth(['task', 'show', 'own'])).stdout, /Walls:? +user namespace/)
+    t.equal((await cluster.hearth(['task', 'rm', 'own'])).code, 0)
+    t.match(await run('--rm', '--user-namespace', '-v', '/tmp:/t', 'host', '--', 'true'), {
+      code: 64,
+      stderr: /mount.idmap.runc/
+    })
+    t.match((await cluster.hearth(['node', 'isolators'])).stdout, /mount.idmap.runc +no +runc/)
+    t.equal((await cluster.hearth(['node', 'fsck'])).code, 0, 'the view is owned')
+  })
+
   t.test('a running task takes a second program, and its files can be listed and copied', async (t) => {
     await run('-d', '--name', 'box', 'host', '--', 'sh', '-c', 'echo data > /sandbox/file; sleep 1000')
     const exec = await cluster.hearth([

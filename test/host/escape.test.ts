@@ -15,6 +15,7 @@ const sample: readonly string[] = [
   'root by a set-user-id program',
   'a device node of a volume',
   'a file of the host through a link in a volume',
+  'a file of the node’s root',
   'a bomb of processes'
 ]
 

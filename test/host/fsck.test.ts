@@ -34,7 +34,7 @@ function fsckOf(host: AgentHost, agent: RunningAgent, isWhole = true): Fsck {
 
 /** As the image store does it that has no image. */
 async function removeLayers({ directory }: AgentHost): Promise<void> {
-  rmSync(join(directory, 'agent/images/layers'), { recursive: true, force: true })
+  for (const folder of ['layers', 'views']) rmSync(join(directory, 'agent/images', folder), { recursive: true, force: true })
 }
 
 const newId = (): string => randomBytes(16).toString('hex')
@@ -76,7 +76,8 @@ async function plant(
     overlay: many((id) => directory(join(host.sandboxesDir, id, 'upper'))),
     conmon: monitors.map((child) => `/proc/${child.pid}/exe`),
     ...plantKernelObjects(t, { agentId, runDir: host.runDir, stateDir: host.directory }, many(String)),
-    layer: plantLayers(host.directory, count)
+    layer: plantLayers(host.directory, count),
+    shifted_view: many((id) => directory(join(host.directory, 'agent/images/views/v34mkg', id.slice(0, 12))))
   }
 }
 
@@ -92,7 +93,7 @@ t.test('orphans of every kind are found and removed, and no live object is touch
   const clean = await fsck.check()
   t.same(clean.findings, [], 'a running and an ended task are whole')
   t.same(clean.unseen, [])
-  const rare = ['mount', 'exit_file', 'lease', ...kernelKinds, 'layer', 'image', 'kept_log']
+  const rare = ['mount', 'exit_file', 'lease', ...kernelKinds, 'layer', 'shifted_view', 'image', 'kept_log']
   t.ok(
     fsckKinds.every((kind) => rare.includes(kind) || clean.seen[kind] > 0),
     'and were looked at'
@@ -117,7 +118,8 @@ t.test('orphans of every kind are found and removed, and no live object is touch
     lease: 0,
     sandbox_dir: 6,
     overlay: 3,
-    layer: 3
+    layer: 3,
+    shifted_view: 3
   })
   t.ok(kernelKinds.every((kind) => left[kind] === 0))
   const { report, repairs } = await fsck.repair()

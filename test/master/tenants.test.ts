@@ -109,3 +109,43 @@ t.test('walls that contradict themselves are refused as they are asked for', asy
   t.match(await refused({ addCapabilities: ['FLY'] }), /no Linux capability "FLY"/)
   t.match(await refused({ moat: true }), /unknown field: moat/)
 })
+
+t.test('each role that asks for a user namespace has ids of its own, on every node and under the next master', async (t) => {
+  const replica = new MemoryReplica()
+  const ran = async (names: Readonly<Record<string, string>>) => {
+    const master = await startTestMaster({}, replica)
+    const agent = new ScriptedAgent(master.agents)
+    const capabilities = ['task.walls', 'user-namespace'].map((name) => ({ name, present: true, detail: '' }))
+    await agent.join(master.token, { capabilities })
+    const given: Record<string, number | undefined> = {}
+    for (const [name, role] of Object.entries(names)) {
+      await master.call('POST', '/v1/tasks', { name, role, image: 'host', arguments: ['true'], walls: { userNamespace: true } })
+      const { group } = await agent.takeLaunch()
+      given[group?.tasks[0]?.name ?? ''] = group?.ids?.first
+      t.equal(group?.ids?.count, 65_536)
+    }
+    await master.call('POST', '/v1/tasks', {
+      name: `plain-${Object.keys(names).join('')}`,
+      role: 'shop',
+      image: 'host',
+      arguments: ['true']
+    })
+    t.equal((await agent.takeLaunch()).group?.ids, null, 'who asks for none gets none')
+    agent.close()
+    await master.stop()
+    return given
+  }
+  const base = 1_879_048_192
+  t.same(await ran({ a: 'shop', b: 'shop/web', c: 'shop' }), { a: base, b: base + 65_536, c: base })
+  t.same(await ran({ d: 'bank', e: 'shop/web' }), { d: base + 2 * 65_536, e: base + 65_536 })
+})
+
+t.test('a tenant whose tasks must have ids of their own', async (t) => {
+  const master = await startTestMaster()
+  t.teardown(() => master.stop())
+  await master.call('PATCH', '/v1/tenants/shop', { required: ['user-namespace'] })
+  t.match(await master.call('POST', '/v1/tasks', { image: 'host', arguments: ['true'], role: 'shop' }), {
+    status: 403,
+    body: { error: { message: /a task of role shop must have ids of its own/ } }
+  })
+})

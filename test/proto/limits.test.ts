@@ -73,4 +73,9 @@ t.test('what is asked for names what the node must have', async (t) => {
     'limit.memory.oom-task',
     'limit.io'
   ])
+  const apart = (mounts: readonly object[], runtime = ''): readonly string[] =>
+    capabilitiesFor(completeMessage('TaskDefinition', { walls: { userNamespace: true }, mounts, runtime }))
+  t.same(apart([]), ['task.walls', 'user-namespace'])
+  t.same(apart([{ source: '/data' }]), ['task.walls', 'user-namespace', 'mount.idmap.runc'])
+  t.same(apart([{ source: '/data' }], 'crun'), ['task.walls', 'user-namespace', 'mount.idmap.crun'])
 })

@@ -99,7 +99,7 @@ t.test('each wall that can be required is missed where it is not there', async (
   const whole = {
     network: { mode: 'none' },
     process: { user: '1000' },
-    walls: { readOnlyRoot: true, tmpBytes: 1, dropCapabilities: ['ALL'] }
+    walls: { readOnlyRoot: true, tmpBytes: 1, dropCapabilities: ['ALL'], userNamespace: true }
   } as const
   for (const wall of requirableWalls) {
     t.ok(refusal({ required: [wall] }, bare), wall)

@@ -100,6 +100,7 @@ export function buildAgent(place: AgentPlace, around: Around): BuiltAgent {
     {
       ...{ ledger, outbox, runtime, clock, log, rotation, leases },
       images: { resolve: async (reference) => ({ ...image, reference }), fetch: async () => undefined },
+      views: { over: async (layers) => layers },
       isolators: [...walls, ...(around.isolators ?? []), leases.isolator()],
       devices: new DeviceDesk({ ledger }, { runDir, devices: around.devices ?? new Map() }),
       bootClock: systemBootClock,

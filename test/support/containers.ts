@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../base/clock.ts'
@@ -28,6 +28,8 @@ export interface ContainerHost {
 /** A real runtime with all isolators in a directory and a cgroup parent of its own; everything is removed when the test ends. */
 export async function containerHost(t: { teardown(undo: () => Promise<void>): void }): Promise<ContainerHost> {
   const directory = mkdtempSync(join(tmpdir(), 'hearth-'))
+  // Roots of user namespaces have to get in, as in a real state directory.
+  chmodSync(directory, 0o711)
   const runDir = join(directory, 'run')
   const layout = readCgroupLayout()
   const cgroupParent = `/hearth-test-${randomBytes(4).toString('hex')}`

@@ -236,11 +236,15 @@ export class OciRuntime implements Runtime {
   }
 }
 
-/** crun cannot mount the root itself: its shim does, from the options left in the bundle. */
+/**
+ * crun cannot mount the root itself, and no runtime can inside a user namespace: the shim does, from the options left in the bundle.
+ * There it also gives the container's streams to its root, who may open them again by name (/dev/stdout).
+ */
 function writeBundle(request: LaunchRequest, spec: RuntimeSpec): void {
   const [root, ...others] = spec['mounts'] as readonly OciMount[]
-  const isMountedByShim = request.runtime === 'crun' && root?.destination === '/'
-  if (isMountedByShim) writeFileSync(join(request.bundleDir, 'overlay'), `${root.options.join(',')}\n`)
+  const owner = rootIdOf(spec)
+  const isMountedByShim = (request.runtime === 'crun' || owner !== undefined) && root?.destination === '/'
+  if (isMountedByShim) writeFileSync(join(request.bundleDir, 'overlay'), `${root.options.join(',')}\n${owner ?? ''}\n`)
   writeFileSync(join(request.bundleDir, 'config.json'), JSON.stringify(isMountedByShim ? { ...spec, mounts: others } : spec))
 }
 
@@ -258,6 +262,11 @@ function findFirst(
   const living = inCgroup().flatMap((pid) => readProcess(pid) ?? [])
   const firsts = living.filter(({ pid }) => isFirstOfNamespace(pid))
   return { first: firsts.length === 1 ? firsts[0] : undefined, inside: living.length > 0 }
+}
+
+function rootIdOf(config: RuntimeSpec): number | undefined {
+  const { uidMappings } = config['linux'] as { readonly uidMappings?: readonly { readonly hostID: number }[] }
+  return uidMappings?.[0]?.hostID
 }
 
 const programOf = (config: RuntimeSpec): string => {

@@ -9,7 +9,7 @@ export type OciRuntimeName = 'runc' | 'crun'
  *
  * crun mounts no overlay at `/` and refuses hybrid cgroups. It gets a mount namespace of its own, in which the overlay is
  * mounted (options in `overlay` of the bundle) and, on hybrid hosts, the v2 tree is out of sight. Both are views: nothing
- * changes for anybody else, and nothing is left when the container ends.
+ * changes for anybody else, and nothing is left when the container ends. runc gets one where the bundle has an `overlay`.
  */
 export function writeShims(
   directory: string,
@@ -38,19 +38,27 @@ function put(path: string, text: string): void {
 const shell = (): string => (existsSync('/bin/busybox') ? '/bin/busybox sh' : '/bin/sh')
 
 const direct = (real: string): string => `#!${shell()}
-[ "$1" = create ] && { shift; exec ${real} run --detach "$@"; }
-exec ${real} "$@"
+[ "$1" = create ] || exec ${real} "$@"
+if [ -e "$3/overlay" ]; then
+[ "$HEARTH_VIEW" = 1 ] || { HEARTH_VIEW=1 exec unshare -m "$0" "$@"; }
+unset HEARTH_VIEW
+${mountRoot}fi
+shift
+exec ${real} run --detach "$@"
 `
 
-/** conmon calls `create --bundle DIRECTORY ...`; the third word is where the overlay's options lie. */
+/** conmon calls `create --bundle DIRECTORY ...`: the third word is where the overlay's options lie, and the id of the root. */
+const mountRoot = `{ IFS= read -r options; IFS= read -r owner; } < "$3/overlay"
+mount -t overlay -o "$options" none "$3/root" || exit 1
+[ -z "$owner" ] || for stream in 0 1 2; do [ ! -p "/proc/self/fd/$stream" ] || chown "$owner:$owner" "/proc/self/fd/$stream"; done
+`
+
 const viewed = (real: string, hideUnified: string | undefined): string => `#!${shell()}
 [ "$HEARTH_VIEW" = 1 ] || { HEARTH_VIEW=1 exec unshare -m "$0" "$@"; }
 unset HEARTH_VIEW
 ${hideUnified === undefined ? '' : `umount ${quote(hideUnified)} || exit 1\n`}\
 [ "$1" = create ] || exec ${real} "$@"
-IFS= read -r options < "$3/overlay"
-mount -t overlay -o "$options" none "$3/root" || exit 1
-shift
+${mountRoot}shift
 exec ${real} run --detach "$@"
 `
 

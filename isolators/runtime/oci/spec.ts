@@ -45,9 +45,11 @@ function linuxSection(parts: readonly BundlePart[]): Json {
   const seccomp = single(parts, 'seccomp')
   const cgroupsPath = single(parts, 'cgroupsPath')
   const sysctl = single(parts, 'sysctl')
+  const ids = single(parts, 'idMappings')
   const devices = [{ allow: false, access: 'rwm' }, ...parts.flatMap((p) => p.deviceRules ?? [])]
   return {
     namespaces: parts.flatMap((p) => p.namespaces ?? []),
+    ...(ids === undefined ? {} : { uidMappings: ids, gidMappings: ids }),
     ...(cgroupsPath === undefined ? {} : { cgroupsPath }),
     resources: { devices, ...single(parts, 'resources') },
     devices: parts.flatMap((p) => p.devices ?? []),

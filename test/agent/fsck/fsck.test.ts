@@ -31,7 +31,7 @@ const one = (kind: FsckKind, more: Partial<Seen> = {}): Seen => ({ kind, id: `/$
 const kernel: readonly FsckKind[] = ['network_namespace', 'link', 'nft_table', 'nft_element', 'loop_device']
 const passing: readonly FsckKind[] = ['exit_file', 'lease', ...kernel]
 /** Of no task. */
-const store: readonly FsckKind[] = ['layer', 'image', 'kept_log']
+const store: readonly FsckKind[] = ['layer', 'shifted_view', 'image', 'kept_log']
 const all = fsckKinds.filter((kind) => ![...passing, ...store, 'mount'].includes(kind)).map((kind) => one(kind))
 const told = (findings: readonly Finding[]): readonly string[] => findings.map((f) => `${f.verdict} ${f.kind}`)
 const viewOf = (owned?: LedgerTask) => ({
@@ -112,7 +112,7 @@ t.test('what is dead goes: boot-bound objects by themselves, files of a task onl
   t.same(removed({ explicit: false, isWhole: false }), [], 'the ledger may have had their rows')
   t.same(
     new Set(removed({ explicit: true, isWhole: false })),
-    new Set([...bootBound, 'overlay', 'log_file', 'sandbox_dir', 'layer', 'kept_log'])
+    new Set([...bootBound, 'overlay', 'log_file', 'sandbox_dir', 'layer', 'shifted_view', 'kept_log'])
   )
 })
 

@@ -257,6 +257,11 @@ const importing = (name: string, isDocker: boolean): Scenario => ({
   launches: true
 })
 
+async function collect(s: Stage): Promise<readonly string[]> {
+  await answerOf(s, 'POST', '/v1/images/collect')
+  return []
+}
+
 export const scenarios: readonly Scenario[] = [
   runToEnd('exit-zero', { body: counting(3, ':', 'sleep 0.3') }, [finished]),
   runToEnd(
@@ -289,6 +294,13 @@ export const scenarios: readonly Scenario[] = [
     },
     [finished],
     { variants: ['plain', 'restart'] }
+  ),
+  // Its view is made at the first launch of an agent, and used by the next.
+  runToEnd(
+    'user-namespace',
+    { body: counting(3, ':', 'sleep 0.3'), runtime: 'crun', network: 'host', walls: { userNamespace: true } },
+    [finished],
+    { variants: ['plain', 'restart'], finish: collect }
   ),
   // It ends long before its lease does, whatever strikes: a lease is renewed while it runs, and gone with it.
   runToEnd('leased', { body: counting(3, ':', 'sleep 2'), leaseMs: 60_000 }, [finished]),

@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../../../base/fault.ts'
 import type { Init } from '../../../proto/codec.ts'
 import type { KillPolicy, Probe, RestartPolicy, TaskDefinition, TaskStatus, Walls } from '../../../proto/gen/messages.ts'
+import { rangeNumber } from '../../../proto/id-ranges.ts'
 import { newContainerId } from '../../../proto/ids.ts'
 import { scalar } from '../../../proto/resources.ts'
 import type { FailFault } from '../../fail-points/shim.ts'
@@ -140,7 +141,8 @@ export class Stage {
     const containerId = newContainerId()
     const ordered = { taskId: `task-${this.ordered.length + 1}`, containerId }
     this.ordered.push(ordered)
-    this.world.master.launch(containerId, { frameworkId, role: '*', tasks: [this.#taskOf(ordered, wish)] })
+    const ids = wish.walls?.userNamespace === true ? { ids: rangeNumber(0) } : {}
+    this.world.master.launch(containerId, { frameworkId, role: '*', tasks: [this.#taskOf(ordered, wish)], ...ids })
     return ordered
   }
 

@@ -1,6 +1,7 @@
 import type { Attempt } from './attempt.ts'
 import { deviceAttempts, filteredCalls, guardedCalls } from './calls.ts'
 import { bombs, fileAttempts } from './files.ts'
+import { idAttempts } from './ids.ts'
 import { kernelFiles, viewAttempts } from './views.ts'
 
 /** Every attempt; a new one is a row of its file. */
@@ -11,5 +12,6 @@ export const attempts: readonly Attempt[] = [
   ...viewAttempts,
   ...kernelFiles,
   ...fileAttempts,
+  ...idAttempts,
   ...bombs
 ]
