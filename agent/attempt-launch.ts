@@ -12,7 +12,7 @@ import type { ShiftedViews } from './images/shifted-views.ts'
 import { makeVolumes, volumesAmong } from './images/volumes.ts'
 import { logBudgetDefaults, unattendedLogBytes } from './logs/rotation.ts'
 import type { DeviceDesk } from './named-devices.ts'
-import type { ImageStore, Ledger } from './ports.ts'
+import type { ImageStore, Ledger, ResolvedImage } from './ports.ts'
 import { cleanUpAll, isolateAll, prepareAll } from './prepare.ts'
 import { bundleOf, fullRequest, logOf, onlyTask, type RequestConfig, sandboxOf, type User } from './task-request.ts'
 
@@ -42,9 +42,10 @@ export async function openAttempt(
 ): Promise<IsolatorRequest> {
   const { row, objects } = of
   const task = onlyTask(row)
-  const image = await parts.images.resolve(task.image, signal)
+  const images = parts.runtime.images(row.containerId) ?? parts.images
+  const image: ResolvedImage = await images.resolve(task.image, signal)
   const user = await parts.resolveUser(task.process?.user || image.user, image.layers)
-  await objects.intend(image)
+  await objects.intend(image, parts.runtime.holders(row.containerId))
   await mkdir(sandboxOf(config, row.containerId), { recursive: true, mode: 0o711 })
   const request = fullRequest(config, row, image, user, objects.intendMade)
   const { ids } = request.walls
@@ -60,6 +61,11 @@ export async function openAttempt(
   }
 }
 
+interface Launched {
+  readonly row: TaskRow
+  readonly objects: Pick<AttemptObjects, 'imageDigest'>
+}
+
 /** Called between the two stages of a launch, with what the task got less of than it asked for. */
 type OnPrepared = (notices: readonly string[]) => void
 
@@ -70,7 +76,7 @@ type OnPrepared = (notices: readonly string[]) => void
 export async function launchAttempt(
   parts: LaunchParts,
   config: LaunchConfig,
-  of: { readonly row: TaskRow; readonly request: IsolatorRequest; readonly log: Log; readonly onPrepared: OnPrepared },
+  of: Launched & { readonly request: IsolatorRequest; readonly log: Log; readonly onPrepared: OnPrepared },
   signal: AbortSignal
 ): Promise<RunningContainer> {
   const { row, request, log, onPrepared } = of
@@ -89,7 +95,7 @@ export async function launchAttempt(
   const spec = prepare()
   const inTime = AbortSignal.any([signal, starting.signal])
   try {
-    const running = await parts.runtime.launch(launchRequestOf(config, row, spec), inTime)
+    const running = await parts.runtime.launch(launchRequestOf(config, of, spec), inTime)
     await isolateOrEnd(parts, request, running, inTime)
     return running
   } catch (cause) {
@@ -124,7 +130,7 @@ function volumeNotice({ imageMounts, sandboxDir }: IsolatorRequest): readonly st
   return volumes.length === 0 ? [] : [`fresh volumes of its image: ${volumes.join(', ')}`]
 }
 
-function launchRequestOf(config: LaunchConfig, row: TaskRow, spec: Promise<RuntimeSpec>): LaunchRequest {
+function launchRequestOf(config: LaunchConfig, { row, objects }: Launched, spec: Promise<RuntimeSpec>): LaunchRequest {
   const task = onlyTask(row)
   return {
     containerId: row.containerId,
@@ -134,7 +140,8 @@ function launchRequestOf(config: LaunchConfig, row: TaskRow, spec: Promise<Runti
     logMaxBytes: unattendedLogBytes(task.logBudget ?? logBudgetDefaults),
     terminal: task.process?.terminal ?? false,
     openStdin: task.process?.openStdin ?? false,
-    runtime: task.runtime === 'crun' ? 'crun' : 'runc'
+    runtime: task.runtime === 'crun' ? 'crun' : 'runc',
+    imageDigest: objects.imageDigest ?? ''
   }
 }
 

@@ -1,15 +1,18 @@
 import type { MadeObject } from '../isolators/isolator.ts'
+import type { HolderKind } from '../isolators/runtime/runtime.ts'
 import type { ObjectRow, Probe, TaskDefinition } from '../proto/gen/messages.ts'
 import { type Decided, decisionFacts, decisionOf } from './ending.ts'
 import { type HealthCheck, probesOf } from './images/health-check.ts'
 import type { Ledger, ResolvedImage } from './ports.ts'
 
-/** Objects that every container has; the isolators name theirs through the journal. */
-const ownObjects = ['bundle', 'conmon', 'runtime_state', 'log_file'] as const
+/** Objects that every container has; the isolators name theirs through the journal, the runtime tells what it holds one by. */
+const ownObjects = ['bundle', 'log_file'] as const
 
 const madeKinds: readonly MadeObject['kind'][] = ['cgroup', 'overlay', 'sandbox_dir', 'lease_holder', 'other']
 
-type ObjectKind = MadeObject['kind'] | (typeof ownObjects)[number]
+type ObjectKind = MadeObject['kind'] | HolderKind | (typeof ownObjects)[number]
+
+const living: readonly HolderKind[] = ['conmon', 'docker_container']
 
 /** The ledger's rows of what one container is made of: written before and after each thing is made, released when all is gone. */
 export class AttemptObjects {
@@ -41,14 +44,14 @@ export class AttemptObjects {
 
   /** When its first process began, in clock ticks of this boot; undefined where it was not seen running in this boot. */
   get startTicks(): number | undefined {
-    const row = this.#rows().get(`conmon:${this.#containerId}`)
+    const row = this.#holder
     const ticks = Number(row?.facts['startTicks'])
     return row?.bootId === this.#bootId && Number.isSafeInteger(ticks) && ticks > 0 ? ticks : undefined
   }
 
   /** Of the container's first process, once it was seen to run. */
   get pid(): number | undefined {
-    const pid = Number(this.#rows().get(`conmon:${this.#containerId}`)?.facts['pid'])
+    const pid = Number(this.#holder?.facts['pid'])
     return Number.isInteger(pid) && pid > 0 ? pid : undefined
   }
 
@@ -59,16 +62,19 @@ export class AttemptObjects {
 
   /** Of a running container: why it has to end. To be awaited before anything ends it, so that who finds it ended knows. */
   async decide(decided: NonNullable<Decided>): Promise<void> {
-    await this.#write('conmon', 'done', { ...this.#monitorFacts(), ...decisionFacts(decided) })
+    await this.#write(this.#holderKind, 'done', { ...this.#monitorFacts(), ...decisionFacts(decided) })
   }
 
-  async intend({ digest, stopSignal, healthCheck }: Pick<ResolvedImage, 'digest' | 'stopSignal' | 'healthCheck'>): Promise<void> {
+  async intend(
+    { digest, stopSignal, healthCheck }: Pick<ResolvedImage, 'digest' | 'stopSignal' | 'healthCheck'>,
+    holders: readonly HolderKind[]
+  ): Promise<void> {
     const ofImage = {
       image: digest,
       ...(stopSignal === '' ? {} : { stopSignal }),
       ...(healthCheck === undefined ? {} : { healthCheck: JSON.stringify(healthCheck) })
     }
-    await Promise.all(ownObjects.map((kind) => this.#write(kind, 'intent', kind === 'bundle' ? ofImage : {})))
+    await Promise.all([...ownObjects, ...holders].map((kind) => this.#write(kind, 'intent', kind === 'bundle' ? ofImage : {})))
   }
 
   /** What the isolators named and nobody has cleaned up yet. */
@@ -82,12 +88,12 @@ export class AttemptObjects {
 
   /** What is on record already, as after the agent's restart, is not written again. */
   async monitorRuns(facts: Readonly<Record<string, string>>): Promise<void> {
-    const known = this.#rows().get(`conmon:${this.#containerId}`)
+    const known = this.#holder
     const isKnown =
       known?.phase === 'done' &&
       known.bootId === this.#bootId &&
       Object.entries(facts).every(([name, value]) => known.facts[name] === value)
-    if (!isKnown) await this.#write('conmon', 'done', { ...this.#monitorFacts(), ...facts })
+    if (!isKnown) await this.#write(this.#holderKind, 'done', { ...this.#monitorFacts(), ...facts })
   }
 
   async release(): Promise<void> {
@@ -95,8 +101,17 @@ export class AttemptObjects {
     await Promise.all(released.map((record) => this.#ledger.append(record, 'kernel')))
   }
 
+  /** What lives as long as the container does: its row has the facts of it. */
+  get #holder(): ObjectRow | undefined {
+    return this.#rows().get(`${this.#holderKind}:${this.#containerId}`)
+  }
+
+  get #holderKind(): HolderKind {
+    return living.find((kind) => this.#rows().has(`${kind}:${this.#containerId}`)) ?? 'conmon'
+  }
+
   #monitorFacts(): Readonly<Record<string, string>> {
-    const row = this.#rows().get(`conmon:${this.#containerId}`)
+    const row = this.#holder
     return row?.phase === 'done' && row.bootId === this.#bootId ? row.facts : {}
   }
 

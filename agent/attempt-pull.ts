@@ -1,11 +1,13 @@
 import { type Clock, within } from '../base/clock.ts'
 import { Fault, isFault } from '../base/fault.ts'
+import type { Runtime } from '../isolators/runtime/runtime.ts'
 import type { TaskRow } from '../proto/gen/messages.ts'
 import type { AttemptReport } from './attempt-report.ts'
 import type { ImageStore, PullWish } from './ports.ts'
 import { onlyTask } from './task-request.ts'
 
 interface PullParts {
+  readonly runtime: Pick<Runtime, 'images'>
   readonly images: Pick<ImageStore, 'fetch'>
   readonly clock: Clock
   /** By it the master hears what the task waits for. */
@@ -27,7 +29,8 @@ export async function fetchImage(parts: PullParts, row: TaskRow, signal: AbortSi
   const policy = pull === 'never' || (pull === 'always' && row.previousContainerId === '') ? pull : 'missing'
   const teller = new PullTeller(parts, image)
   try {
-    await parts.images.fetch(image, { policy, signatures, onProgress: teller.onProgress }, within(pullDeadlineMs, signal))
+    const images = parts.runtime.images(row.containerId) ?? parts.images
+    await images.fetch(image, { policy, signatures, onProgress: teller.onProgress }, within(pullDeadlineMs, signal))
   } catch (e) {
     signal.throwIfAborted()
     if (e instanceof Error && e.name === 'TimeoutError') {

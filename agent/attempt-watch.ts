@@ -77,6 +77,7 @@ export class AttemptWatch {
   /** Puts the log's names in order, of one at whose end nobody did. */
   async settleLog(): Promise<void> {
     this.#watchLog()
+    await this.#parts.runtime.completeLog(this.#request.containerId)
     await this.#parts.rotation.unwatch(this.#attempt.logPath)
   }
 

@@ -1,6 +1,6 @@
 import type { ContainerExit, Observed, RunningContainer } from '../isolators/runtime/runtime.ts'
 import { completeMessage } from '../proto/codec.ts'
-import type { KillPolicy, TaskRow } from '../proto/gen/messages.ts'
+import type { KillPolicy, ObjectRow, TaskRow } from '../proto/gen/messages.ts'
 import { isTerminal } from '../proto/task-state.ts'
 import type { LedgerTask, LedgerView } from './ports.ts'
 
@@ -176,7 +176,9 @@ function isOfAnotherBoot({ row, objects, latest }: LedgerTask, bootId: string): 
   return records.some((record) => record.bootId !== '' && record.bootId !== bootId)
 }
 
+const holders: readonly ObjectRow['kind'][] = ['conmon', 'runtime_state', 'docker_container']
+
 function hasRun({ latest, objects }: LedgerTask): boolean {
   if (latest?.state === 'running' || latest?.state === 'killing') return true
-  return [...objects.values()].some(({ kind, phase }) => (kind === 'conmon' || kind === 'runtime_state') && phase === 'done')
+  return [...objects.values()].some(({ kind, phase }) => holders.includes(kind) && phase === 'done')
 }

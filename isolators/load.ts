@@ -58,7 +58,7 @@ export async function loadIsolator(module: string, directory: string, host: Omit
  * A program whose machine code comes out of V8's cache cannot import by itself: who started it lends its own way
  * (setup/cached-start.cjs).
  */
-function importOf(url: string): Promise<unknown> {
+export function importOf(url: string): Promise<unknown> {
   const { hearthImport } = globalThis as { readonly hearthImport?: (url: string) => Promise<unknown> }
   return hearthImport === undefined ? import(url) : hearthImport(url)
 }

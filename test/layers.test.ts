@@ -12,6 +12,7 @@ const may: Readonly<Record<string, readonly string[]>> = {
   proto: ['base', 'npm:protobufjs', 'node:os', 'node:zlib'],
   identity: ['base', 'proto', 'node:', 'npm:@peculiar/x509', 'npm:reflect-metadata'],
   isolators: ['base', 'node:'],
+  'isolators/runtime/docker': ['isolators', 'base', 'node:', 'npm:dockerode'],
   agent: [
     'base',
     'proto',

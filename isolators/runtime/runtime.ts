@@ -1,3 +1,5 @@
+import type { OciMount } from '../isolator.ts'
+
 /**
  * What turns a bundle into a running container and back into nothing.
  *
@@ -12,6 +14,13 @@
  */
 export interface Runtime {
   readonly name: string
+  start(): Promise<void>
+  /** Containers go on. */
+  stop(): Promise<void>
+  /** Kinds of the ledger's objects by which it holds a container; the first is what lives as long as the container does. */
+  holders(containerId: string): readonly HolderKind[]
+  /** Where the container's image comes from; undefined: from the agent's own store. */
+  images(containerId: string): ContainerImages | undefined
   launch(request: LaunchRequest, signal: AbortSignal): Promise<RunningContainer>
   /** What the kernel shows of a container that may have been launched before. */
   inspect(containerId: string): Promise<Observed>
@@ -25,6 +34,8 @@ export interface Runtime {
    * more. Calls `unwatched` once where its monitor is gone and it lives on. Rejects only with the signal's reason.
    */
   wait(containerId: string, signal: AbortSignal, unwatched?: () => void): Promise<ContainerExit>
+  /** Resolves once all that an ended container wrote is in its log. */
+  completeLog(containerId: string): Promise<void>
   /** Sends a signal to the container's first process. A container that has ended is no error. */
   signal(containerId: string, signal: number): Promise<void>
   /** Ends every process of the container at once. */
@@ -40,6 +51,31 @@ export interface Runtime {
   dropExit(containerId: string): void
   /** The command line that runs a program inside; the caller spawns it. */
   execCommand(request: ExecRequest): readonly string[]
+  /** Program that stands behind terminals of the container (agent/host/terminal-main.ts); undefined: the usual one. */
+  terminalProgram(containerId: string): readonly string[] | undefined
+}
+
+export type HolderKind = 'conmon' | 'runtime_state' | 'docker_container'
+
+/** Images of a runtime that has its own. */
+export interface ContainerImages {
+  resolve(reference: string, signal: AbortSignal): Promise<ContainerImage>
+  fetch(reference: string, wish: { readonly policy: 'missing' | 'always' | 'never' }, signal: AbortSignal): Promise<void>
+}
+
+export interface ContainerImage {
+  readonly reference: string
+  /** By which the runtime finds it again. */
+  readonly digest: string
+  /** Absolute directories, uppermost first. */
+  readonly layers: readonly string[]
+  readonly mounts: readonly OciMount[]
+  readonly entrypoint: readonly string[]
+  readonly command: readonly string[]
+  readonly environment: readonly string[]
+  readonly workingDirectory: string
+  readonly user: string
+  readonly stopSignal: string
 }
 
 /** OCI runtime-spec 1.0.2, `config.json`. */
@@ -56,6 +92,8 @@ export interface LaunchRequest {
   readonly terminal: boolean
   readonly openStdin: boolean
   readonly runtime: 'runc' | 'crun'
+  /** Of the image, for a runtime with images of its own. */
+  readonly imageDigest: string
 }
 
 export interface RunningContainer {

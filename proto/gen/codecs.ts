@@ -47,7 +47,7 @@ const oomPolicyNumbers = numbersOf(oomPolicyNames)
 const phaseNames: Names<Phase> = { 0: 'unspecified_phase', 1: 'intent', 2: 'done', 3: 'released' }
 const phaseNumbers = numbersOf(phaseNames)
 
-const objectKindNames: Names<ObjectKind> = { 0: 'unspecified_object', 1: 'cgroup', 2: 'bundle', 3: 'conmon', 4: 'runtime_state', 5: 'sandbox_dir', 6: 'overlay', 7: 'log_file', 8: 'layer', 9: 'terminal', 10: 'lease_holder', 11: 'network_namespace', 12: 'link', 13: 'nft_table', 14: 'nft_element', 15: 'loop_device', 16: 'other' }
+const objectKindNames: Names<ObjectKind> = { 0: 'unspecified_object', 1: 'cgroup', 2: 'bundle', 3: 'conmon', 4: 'runtime_state', 5: 'sandbox_dir', 6: 'overlay', 7: 'log_file', 8: 'layer', 9: 'terminal', 10: 'lease_holder', 11: 'network_namespace', 12: 'link', 13: 'nft_table', 14: 'nft_element', 15: 'loop_device', 16: 'other', 17: 'docker_container' }
 const objectKindNumbers = numbersOf(objectKindNames)
 
 const agentConditionNames: Names<AgentCondition> = { 0: 'unspecified_condition', 1: 'active', 2: 'agent_unreachable', 3: 'agent_gone' }

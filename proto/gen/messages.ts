@@ -20,7 +20,7 @@ export type OomPolicy = 'unspecified_oom' | 'oom_process' | 'oom_task'
 
 export type Phase = 'unspecified_phase' | 'intent' | 'done' | 'released'
 
-export type ObjectKind = 'unspecified_object' | 'cgroup' | 'bundle' | 'conmon' | 'runtime_state' | 'sandbox_dir' | 'overlay' | 'log_file' | 'layer' | 'terminal' | 'lease_holder' | 'network_namespace' | 'link' | 'nft_table' | 'nft_element' | 'loop_device' | 'other'
+export type ObjectKind = 'unspecified_object' | 'cgroup' | 'bundle' | 'conmon' | 'runtime_state' | 'sandbox_dir' | 'overlay' | 'log_file' | 'layer' | 'terminal' | 'lease_holder' | 'network_namespace' | 'link' | 'nft_table' | 'nft_element' | 'loop_device' | 'other' | 'docker_container'
 
 export type AgentCondition = 'unspecified_condition' | 'active' | 'agent_unreachable' | 'agent_gone'
 

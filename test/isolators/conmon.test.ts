@@ -22,7 +22,8 @@ function monitor(folder: string, line: string) {
     logMaxBytes: 1,
     terminal: false,
     openStdin: false,
-    runtime: 'runc' as const
+    runtime: 'runc' as const,
+    imageDigest: ''
   }
   return { places: { program, shim: '/bin/true', exitDir: folder }, request }
 }

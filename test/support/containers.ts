@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../base/clock.ts'
 import { builtinIsolators } from '../../isolators/builtin.ts'
-import { readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
+import { type CgroupLayout, readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import type { BundlePart, Isolator, IsolatorRequest } from '../../isolators/isolator.ts'
 import { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
 import { buildSpec } from '../../isolators/runtime/oci/spec.ts'
-import type { LaunchRequest } from '../../isolators/runtime/runtime.ts'
+import type { LaunchRequest, Runtime } from '../../isolators/runtime/runtime.ts'
 import { usualWalls } from '../../isolators/walls.ts'
 import { makeBusyboxLayer } from './busybox-layer.ts'
 
@@ -17,7 +17,7 @@ export interface ContainerHost {
   readonly runDir: string
   readonly cgroupParent: string
   readonly layer: string
-  readonly runtime: OciRuntime
+  readonly runtime: Runtime
   readonly isolators: readonly Isolator[]
   request(args: readonly string[], more?: Partial<IsolatorRequest>): IsolatorRequest
   prepare(request: IsolatorRequest): Promise<LaunchRequest>
@@ -25,8 +25,26 @@ export interface ContainerHost {
   remove(request: IsolatorRequest): Promise<void>
 }
 
+/** What a runtime is built on. */
+export interface ContainerPlace {
+  readonly directory: string
+  readonly runDir: string
+  readonly cgroupParent: string
+  readonly layout: CgroupLayout
+}
+
+/** Which runtime starts the containers; of one with images of its own, the image. */
+export interface ContainerMaker {
+  readonly program?: 'runc' | 'crun'
+  readonly imageDigest?: string
+  make?(place: ContainerPlace): Runtime
+}
+
 /** A real runtime with all isolators in a directory and a cgroup parent of its own; everything is removed when the test ends. */
-export async function containerHost(t: { teardown(undo: () => Promise<void>): void }): Promise<ContainerHost> {
+export async function containerHost(
+  t: { teardown(undo: () => Promise<void>): void },
+  { program = 'runc', imageDigest = '', make = ociRuntime }: ContainerMaker = {}
+): Promise<ContainerHost> {
   const directory = mkdtempSync(join(tmpdir(), 'hearth-'))
   // Roots of user namespaces have to get in, as in a real state directory.
   chmodSync(directory, 0o711)
@@ -40,11 +58,7 @@ export async function containerHost(t: { teardown(undo: () => Promise<void>): vo
     seccomp: { defaultFile: '', directory: join(directory, 'seccomp') },
     sleep: systemClock.sleep
   })
-  const programs = { conmon: '/usr/bin/conmon', runc: '/usr/sbin/runc', crun: '/usr/bin/crun' }
-  const runtime = new OciRuntime(
-    { layout, sleep: systemClock.sleep },
-    { runDir, shimDir: join(runDir, 'bin'), cgroupParent, programs }
-  )
+  const runtime = make({ directory, runDir, cgroupParent, layout })
   await runtime.start()
   const layer = makeBusyboxLayer(join(directory, 'layer'))
   const made = new Map<string, IsolatorRequest>()
@@ -54,7 +68,7 @@ export async function containerHost(t: { teardown(undo: () => Promise<void>): vo
     if ((await runtime.inspect(request.containerId)).kind === 'running') {
       await runtime.wait(request.containerId, AbortSignal.timeout(20_000))
     }
-    await runtime.remove(request.containerId)
+    await runtime.remove(request.containerId, new AbortController().signal)
     runtime.dropExit(request.containerId)
     for (const isolator of [...isolators].reverse()) await isolator.cleanup(request, new AbortController().signal)
     made.delete(request.containerId)
@@ -117,8 +131,15 @@ export async function containerHost(t: { teardown(undo: () => Promise<void>): vo
         logMaxBytes: 10_000_000,
         terminal: request.process.terminal,
         openStdin: false,
-        runtime: 'runc'
+        runtime: program,
+        imageDigest
       }
     }
   }
+}
+
+export function ociRuntime({ runDir, cgroupParent, layout }: ContainerPlace): Runtime {
+  const programs = { conmon: '/usr/bin/conmon', runc: '/usr/sbin/runc', crun: '/usr/bin/crun' }
+  const { sleep } = systemClock
+  return new OciRuntime({ layout, sleep }, { runDir, shimDir: join(runDir, 'bin'), cgroupParent, programs })
 }

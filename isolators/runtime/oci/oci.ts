@@ -7,22 +7,24 @@ import { isThere, pidsIn, untilEmpty } from '../../cgroup2/population.ts'
 import { killCgroup, removeEmpty } from '../../cgroup2/tree.ts'
 import { readOomKills } from '../../cgroup2/usage.ts'
 import type { OciMount } from '../../isolator.ts'
-import type { ContainerExit, ExecRequest, LaunchRequest, Observed, RunningContainer, Runtime, RuntimeSpec } from '../runtime.ts'
+import { findFirst } from '../first-process.ts'
+import type {
+  ContainerExit,
+  ExecRequest,
+  HolderKind,
+  LaunchRequest,
+  Observed,
+  RunningContainer,
+  Runtime,
+  RuntimeSpec
+} from '../runtime.ts'
 import { type PlaceMonitor, startConmon } from './conmon.ts'
 import { ExitWatch } from './exit-watch.ts'
 import { ExitFiles } from './exits.ts'
 import { launchFault } from './failure.ts'
 import { findMonitor, readPid } from './monitor.ts'
 import { monitorPlace, monitorsName } from './monitor-place.ts'
-import {
-  findByArgument,
-  isFirstOfNamespace,
-  isInCgroup,
-  isSameProcess,
-  killGroup,
-  type ProcessFacts,
-  readProcess
-} from './process-table.ts'
+import { findByArgument, isSameProcess, killGroup, readProcess } from './process-table.ts'
 import { untilSettled } from './settle.ts'
 import { type OciRuntimeName, writeShims } from './shim.ts'
 
@@ -76,6 +78,23 @@ export class OciRuntime implements Runtime {
     await this.#watch.stop()
     const own = cgroupDirectories(this.#parts.layout, this.#config.cgroupParent)
     await removeEmpty([...own.map((directory) => join(directory, monitorsName)), ...own])
+  }
+
+  holders(): readonly HolderKind[] {
+    return ['conmon', 'runtime_state']
+  }
+
+  images(): undefined {
+    return undefined
+  }
+
+  terminalProgram(): undefined {
+    return undefined
+  }
+
+  /** conmon writes the exit after the last of the output. */
+  completeLog(): Promise<void> {
+    return Promise.resolve()
   }
 
   async launch(request: LaunchRequest, signal: AbortSignal): Promise<RunningContainer> {
@@ -246,22 +265,6 @@ function writeBundle(request: LaunchRequest, spec: RuntimeSpec): void {
   const isMountedByShim = (request.runtime === 'crun' || owner !== undefined) && root?.destination === '/'
   if (isMountedByShim) writeFileSync(join(request.bundleDir, 'overlay'), `${root.options.join(',')}\n${owner ?? ''}\n`)
   writeFileSync(join(request.bundleDir, 'config.json'), JSON.stringify(isMountedByShim ? { ...spec, mounts: others } : spec))
-}
-
-/**
- * The container's first process: the one in the pid file, if it sits in the container's cgroup (a pid alone may since belong to
- * any other process), else the one in the cgroup that is the first of its namespace.
- */
-function findFirst(
-  written: number | undefined,
-  containerId: string,
-  inCgroup: () => readonly number[]
-): { readonly first: ProcessFacts | undefined; readonly inside: boolean } {
-  const named = written !== undefined && isInCgroup(written, containerId) ? readProcess(written) : undefined
-  if (named !== undefined) return { first: named, inside: true }
-  const living = inCgroup().flatMap((pid) => readProcess(pid) ?? [])
-  const firsts = living.filter(({ pid }) => isFirstOfNamespace(pid))
-  return { first: firsts.length === 1 ? firsts[0] : undefined, inside: living.length > 0 }
 }
 
 function rootIdOf(config: RuntimeSpec): number | undefined {
