@@ -20,6 +20,7 @@ const otherPorts =
 /** Packages that leave the process themselves, each in the one file that holds it. */
 const leaving = {
   execa: 'agent/host/exec.ts',
+  dockerode: 'isolators/runtime/docker/dockerode-engine.ts',
   systeminformation: 'agent/host/hardware.ts',
   koffi: 'agent/host/libc.ts',
   pino: 'agent/run.ts'

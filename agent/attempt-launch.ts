@@ -48,6 +48,7 @@ export async function openAttempt(
   await objects.intend(image, parts.runtime.holders(row.containerId))
   await mkdir(sandboxOf(config, row.containerId), { recursive: true, mode: 0o711 })
   const request = fullRequest(config, row, image, user, objects.intendMade)
+  parts.runtime.check(request, 'launch')
   const { ids } = request.walls
   // A runtime inside a user namespace can mount no overlay over the store: what would be a volume stays in the writable layer.
   const volumes = ids === undefined ? await makeVolumes(image.volumes ?? [], request) : []

@@ -10,17 +10,23 @@ import type { Service } from '../base/service.ts'
 import { hearthVersion } from '../base/version.ts'
 import { builtinIsolators } from '../isolators/builtin.ts'
 import type { CgroupLayout } from '../isolators/cgroup2/layout.ts'
+import { DockerRuntime } from '../isolators/runtime/docker/docker.ts'
+import { type Engine, loadEngine } from '../isolators/runtime/docker/engine.ts'
 import { monitorPlace } from '../isolators/runtime/oci/monitor-place.ts'
 import { OciRuntime } from '../isolators/runtime/oci/oci.ts'
+import type { Runtime } from '../isolators/runtime/runtime.ts'
 import { Trash } from '../isolators/trash.ts'
+import type { TaskRow } from '../proto/gen/messages.ts'
 import { idsOfRoles } from '../proto/id-ranges.ts'
 import type { AgentConfig } from './config.ts'
 import { readOwnCredentials } from './credentials.ts'
 import type { EndOfAgent } from './end-of-agent.ts'
 import { Fsck } from './fsck/fsck.ts'
+import { dockerAskedDir } from './fsck/observe-docker.ts'
 import { orphanMetrics, orphanPlan } from './fsck/tell.ts'
 import { Garbage } from './garbage.ts'
 import { systemBootClock } from './host/boot-time.ts'
+import { dockerProgramOf } from './host/docker-program.ts'
 import { startExec, systemExec } from './host/exec.ts'
 import type { HostFacts } from './host/facts.ts'
 import type { Placement } from './host/placement.ts'
@@ -38,15 +44,19 @@ import { KeptLogs } from './logs/kept-logs.ts'
 import { readLog } from './logs/reader.ts'
 import { LogRotation } from './logs/rotation.ts'
 import { DeviceDesk, offerDevices } from './named-devices.ts'
+import { dockerPlan } from './node-health/checks/docker.ts'
 import { composeNodeHealth } from './node-health/compose.ts'
 import type { NodeHealth } from './node-health/monitor.ts'
 import type { SyncMeter } from './node-health/sync-meter.ts'
 import { type TopTask, topTasks } from './node-health/top.ts'
+import type { CheckPlan } from './node-health/verdict.ts'
 import type { Ledger, LocalRequest, LocalRouter } from './ports.ts'
 import { adopt } from './reattach.ts'
+import { readProvenance } from './rebuild.ts'
 import { recorderOf } from './recorder/recorder.ts'
 import { Registration } from './registration.ts'
 import { CertificateRenewal } from './renewal.ts'
+import { RuntimeChoice } from './runtime-choice.ts'
 import { composeLimiting } from './stats/compose.ts'
 import { StatusOutbox } from './status-outbox.ts'
 import type { TaskRunnerConfig } from './task-runner.ts'
@@ -62,7 +72,7 @@ const fsckEveryMs = 3_600_000
 const emptyTrashAfterMs = 1_000
 
 export interface Agent {
-  readonly runtime: OciRuntime
+  readonly runtime: Runtime
   readonly leases: Leases
   readonly tasks: Tasks
   readonly trash: Trash
@@ -101,10 +111,7 @@ export async function compose(parts: Parts): Promise<Agent> {
   const { cgroupParent } = parts.placement
   const own = held(parts)
   const images = await composeImages(parts, own.views)
-  const runtime = new OciRuntime(
-    { layout, sleep: clock.sleep },
-    { runDir: bootDir, shimDir: join(config.runDir, 'bin'), cgroupParent, programs: config }
-  )
+  const runtime = composeRuntime(parts)
   const trash = composeTrash(join(config.stateDir, 'agent'), log)
   const leases = composeLeases(parts)
   const walls = await wallsOf(parts, trash, leases)
@@ -129,7 +136,7 @@ export async function compose(parts: Parts): Promise<Agent> {
       registered: () => registration.registered,
       tasks: running,
       sources: [() => [...orphanMetrics(fsck.orphans()), logGapsMetric(rotation.gapsFound)]],
-      plans: [orphanPlan(() => fsck.orphans()), isolatorsPlan(walls)]
+      plans: [orphanPlan(() => fsck.orphans()), isolatorsPlan(walls), ...dockerPlans(parts)]
     },
     { ...config, cgroupParent }
   )
@@ -140,7 +147,7 @@ export async function compose(parts: Parts): Promise<Agent> {
     running: tasks.running
   })
   const inUse = (): ReadonlySet<string> => imagesOf(tasks)
-  const limiting = composeLimiting({ ledger, log, layout, clock, isolators, tasks: running }, runnerConfig)
+  const limiting = composeLimiting({ ledger, log, layout, clock, isolators, runtime, tasks: running }, runnerConfig)
   const imageRouter = imagesOnly(imageRoutes(images, inUse), node.health)
   const apis = { ...limiting, images: imageRouter, health, node: { ...node, isolators: () => nodeIsolators(walls, known) } }
   const router = createLocalRouter({ fsck, tasks, kept, readLog, streams, ...apis, log })
@@ -163,6 +170,33 @@ export async function compose(parts: Parts): Promise<Agent> {
     prove: (signal) => proveSelf({ tasks, runner: runnerParts }, { runner: runnerConfig, socketPath, ...config.upgrade }, signal),
     clearSelfTests: () => clearSelfTests(ledger, runtime, runnerParts, runnerConfig)
   }
+}
+
+const dockerPlans = ({ facts, config: { dockerSocket } }: Parts): readonly CheckPlan[] =>
+  missingOf(facts.capabilities)('runtime.docker') === undefined ? [dockerPlan(dockerSocket)] : []
+
+/** Docker's own part is loaded when the first task asks for it. */
+function composeRuntime({ config, bootDir: runDir, layout, placement: { cgroupParent }, ledger }: Parts): Runtime {
+  const { sleep } = systemClock
+  const { stateDir, dockerSocket } = config
+  const oci = new OciRuntime({ layout, sleep }, { runDir, shimDir: join(config.runDir, 'bin'), cgroupParent, programs: config })
+  let loading: Promise<Engine> | undefined
+  const engine = (): Promise<Engine> => (loading ??= loadEngine(join(programs, 'docker-engine.cjs'), dockerSocket))
+  const docker = new DockerRuntime(
+    { layout, sleep, engine },
+    {
+      ...{ runDir, cgroupParent },
+      askedDir: dockerAskedDir(stateDir),
+      agentId: () => ledger.view.head.agentId,
+      logPathOf: (containerId) => join(stateDir, 'agent/sandboxes', containerId, 'log'),
+      program: dockerProgramOf(config)
+    }
+  )
+  const rowOf = (containerId: string): TaskRow | undefined => {
+    const row = ledger.view.tasks.get(containerId)?.row
+    return row?.group ? row : readProvenance(runDir, containerId)?.row
+  }
+  return new RuntimeChoice({ oci, docker, rowOf })
 }
 
 function composeTrash(agentDir: string, log: Log): Trash {
@@ -240,7 +274,7 @@ async function wallsOf(parts: Parts, trash: Trash, leases: Leases): Promise<Wall
 }
 
 interface FsckParts extends Pick<Parts, 'config' | 'ledger' | 'log' | 'layout' | 'placement' | 'bootDir' | 'facts' | 'isWhole'> {
-  readonly runtime: OciRuntime
+  readonly runtime: Runtime
   readonly tasks: Tasks
   readonly collectLayers: () => Promise<unknown>
   readonly sandboxesDir: string
@@ -255,7 +289,15 @@ function composeFsck(parts: FsckParts): Fsck {
   return new Fsck(
     { ledger, clock: systemClock, exec: startExec, log, adopt: adoptOne, collectLayers },
     {
-      places: { layout, cgroupParent: parts.placement.cgroupParent, runDir, stateDir, sandboxesDir, agentId },
+      places: {
+        layout,
+        cgroupParent: parts.placement.cgroupParent,
+        runDir,
+        stateDir,
+        sandboxesDir,
+        agentId,
+        dockerProgram: dockerProgramOf(parts.config)
+      },
       everyMs: fsckEveryMs,
       isWhole
     }

@@ -26,6 +26,8 @@ export interface AgentConfig {
   readonly conmon: string
   readonly runc: string
   readonly crun: string
+  /** Of Docker's API. */
+  readonly dockerSocket: string
   /** Modules of isolators beyond Hearth's own, by npm name or absolute path, in their order. */
   readonly isolators: readonly string[]
   /** Below whose `node_modules` they are looked for. */
@@ -120,6 +122,13 @@ export const agentSettings: readonly Setting[] = [
   { flag: 'runc', env: 'HEARTH_RUNC', fallback: '/usr/sbin/runc', help: 'path of runc', check: absolutePath },
   { flag: 'crun', env: 'HEARTH_CRUN', fallback: '/usr/bin/crun', help: 'path of crun', check: absolutePath },
   {
+    flag: 'docker-socket',
+    env: 'HEARTH_DOCKER_SOCKET',
+    fallback: '/var/run/docker.sock',
+    help: 'where Docker listens, for tasks with --runtime docker',
+    check: absolutePath
+  },
+  {
     flag: 'isolators',
     env: 'HEARTH_ISOLATORS',
     fallback: '',
@@ -203,6 +212,7 @@ export function readAgentConfig(argv: readonly string[], env: Env): AgentConfig 
     conmon: of('conmon'),
     runc: of('runc'),
     crun: of('crun'),
+    dockerSocket: of('docker-socket'),
     isolators: list(of('isolators')),
     isolatorDir: of('isolator-dir'),
     logLevel: of('log-level'),

@@ -1,6 +1,7 @@
 import { Fault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { Isolator, IsolatorRequest, Usage } from '../isolators/isolator.ts'
+import type { Runtime } from '../isolators/runtime/runtime.ts'
 import type { Resize, TaskDefinition, TaskLimits, TaskRow } from '../proto/gen/messages.ts'
 import { capabilitiesFor, checkLimits } from '../proto/limits.ts'
 import { checkResource, type Resources, scalarOf } from '../proto/resources.ts'
@@ -10,6 +11,7 @@ import { bareRequest, type RequestConfig } from './task-request.ts'
 interface Parts {
   readonly ledger: Pick<Ledger, 'append'>
   readonly isolators: readonly Isolator[]
+  readonly runtime: Pick<Runtime, 'check'>
   readonly log: Log
 }
 
@@ -63,6 +65,7 @@ export class Resizes {
     const next: TaskDefinition = { ...old, resources, limits }
     this.#check(old, next)
     const request = this.#request(task, next)
+    this.#parts.runtime.check(request, 'resize')
     if (!force) checkUse(await this.#usage(this.#request(task, old), signal), request)
     await this.#record(task, next)
     try {

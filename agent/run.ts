@@ -12,6 +12,7 @@ import { readMasters, readOwnCredentials } from './credentials.ts'
 import { EndOfAgent } from './end-of-agent.ts'
 import { placeBootDirectory, removeBootDirectory } from './host/boot-directory.ts'
 import { systemRoots } from './host/cgroups.ts'
+import { dockerCapability } from './host/docker-program.ts'
 import { startExec } from './host/exec.ts'
 import { type HostFacts, readHostFacts } from './host/facts.ts'
 import { enterLeaf, placeWorkloads } from './host/placement.ts'
@@ -21,7 +22,7 @@ import { becomeCertified, identify } from './identity.ts'
 import { diskFiles } from './ledger/files.ts'
 import { openLedger } from './ledger/ledger.ts'
 import { raised } from './ledger/level.ts'
-import { type NamedDevices, offerDevices } from './named-devices.ts'
+import { offerDevices } from './named-devices.ts'
 import { SyncMeter } from './node-health/sync-meter.ts'
 import type { Ledger } from './ports.ts'
 import { reattach } from './reattach.ts'
@@ -86,7 +87,7 @@ async function runLogged(orders: Orders, log: Log): Promise<number> {
     { clock, log, prove: (signal) => agent.prove(signal), raise: () => raise(ledger) },
     { orders: config.upgrade, directory: join(config.stateDir, 'agent/upgrade') }
   )
-  const hostFacts = withOffers(facts, config.devices, unitRow)
+  const hostFacts = withOffers(facts, config, unitRow)
   const parts = {
     config,
     masters: mastersOf(config, masters),
@@ -123,9 +124,14 @@ async function runLogged(orders: Orders, log: Log): Promise<number> {
   return process.exit(end.code)
 }
 
-function withOffers(facts: HostFacts, named: NamedDevices, unitRow: Capability | undefined): HostFacts {
-  const devices = offerDevices(named)
-  const capabilities = [...facts.capabilities, ...devices.capabilities, ...(unitRow === undefined ? [] : [unitRow])]
+function withOffers(facts: HostFacts, config: AgentConfig, unitRow: Capability | undefined): HostFacts {
+  const devices = offerDevices(config.devices)
+  const capabilities = [
+    ...facts.capabilities,
+    dockerCapability(config),
+    ...devices.capabilities,
+    ...(unitRow === undefined ? [] : [unitRow])
+  ]
   return { ...facts, capabilities, resources: [...facts.resources, ...devices.resources] }
 }
 

@@ -27,7 +27,7 @@ export interface RunOptions extends CommonOptions, AttemptOptions, LogOptions, L
   readonly disk?: string
   readonly name?: string
   readonly network?: 'host' | 'none'
-  readonly runtime?: 'runc' | 'crun'
+  readonly runtime?: 'runc' | 'crun' | 'docker' | 'oci'
   readonly role?: string
   readonly stopSignal?: string
   readonly stopTimeout?: string
@@ -56,7 +56,7 @@ export function buildTaskRequest(image: string, command: readonly string[], opti
       workingDirectory: options.workdir,
       user: options.user,
       network: options.network,
-      runtime: options.runtime,
+      runtime: options.runtime === 'oci' ? undefined : options.runtime,
       role: options.role,
       pull: options.pull,
       memoryBytes: convert(options.memory, (text) => parseBytes('--memory', text)),

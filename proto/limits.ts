@@ -97,7 +97,7 @@ export function checkLimits(definition: Asking): void {
 /** Names of the node's capabilities without which the limits would not be kept, or the walls not be as asked for. */
 export function capabilitiesFor(task: Pick<TaskDefinition, 'limits' | 'walls' | 'mounts' | 'runtime'>): readonly string[] {
   const { limits } = task
-  const forWalls = capabilitiesForWalls(task)
+  const forWalls = [...capabilitiesForWalls(task), ...(task.runtime === 'docker' ? ['runtime.docker'] : [])]
   if (limits === null) return forWalls
   const asked: readonly (readonly [string, boolean])[] = [
     ['limit.cpu.weight', limits.cpuWeight > 0],

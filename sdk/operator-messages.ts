@@ -24,7 +24,7 @@ export interface TaskRequest {
   readonly role?: string
   /** Whether a node pulls the image; default `missing`. */
   readonly pull?: 'missing' | 'always' | 'never'
-  readonly runtime?: 'runc' | 'crun'
+  readonly runtime?: 'runc' | 'crun' | 'docker'
   readonly seccomp?: string
   readonly walls?: Partial<Walls>
   readonly killPolicy?: { readonly signal: string; readonly graceMs: number }

@@ -13,8 +13,12 @@ export const programs = [
   { name: 'unpack', source: 'agent/images/unpack-main.ts' },
   { name: 'terminal', source: 'agent/host/terminal-main.ts' },
   { name: 'health', source: 'agent/node-health/health-main.ts' },
-  { name: 'enrol', source: 'agent/enrolment/enrol-main.ts' }
+  { name: 'enrol', source: 'agent/enrolment/enrol-main.ts' },
+  { name: 'docker', source: 'agent/host/docker-main.ts' }
 ]
+
+/** No programs: loaded by one when it needs them. */
+export const libraries = [{ name: 'docker-engine', source: 'isolators/runtime/docker/dockerode-engine.ts', isLibrary: true }]
 
 /** What is no bundle: they act before, or without, any version's code. */
 export const scripts = [
@@ -29,7 +33,10 @@ export const scripts = [
 export const addons = [{ from: 'node_modules/@koromix/koffi-linux-x64/linux_x64/koffi.node', to: 'koffi/linux_x64/koffi.node' }]
 
 /** The one place that turns a room's `main` into a process. */
-const entry = (source) => `
+const entry = ({ source, isLibrary }) =>
+  isLibrary
+    ? `export * from './${source}'`
+    : `
 import { main } from './${source}'
 main(process.argv.slice(2), process.env).then(
   (code) => { if (typeof code === 'number') process.exitCode = code },
@@ -47,6 +54,12 @@ const unused = [
   { of: 'pino', module: 'worker_threads', instead: 'exports.isMainThread = true' },
   { of: 'pino', module: 'module', instead: '' },
   { of: 'protobufjs', module: 'long', instead: '' },
+  // Images are not built here, and Docker is on this host.
+  { of: 'dockerode', module: '@grpc/grpc-js', instead: '' },
+  { of: 'dockerode', module: '@grpc/proto-loader', instead: '' },
+  { of: 'dockerode', module: 'protobufjs', instead: '' },
+  { of: 'dockerode', module: 'tar-fs', instead: '' },
+  { of: 'docker-modem', module: 'ssh2', instead: '' },
   ...[
     ['sonic-boom', 'assert'],
     ['find-my-way', 'node:assert']
@@ -74,7 +87,7 @@ const withoutUnused = {
 export async function bundle(program, version, { define = {}, first = '', plugins = [] } = {}) {
   const { build } = await import('esbuild')
   const result = await build({
-    stdin: { contents: first + entry(program.source), resolveDir: root, loader: 'ts' },
+    stdin: { contents: first + entry(program), resolveDir: root, loader: 'ts' },
     bundle: true,
     platform: 'node',
     format: 'cjs',
@@ -134,7 +147,7 @@ export async function build({ partial = false } = {}) {
   if (absent.length > 0 && !partial) giveUp(`${absent.map((p) => p.source).join(', ')} must exist`)
   for (const p of absent) console.log(`hearth: left out ${p.name}: no ${p.source}`)
   const changed = []
-  for (const p of programs.filter((p) => !absent.includes(p))) {
+  for (const p of [...programs.filter((p) => !absent.includes(p)), ...libraries]) {
     if (put(join(root, 'dist', `${p.name}.cjs`), await bundle(p, version), 0o755)) changed.push(p.name)
   }
   for (const a of addons) {

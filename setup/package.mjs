@@ -19,7 +19,7 @@ import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { bootstrap, describeMissing, giveUp, installTools, root } from './bootstrap.mjs'
-import { addons, build, programs } from './build.mjs'
+import { addons, build, libraries, programs } from './build.mjs'
 import { manPage } from './man-page.mjs'
 import { findNodeRuntime } from './node-runtime.mjs'
 
@@ -73,7 +73,7 @@ async function lay(tree, version, seconds) {
   mkdirSync(join(tree, here), { recursive: true })
   run('strip', ['-o', join(tree, here, 'node'), runtime.program])
   chmodSync(join(tree, here, 'node'), 0o755)
-  for (const { name } of programs) copy(join(root, `dist/${name}.cjs`), `${here}/${name}.cjs`)
+  for (const { name } of [...programs, ...libraries]) copy(join(root, `dist/${name}.cjs`), `${here}/${name}.cjs`)
   for (const { to } of addons) copy(join(root, 'dist', to), `${here}/${to}`)
   copy(join(root, 'dist/launch-agent'), `${library}/launch-agent`, 0o755)
   for (const name of ['start-agent.cjs', 'hearth.cjs']) copy(join(root, 'dist', name), `${here}/${name}`)

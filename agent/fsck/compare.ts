@@ -8,6 +8,7 @@ export const fsckKinds = [
   'bundle',
   'runtime_state',
   'conmon',
+  'docker_container',
   'exit_file',
   'lease',
   'overlay',
@@ -62,6 +63,7 @@ const expectations: Readonly<Record<FsckKind, Readonly<Record<Stage, Expectation
   bundle: { launching: 'may', live: 'must', ending: 'may', over: 'not' },
   runtime_state: { launching: 'may', live: 'must', ending: 'may', over: 'not' },
   conmon: { launching: 'may', live: 'must', ending: 'may', over: 'not' },
+  docker_container: { launching: 'may', live: 'must', ending: 'may', over: 'not' },
   exit_file: untilOver,
   lease: untilOver,
   overlay: { launching: 'may', live: 'must', ending: 'may', over: 'not' },
@@ -86,6 +88,7 @@ const absentWhy: Readonly<Partial<Record<FsckKind, string>>> = {
   bundle: 'its bundle is gone: exec, attach and a rebuild of the ledger are not possible until the task has ended',
   runtime_state: 'the runtime knows nothing of it: exec is not possible until the task has ended',
   conmon: 'its monitor is gone: the task goes on, its output is lost and its exit code will be; restart the task when you can',
+  docker_container: 'Docker has not got it any more, whoever removed it: its end is on its way',
   overlay: 'its writable layer is gone under it: end the task and start it again',
   log_file: 'its log is gone: restart the task to have one again',
   sandbox_dir: 'its sandbox directory is gone under it: end the task and start it again'
@@ -104,12 +107,18 @@ export function compare(view: Pick<LedgerView, 'tasks' | 'objects'>, seen: reado
   for (const [containerId, task] of view.tasks) {
     const stage = stageOf(task)
     for (const kind of fsckKinds) {
-      if (expectations[kind][stage] !== 'must' || there.has(`${kind} ${containerId}`)) continue
+      if (expectations[kind][stage] !== 'must' || isOfAnother(kind, task) || there.has(`${kind} ${containerId}`)) continue
       findings.push({ kind, id: containerId, containerId, verdict: 'absent', why: absentWhy[kind] ?? '', isOurs: true })
     }
   }
   return findings.sort((a, b) => fsckKinds.indexOf(a.kind) - fsckKinds.indexOf(b.kind))
 }
+
+/** Kinds by which one runtime holds its containers and the other does not. */
+const ofOci: readonly FsckKind[] = ['conmon', 'runtime_state']
+
+const isOfAnother = (kind: FsckKind, { row }: LedgerTask): boolean =>
+  row.group?.tasks[0]?.runtime === 'docker' ? ofOci.includes(kind) : kind === 'docker_container'
 
 function judge(view: Pick<LedgerView, 'tasks' | 'objects'>, seen: Seen): Finding[] {
   const { kind, id, containerId, isOurs, odd } = seen

@@ -7,6 +7,7 @@ import { isContainerId } from '../../proto/ids.ts'
 import { aboutName, parseKept } from '../logs/kept-log.ts'
 import { readProvenance } from '../rebuild.ts'
 import type { FsckKind, Seen } from './compare.ts'
+import { observeDocker } from './observe-docker.ts'
 import { images, layers, shiftedViews } from './observe-images.ts'
 import { links, loopDevices, networkNamespaces, networkNamespacesOf } from './observe-kernel.ts'
 import { observeNft } from './observe-nft.ts'
@@ -21,6 +22,8 @@ export interface Places {
   readonly stateDir: string
   readonly sandboxesDir: string
   readonly agentId: string
+  /** Command line of agent/host/docker-main.ts, with Docker's socket. */
+  readonly dockerProgram: readonly string[]
 }
 
 export interface Look {
@@ -32,7 +35,7 @@ export interface Look {
 type Observer = (places: Places) => Iterable<Seen>
 
 /** One row per kind of object; another kind joins by a row here, one in compare.ts and one in plan.ts. */
-const observers: Readonly<Record<Exclude<FsckKind, 'nft_table' | 'nft_element'>, Observer>> = {
+const observers: Readonly<Record<Exclude<FsckKind, 'nft_table' | 'nft_element' | 'docker_container'>, Observer>> = {
   cgroup: cgroups,
   bundle: bundles,
   runtime_state: runtimeStates,
@@ -66,7 +69,8 @@ export async function observe(places: Places, exec: Exec): Promise<Look> {
     await turn()
   }
   const nft = await observeNft(places, exec)
-  return { seen: [...seen, ...nft.seen], unseen: nft.unseen }
+  const docker = await observeDocker(places, exec)
+  return { seen: [...seen, ...nft.seen, ...docker.seen], unseen: [...nft.unseen, ...docker.unseen] }
 }
 
 function* cgroups({ layout, cgroupParent }: Places): Iterable<Seen> {

@@ -4,6 +4,7 @@ import { systemClock } from '../../base/clock.ts'
 import { silentLog } from '../../base/log.ts'
 import { readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import type { AgentConfig } from '../config.ts'
+import { dockerProgramOf } from '../host/docker-program.ts'
 import { startExec } from '../host/exec.ts'
 import { placeWorkloads } from '../host/placement.ts'
 import { readLedger } from '../ledger/read.ts'
@@ -23,7 +24,8 @@ export async function fsckWithoutAgent(config: AgentConfig): Promise<FsckReport>
       runDir: bootDirectoryOf(config.runDir),
       stateDir: config.stateDir,
       sandboxesDir: join(config.stateDir, 'agent/sandboxes'),
-      agentId: state.head.agentId
+      agentId: state.head.agentId,
+      dockerProgram: dockerProgramOf(config)
     }
   )
 }

@@ -29,6 +29,8 @@ const isBootBound: Readonly<Record<FsckKind, boolean>> = {
   bundle: true,
   runtime_state: true,
   conmon: true,
+  // Of ours alone, by its label: what wrote there is in the sandbox.
+  docker_container: true,
   exit_file: true,
   lease: true,
   overlay: false,

@@ -9,6 +9,7 @@ import { removeCgroups } from '../../isolators/cgroup2/tree.ts'
 import { isSameProcess } from '../../isolators/runtime/oci/process-table.ts'
 import type { Finding } from './compare.ts'
 import type { Places } from './observe.ts'
+import { removeDocker } from './observe-docker.ts'
 import { links, loopDevices } from './observe-kernel.ts'
 import { nftDeletion, runNft } from './observe-nft.ts'
 import { mountsBelow, mountTable } from './read-host.ts'
@@ -29,6 +30,8 @@ export async function removeObject(parts: RemoveParts, places: Places, { kind, i
     }
     case 'conmon':
       return endProcess(id)
+    case 'docker_container':
+      return removeDocker(parts.exec, places, id)
     case 'overlay':
       await removeTree(join(id, 'upper'))
       return removeTree(join(id, 'work'))

@@ -4,7 +4,7 @@ import type { Clock } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { randomId } from '../../base/random.ts'
-import type { ExecRequest } from '../../isolators/runtime/runtime.ts'
+import type { Runtime } from '../../isolators/runtime/runtime.ts'
 import { channels, streamContentType } from '../../proto/stream-frame.ts'
 import { processOf } from '../host/exec-order.ts'
 import { type FrameInput, parseJson, parseSize, readFrames } from '../host/frame-input.ts'
@@ -16,7 +16,7 @@ import { type ExecWish, parseExecWish } from './exec-wish.ts'
 import { aborted, type LocalTask, type TaskStreams } from './task-routes.ts'
 
 interface Parts {
-  readonly runtime: { execCommand(request: ExecRequest): readonly string[] }
+  readonly runtime: Pick<Runtime, 'execCommand' | 'terminalProgram'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -60,7 +60,7 @@ export class ContainerStreams implements TaskStreams {
     return this.#counted(task, body, signal, (first, input, over) => {
       const size = first['rows'] === undefined ? {} : parseSize(first)
       const socketPath = join(task.bundleDir, task.containerId, 'attach')
-      const order = { ...size, socketPath, ctlPath: join(task.bundleDir, 'ctl') }
+      const order = { ...size, containerId: task.containerId, socketPath, ctlPath: join(task.bundleDir, 'ctl') }
       const ending = (gone: AbortSignal): Promise<unknown> => this.#ending(task, gone)
       return startTerminal(this.#terminal(task), { mode: 'attach', order, ending }, input, over, signal)
     })
@@ -103,7 +103,11 @@ export class ContainerStreams implements TaskStreams {
 
   #terminal(task: LocalTask) {
     const { clock, log } = this.#parts
-    return { clock, log: log.child({ containerId: task.containerId }), program: this.#config.terminalProgram }
+    return {
+      clock,
+      log: log.child({ containerId: task.containerId }),
+      program: this.#parts.runtime.terminalProgram(task.containerId) ?? this.#config.terminalProgram
+    }
   }
 
   async #counted(

@@ -2,6 +2,7 @@ import type { Clock } from '../../base/clock.ts'
 import type { Log } from '../../base/log.ts'
 import type { CgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import type { Isolator } from '../../isolators/isolator.ts'
+import type { Runtime } from '../../isolators/runtime/runtime.ts'
 import type { StatsSource } from '../local-api/stats-routes.ts'
 import type { LimitedTask } from '../local-api/task-routes.ts'
 import type { Ledger } from '../ports.ts'
@@ -15,6 +16,7 @@ interface Parts {
   readonly layout: CgroupLayout
   readonly clock: Clock
   readonly isolators: readonly Isolator[]
+  readonly runtime: Runtime
   /** Those that still use something of the node. */
   readonly tasks: () => readonly StatsTask[]
 }

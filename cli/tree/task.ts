@@ -31,7 +31,7 @@ function addRun(task: Command, shell: Shell): void {
     .option('--disk <size>', 'how much the task may write, such as 1g')
     .option('--name <name>', 'a name that no other living task has')
     .addOption(new Option('--network <mode>', 'whose network it sees').choices(['host', 'none']))
-    .addOption(new Option('--runtime <name>', 'what starts the container').choices(['runc', 'crun']))
+    .addOption(new Option('--runtime <name>', 'what starts the container').choices(['oci', 'runc', 'crun', 'docker']))
     .addOption(
       new Option('--pull <when>', 'whether the image is pulled; default missing').choices(['missing', 'always', 'never'])
     )

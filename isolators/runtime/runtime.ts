@@ -1,4 +1,4 @@
-import type { OciMount } from '../isolator.ts'
+import type { IsolatorRequest, OciMount } from '../isolator.ts'
 
 /**
  * What turns a bundle into a running container and back into nothing.
@@ -19,6 +19,8 @@ export interface Runtime {
   stop(): Promise<void>
   /** Kinds of the ledger's objects by which it holds a container; the first is what lives as long as the container does. */
   holders(containerId: string): readonly HolderKind[]
+  /** Throws `Fault('unsupported')` where it cannot keep what the container asks for, at its launch or later. */
+  check(request: IsolatorRequest, when: 'launch' | 'resize'): void
   /** Where the container's image comes from; undefined: from the agent's own store. */
   images(containerId: string): ContainerImages | undefined
   launch(request: LaunchRequest, signal: AbortSignal): Promise<RunningContainer>

@@ -177,7 +177,7 @@ export const taskRequestSchema = {
     },
     labels: { type: 'object', maxProperties: 256, additionalProperties: text(4096) },
     role: text(1024),
-    runtime: { type: 'string', enum: ['runc', 'crun'] },
+    runtime: { type: 'string', enum: ['runc', 'crun', 'docker'] },
     seccomp: text(64),
     walls,
     killPolicy,

@@ -38,7 +38,7 @@ export interface TaskRequest {
   readonly devices?: Readonly<Record<string, number>>
   readonly labels?: Readonly<Record<string, string>>
   readonly role?: string
-  readonly runtime?: 'runc' | 'crun'
+  readonly runtime?: 'runc' | 'crun' | 'docker'
   readonly seccomp?: string
   readonly walls?: Partial<WallsJson>
   readonly killPolicy?: Init<KillPolicy>

@@ -14,7 +14,7 @@ import { dropCgroup } from './cgroups.ts'
 import type { Cleanup } from './cleanup.ts'
 import type { Contender } from './contender.ts'
 import { eventually } from './eventually.ts'
-import { HearthContainer } from './hearth-container.ts'
+import { type BenchRuntime, HearthContainer } from './hearth-container.ts'
 import { processCpuMs } from './machine.ts'
 import { awaitDeath, end, killed } from './programs.ts'
 import { ScriptedMaster } from './scripted-master.ts'
@@ -28,6 +28,8 @@ export interface AgentOptions {
   readonly fifoDir: string
   readonly node?: string
   readonly logLevel?: 'debug' | 'info'
+  /** Of a dockerd that listens already. */
+  readonly dockerSocket?: string
   /** A module loaded before the agent, with the file it writes to. */
   readonly hook?: { readonly module: string; readonly output: string }
 }
@@ -113,11 +115,11 @@ export class AgentUnderTest {
     return importImage(join(this.stateDir, 'run/agent.sock'), rootfs)
   }
 
-  prepare(runtime: 'runc' | 'crun', more: Init<TaskDefinition> = {}): HearthContainer {
+  prepare(runtime: BenchRuntime, more: Init<TaskDefinition> = {}): HearthContainer {
     return new HearthContainer(this, runtime, more)
   }
 
-  contender(name: string, runtime: 'runc' | 'crun', more: Init<TaskDefinition> = {}): Contender {
+  contender(name: string, runtime: BenchRuntime, more: Init<TaskDefinition> = {}): Contender {
     return { name, prepare: async () => this.prepare(runtime, more) }
   }
 
@@ -136,7 +138,7 @@ export class AgentUnderTest {
   }
 
   #spawn(): Promise<never> {
-    const { root, node = process.execPath, logLevel = 'debug', hook } = this.#options
+    const { root, node = process.execPath, logLevel = 'debug', hook, dockerSocket = '/nowhere/docker.sock' } = this.#options
     mkdirSync(this.stateDir, { recursive: true, mode: 0o711 })
     writeFileSync(join(this.stateDir, 'agent-token'), 'bench\n', { mode: 0o600 })
     const output = openSync(this.#logPath, 'a')
@@ -147,7 +149,7 @@ export class AgentUnderTest {
         ...['--max-semi-space-size=1', join(root, 'dist/start-agent.cjs'), '--state-dir', this.stateDir],
         ...['--masters', `unix:${join(this.#options.directory, 'm.sock')}`, '--allow-mount', this.fifoDir],
         ...['--cgroup-parent', this.cgroupParent, '--log-level', logLevel, '--health-dns', 'no'],
-        ...['--allow-unconfined', 'yes', '--allow-device', '/dev/null']
+        ...['--allow-unconfined', 'yes', '--allow-device', '/dev/null', '--docker-socket', dockerSocket]
       ],
       {
         cwd: '/',

@@ -14,6 +14,8 @@ import { eventually } from './eventually.ts'
 import { containerCommand, FirstByte, fifoMountPoint, launchPatienceMs } from './first-byte.ts'
 import type { Span } from './trace.ts'
 
+export type BenchRuntime = 'runc' | 'crun' | 'docker'
+
 export const frameworkId = 'hearth-tasks'
 /** All contenders run under the same limits. */
 export const limits = { milliCpu: 1_000, memoryBytes: 64 * 1024 * 1024 } as const
@@ -24,7 +26,7 @@ export class HearthContainer implements Prepared {
   /** Once it has started. */
   span: Span | undefined
   readonly #agent: AgentUnderTest
-  readonly #runtime: 'runc' | 'crun'
+  readonly #runtime: BenchRuntime
   readonly #more: Init<TaskDefinition>
   readonly #byte: FirstByte
   readonly #unlisten: () => void
@@ -34,7 +36,7 @@ export class HearthContainer implements Prepared {
   #killed = false
 
   /** `more`: what its task definition says besides. */
-  constructor(agent: AgentUnderTest, runtime: 'runc' | 'crun', more: Init<TaskDefinition> = {}) {
+  constructor(agent: AgentUnderTest, runtime: BenchRuntime, more: Init<TaskDefinition> = {}) {
     this.#agent = agent
     this.#runtime = runtime
     this.#more = more

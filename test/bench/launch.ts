@@ -3,7 +3,7 @@ import type { Init } from '../../proto/codec.ts'
 import type { TaskDefinition } from '../../proto/gen/messages.ts'
 import type { AgentUnderTest } from './agent-under-test.ts'
 import type { Bench, Outcome } from './bench.ts'
-import { importImage } from './busybox-image.ts'
+import { imageName, importImage } from './busybox-image.ts'
 import { startCluster } from './cluster.ts'
 import type { Contender } from './contender.ts'
 import { BareRuntime } from './peers/bare.ts'
@@ -34,6 +34,8 @@ const everyWallOf: Init<TaskDefinition> = {
 
 /** All that a task can be let off. */
 const noWalls: Init<TaskDefinition> = { seccomp: 'unconfined', walls: { addCapabilities: ['ALL'], newPrivileges: true } }
+
+const hearthOnDocker = 'hearth agent, docker'
 
 interface Lane {
   readonly contender: Contender
@@ -72,6 +74,10 @@ export async function launch(bench: Bench): Promise<Outcome> {
     ...(contender.note === undefined ? {} : { note: contender.note })
   })
   const reference = rowOf(peer)
+  const dockerRow = (name: string): number => {
+    const found = docker.find((d): d is Lane => 'contender' in d && d.contender.name === name)
+    return (found === undefined ? undefined : rowOf(found).p50Ms) ?? Number.NaN
+  }
   const crun = hearthCrun.samples.length === 0 ? undefined : rowOf(hearthCrun)
   return {
     rows: withRatios([...lanes.map(rowOf), ...docker.map((d) => ('contender' in d ? rowOf(d) : d))], reference),
@@ -97,6 +103,10 @@ export async function launch(bench: Bench): Promise<Outcome> {
         { name: 'launch p50 on crun, user namespace - none, its view there', unit: 'ms', bound: 'at most', goal: 10 },
         crun === undefined ? undefined : (rowOf(ownIds).p50Ms ?? Number.NaN) - (crun.p50Ms ?? Number.NaN),
         'crun is not installed'
+      ),
+      judged(
+        { name: 'launch p50, hearth on docker - docker API', unit: 'ms', bound: 'at most', goal: 10 },
+        dockerRow(hearthOnDocker) - dockerRow(dockerName)
       )
     ],
     notes: [
@@ -121,7 +131,11 @@ async function besideDocker(bench: Bench, agent: AgentUnderTest): Promise<readon
   bench.progress('starting dockerd')
   const { socketPath } = await startDocker(bench.folder('d'), bench.cleanup)
   const docker = await DockerApi.connect(socketPath, bench.rootfs, agent.fifoDir)
-  const lanes: readonly Lane[] = [docker, agent.contender('hearth agent, runc, beside dockerd', 'runc')].map((contender) => ({
+  // It looks for Docker when it starts.
+  const withDocker = await bench.startAgent('b', { dockerSocket: socketPath })
+  const overDocker = withDocker.contender(hearthOnDocker, 'docker', { image: `${imageName}:latest` })
+  const beside = agent.contender('hearth agent, runc, beside dockerd', 'runc')
+  const lanes: readonly Lane[] = [docker, overDocker, beside].map((contender) => ({
     contender,
     everyRounds: 1,
     samples: []

@@ -17,7 +17,15 @@ import { kernelKinds, plantKernelObjects, plantLayers, plantUnmarked } from '../
 function fsckOf(host: AgentHost, agent: RunningAgent, isWhole = true): Fsck {
   const { ledger, runtime, tasks } = agent
   const { layout, cgroupParent, runDir, sandboxesDir } = host
-  const places = { layout, cgroupParent, runDir, stateDir: host.directory, sandboxesDir, agentId: ledger.view.head.agentId }
+  const places = {
+    layout,
+    cgroupParent,
+    runDir,
+    stateDir: host.directory,
+    sandboxesDir,
+    agentId: ledger.view.head.agentId,
+    dockerProgram: []
+  }
   const recovering = { runDir, bootId: 'boot-1', isWhole }
   return new Fsck(
     {
@@ -93,7 +101,7 @@ t.test('orphans of every kind are found and removed, and no live object is touch
   const clean = await fsck.check()
   t.same(clean.findings, [], 'a running and an ended task are whole')
   t.same(clean.unseen, [])
-  const rare = ['mount', 'exit_file', 'lease', ...kernelKinds, 'layer', 'shifted_view', 'image', 'kept_log']
+  const rare = ['mount', 'docker_container', 'exit_file', 'lease', ...kernelKinds, 'layer', 'shifted_view', 'image', 'kept_log']
   t.ok(
     fsckKinds.every((kind) => rare.includes(kind) || clean.seen[kind] > 0),
     'and were looked at'

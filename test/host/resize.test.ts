@@ -33,7 +33,7 @@ function resizesOf(life: HostLife, cgroupParent: string, more: readonly Isolator
     trash: { take: () => false }
   }
   return new Resizes(
-    { ledger: life.ledger, isolators: [...builtinIsolators(config), ...more], log: silentLog },
+    { ledger: life.ledger, runtime: life.runtime, isolators: [...builtinIsolators(config), ...more], log: silentLog },
     {
       ...{ runDir: '/none', sandboxesDir: '/none', hostname: 'h', allowedMounts: [], allowedDevices: [], allowUnconfined: false },
       missing: (name) => (name === 'limit.hugepages' ? 'the kernel has none' : undefined)

@@ -9,6 +9,7 @@ import { Leases } from '../../agent/lease/leases.ts'
 import { openLedger } from '../../agent/ledger/ledger.ts'
 import { DeviceDesk, type NamedDevices } from '../../agent/named-devices.ts'
 import type { Ledger, ResolvedImage } from '../../agent/ports.ts'
+import { RuntimeChoice } from '../../agent/runtime-choice.ts'
 import { StatusOutbox } from '../../agent/status-outbox.ts'
 import { Tasks, type TasksConfig, type TasksParts } from '../../agent/tasks.ts'
 import type { Clock } from '../../base/clock.ts'
@@ -18,6 +19,7 @@ import { builtinIsolators } from '../../isolators/builtin.ts'
 import { type CgroupLayout, readCgroupLayout } from '../../isolators/cgroup2/layout.ts'
 import type { Isolator } from '../../isolators/isolator.ts'
 import { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
+import type { Runtime } from '../../isolators/runtime/runtime.ts'
 import { makeBusyboxLayer } from './busybox-layer.ts'
 
 /** The watchdog of leases, as it lies in the tree. */
@@ -68,10 +70,12 @@ interface Around {
   readonly devices?: NamedDevices
   readonly limits: Pick<TasksConfig, 'launchesAtOnce' | 'maxTasks' | 'attemptsKept'>
   readonly onBroken: (error: unknown) => void
+  /** A runtime besides the OCI one, for tasks that name it. */
+  readonly docker?: (place: AgentPlace, agentId: string) => Runtime
 }
 
 interface BuiltAgent {
-  readonly runtime: OciRuntime
+  readonly runtime: Runtime
   readonly leases: Leases
   readonly outbox: StatusOutbox
   readonly tasks: Tasks
@@ -87,7 +91,9 @@ export function buildAgent(place: AgentPlace, around: Around): BuiltAgent {
   const sleep = around.sleep ?? clock.sleep.bind(clock)
   const programs = { conmon: '/usr/bin/conmon', runc: '/usr/sbin/runc', crun: '/usr/bin/crun' }
   const shimDir = join(runDir, 'bin')
-  const runtime = new OciRuntime({ layout, sleep: clock.sleep.bind(clock) }, { runDir, shimDir, cgroupParent, programs })
+  const oci = new OciRuntime({ layout, sleep: clock.sleep.bind(clock) }, { runDir, shimDir, cgroupParent, programs })
+  const rowOf = (id: string) => ledger.view.tasks.get(id)?.row
+  const runtime = around.docker === undefined ? oci : new RuntimeChoice({ oci, docker: around.docker(place, agentId), rowOf })
   const leases = new Leases(
     { clock, bootClock: systemBootClock, log, layout, place: undefined, epoch: () => ledger.view.head.epoch },
     { bootDir: runDir, bootId, cgroupParent, program: leaseProgram }

@@ -10,7 +10,7 @@ import type { Tasks } from '../../agent/tasks.ts'
 import { type Clock, systemClock } from '../../base/clock.ts'
 import type { Log, LogFields } from '../../base/log.ts'
 import type { CgroupLayout } from '../../isolators/cgroup2/layout.ts'
-import type { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
+import type { Runtime } from '../../isolators/runtime/runtime.ts'
 import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { Launch, TaskDefinition } from '../../proto/gen/messages.ts'
 import { newContainerId } from '../../proto/ids.ts'
@@ -23,7 +23,7 @@ export interface TestEvent extends LogFields {
 export interface RunningAgent {
   readonly ledger: Ledger
   readonly tasks: Tasks
-  readonly runtime: OciRuntime
+  readonly runtime: Runtime
   readonly events: readonly TestEvent[]
   /** Orders a task of this command and resolves with its runner once it runs. */
   run(command: readonly string[], more?: Init<TaskDefinition>): Promise<TaskRunner>
@@ -32,6 +32,8 @@ export interface RunningAgent {
   /** Ends it as a crash would: nobody waits for anything any more, the containers go on. */
   crash(): Promise<void>
 }
+
+type Docker = Parameters<typeof buildAgent>[1]['docker']
 
 export interface AgentStart {
   readonly bootId?: string
@@ -49,7 +51,10 @@ export class AgentHost {
   readonly layout: CgroupLayout = this.#place.layout
   #current: RunningAgent | undefined
 
-  constructor(t: Test) {
+  readonly #docker: Docker | undefined
+
+  constructor(t: Test, docker?: Docker) {
+    this.#docker = docker
     t.teardown(() => this.#end())
   }
 
@@ -70,6 +75,7 @@ export class AgentHost {
     const { runtime, tasks } = buildAgent(this.#place, {
       ...{ ledger, clock, log, bootId, rotation: guard },
       sleep: systemClock.sleep,
+      ...(this.#docker === undefined ? {} : { docker: this.#docker }),
       agentId: ledger.view.head.agentId,
       limits: { launchesAtOnce: 4, maxTasks: 4_096, attemptsKept: 3 },
       onBroken: (error) => events.push({ event: 'broken', error })

@@ -16,6 +16,7 @@ export interface ContainerHost {
   readonly directory: string
   readonly runDir: string
   readonly cgroupParent: string
+  readonly layout: CgroupLayout
   readonly layer: string
   readonly runtime: Runtime
   readonly isolators: readonly Isolator[]
@@ -83,6 +84,7 @@ export async function containerHost(
     directory,
     runDir,
     cgroupParent,
+    layout,
     layer,
     runtime,
     isolators,

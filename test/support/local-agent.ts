@@ -29,7 +29,7 @@ export interface LocalAgentOptions {
 export async function startLocalAgent(options: LocalAgentOptions): Promise<LocalAgent> {
   const home = mkdtempSync(join(tmpdir(), 'hearth-api-'))
   const socketPath = join(home, 'agent.sock')
-  const runtime = { execCommand: options.execCommand ?? (() => ['/bin/false']) }
+  const runtime = { execCommand: options.execCommand ?? (() => ['/bin/false']), terminalProgram: () => undefined }
   const config = { terminalProgram: options.terminalProgram ?? [], maxStreams: options.maxStreams ?? 64 }
   const streams = new ContainerStreams({ runtime, clock: systemClock, log: silentLog }, config)
   const router = createLocalRouter({

@@ -9,7 +9,7 @@ import type { Tasks } from '../../agent/tasks.ts'
 import { type Clock, systemClock } from '../../base/clock.ts'
 import { silentLog } from '../../base/log.ts'
 import type { Isolator } from '../../isolators/isolator.ts'
-import type { OciRuntime } from '../../isolators/runtime/oci/oci.ts'
+import type { Runtime } from '../../isolators/runtime/runtime.ts'
 import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { LaunchAnswer, TaskDefinition, TaskStatus } from '../../proto/gen/messages.ts'
 import { newContainerId } from '../../proto/ids.ts'
@@ -20,7 +20,7 @@ import { until } from './until.ts'
 export interface HostLife {
   readonly tasks: Tasks
   readonly ledger: Ledger
-  readonly runtime: OciRuntime
+  readonly runtime: Runtime
   readonly outbox: StatusOutbox
   readonly leases: Leases
   launch(task: Init<TaskDefinition>): Promise<Init<LaunchAnswer> | undefined>

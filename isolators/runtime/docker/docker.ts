@@ -1,9 +1,10 @@
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { isFault } from '../../../base/fault.ts'
+import { Fault, isFault } from '../../../base/fault.ts'
 import { type CgroupLayout, unifiedDirectory } from '../../cgroup2/layout.ts'
 import { isThere, pidsIn, untilEmpty } from '../../cgroup2/population.ts'
 import { killCgroup } from '../../cgroup2/tree.ts'
+import type { IsolatorRequest } from '../../isolator.ts'
 import { findFirst } from '../first-process.ts'
 import { ExitFiles } from '../oci/exits.ts'
 import { launchFault } from '../oci/failure.ts'
@@ -20,12 +21,12 @@ import type {
   Runtime,
   RuntimeSpec
 } from '../runtime.ts'
+import { AskedFor } from './asked-for.ts'
 import { containerBody } from './container-body.ts'
 import { Ends, exitOf } from './ends.ts'
 import type { Engine } from './engine.ts'
 import { dockerImages } from './images.ts'
 import { LogCopy } from './log-copy.ts'
-import { AskedFor } from './asked-for.ts'
 
 interface DockerParts {
   readonly layout: CgroupLayout
@@ -62,6 +63,7 @@ export class DockerRuntime implements Runtime {
   readonly #asked: AskedFor
   readonly #logs = new Map<string, LogCopy>()
   #ends: Ends | undefined
+  #isFit = false
 
   constructor(parts: DockerParts, config: DockerConfig) {
     this.#parts = parts
@@ -79,6 +81,20 @@ export class DockerRuntime implements Runtime {
     await Promise.all([...this.#logs.values()].map((copy) => copy.stop()))
   }
 
+  check({ limits, walls }: IsolatorRequest, when: 'launch' | 'resize'): void {
+    const refuse = (why: string): Fault => new Fault('unsupported', why, { reason: 'unsupported_request' })
+    if (walls.ids !== undefined) {
+      throw refuse('Docker has one user namespace for all its containers: run the task with --runtime oci to have its role’s own')
+    }
+    if (limits.diskBytes > 0) {
+      const why = 'what a container of Docker writes is not counted, so that it can have no disk limit: leave --disk out'
+      throw refuse(`${why}, or run the task with --runtime oci`)
+    }
+    if (when === 'resize' && this.#parts.layout.mode !== 'v2') {
+      throw refuse('on cgroup v1 the limits of a container of Docker’s cannot be changed while it runs: start it again')
+    }
+  }
+
   holders(): readonly HolderKind[] {
     return ['docker_container']
   }
@@ -94,12 +110,14 @@ export class DockerRuntime implements Runtime {
       mkdirSync(bundleDir, { recursive: true, mode: 0o711 })
       const spec = await request.config
       const engine = await this.#parts.engine()
+      await this.#fit(engine)
       const body = this.#bodyOf(request, spec)
       writeFileSync(join(bundleDir, 'config.json'), JSON.stringify(spec))
       this.#asked.put(containerId)
       await createAnew(engine, name, body)
       signal.throwIfAborted()
       await engine.start(name).catch((e: unknown) => Promise.reject(startFault(e, spec)))
+      await resizeTo(engine, name, spec)
       const { first } = this.#firstOf(containerId)
       if (first !== undefined) put(join(bundleDir, 'pid'), String(first.pid))
       signal.throwIfAborted()
@@ -151,8 +169,11 @@ export class DockerRuntime implements Runtime {
 
   async completeLog(containerId: string): Promise<void> {
     if (!this.#asked.has(containerId) || !existsSync(this.#bundleOf(containerId))) return
-    await this.#whileDown(async () => {
-      await this.#copyOf(containerId).complete()
+    await this.#patiently(async () => {
+      // Waited for while nobody answers; output that Docker itself cannot read any more is lost.
+      await this.#copyOf(containerId)
+        .complete()
+        .catch((e: unknown) => (isFault(e) && !isDown(e) ? undefined : Promise.reject(e as Error)))
       this.#logs.delete(containerId)
     })
   }
@@ -176,7 +197,7 @@ export class DockerRuntime implements Runtime {
   /** Only a container that never began can be removed without force: Docker itself says which it was. */
   async endLaunch(containerId: string): Promise<'never-ran' | 'may-have-run'> {
     if (!this.#asked.has(containerId)) return 'never-ran'
-    return this.#whileDown(async () => {
+    return this.#patiently(async () => {
       const engine = await this.#parts.engine()
       const name = containerName(containerId)
       const seen = await engine.inspect(name)
@@ -197,7 +218,7 @@ export class DockerRuntime implements Runtime {
     if (this.#asked.has(containerId)) {
       await this.#logs.get(containerId)?.stop()
       this.#logs.delete(containerId)
-      await this.#whileDown(async () => (await this.#parts.engine()).remove(containerName(containerId), true))
+      await this.#patiently(async () => (await this.#parts.engine()).remove(containerName(containerId), true))
       await untilEmpty(this.#parts, this.#cgroupOf(containerId), pauseMs, unending)
       this.#asked.drop(containerId)
     }
@@ -236,21 +257,34 @@ export class DockerRuntime implements Runtime {
     return copy
   }
 
+  /** A cgroup of Hearth's can hold its containers only where Docker makes its cgroups by their paths. */
+  async #fit(engine: Engine): Promise<void> {
+    if (this.#isFit) return
+    const { cgroupDriver } = await engine.info()
+    if (cgroupDriver !== 'cgroupfs') {
+      const how = 'start dockerd with --exec-opt native.cgroupdriver=cgroupfs'
+      const why = `Docker of this node makes its cgroups by ${cgroupDriver}, where Hearth’s limits cannot hold: ${how}`
+      throw new Fault('unsupported', why, { reason: 'unsupported_request' })
+    }
+    this.#isFit = true
+  }
+
   async #ask(containerId: string) {
     try {
       return await (await this.#parts.engine()).inspect(containerName(containerId))
     } catch (e) {
-      if (!isDown(e)) throw e
+      if (!isFault(e)) throw e
       return 'down' as const
     }
   }
 
-  async #whileDown<T>(act: () => Promise<T>): Promise<T> {
+  /** Tries again while Docker is down, cannot, or is at it already. */
+  async #patiently<T>(act: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
         return await act()
       } catch (e) {
-        if (!isDown(e)) throw e
+        if (!isFault(e)) throw e
         await this.#parts.sleep(downPauseMs, unending)
       }
     }
@@ -293,6 +327,15 @@ async function createAnew(engine: Engine, name: string, body: Readonly<Record<st
     await engine.remove(name, false)
     await engine.create(name, body)
   }
+}
+
+/** API 1.41 takes the size of a terminal only once it is there. */
+async function resizeTo(engine: Engine, name: string, spec: RuntimeSpec): Promise<void> {
+  const { consoleSize } = spec['process'] as { readonly consoleSize?: { readonly height: number; readonly width: number } }
+  if (consoleSize === undefined) return
+  await engine.resize(name, consoleSize.height, consoleSize.width).catch((e: unknown) => {
+    if (!isFault(e)) throw e // it has ended already
+  })
 }
 
 function startFault(e: unknown, spec: RuntimeSpec): unknown {

@@ -31,11 +31,11 @@ export function openEngine(socketPath: string): Engine {
       }))
     },
     async logs(name, since, follow, signal) {
-      const query = new URLSearchParams({ stdout: '1', stderr: '1', timestamps: '1', since, follow: follow ? '1' : '0' })
+      const query = { stdout: '1', stderr: '1', timestamps: '1', since, follow: follow ? '1' : '0' }
       const statusCodes = { 200: true, 404: 'no such container', 409: 'being removed', 500: 'server error' }
       // dockerode itself would hand out what is not followed as one piece of any size.
-      const options = { method: 'GET', path: `/containers/${name}/logs?${query}`, isStream: true, abortSignal: signal, statusCodes }
-      return bytesOf(await say(dial(docker, options)), signal)
+      const asked = { method: 'GET', path: `/containers/${name}/logs?`, options: query, isStream: true, statusCodes }
+      return bytesOf(await say(dial(docker, { ...asked, abortSignal: signal })), signal)
     },
     async ends(label, seen, signal) {
       const filters = JSON.stringify({ type: ['container'], event: ['die'], label: [label] })
@@ -166,7 +166,12 @@ function faultOf(e: unknown, socketPath: string): unknown {
   }
   if (e instanceof Error && e.name === 'AbortError') return e
   const why = errnoOf(e) ?? message
-  return new Fault('unavailable', `Docker does not answer at ${socketPath} (${why}): start it, or leave out --runtime docker`, {
-    reason: 'docker_down'
-  }, e)
+  return new Fault(
+    'unavailable',
+    `Docker does not answer at ${socketPath} (${why}): start it, or leave out --runtime docker`,
+    {
+      reason: 'docker_down'
+    },
+    e
+  )
 }

@@ -44,8 +44,8 @@ export class Ends {
           (exit) => {
             if (exit !== undefined) done(() => resolve(exit))
           },
-          // Docker is down: the next connection looks again.
-          () => undefined
+          // Docker is down, or could not tell.
+          () => void this.#parts.sleep(againMs.most, AbortSignal.any([signal, this.#stopping.signal])).then(look, () => undefined)
         )
       }
       signal.addEventListener('abort', stop, { once: true })
@@ -83,5 +83,10 @@ export class Ends {
 
 export const exitOf = (seen: { readonly exitCode: number; readonly outOfMemory: boolean }): ContainerExit => {
   const { exitCode: code, outOfMemory } = seen
-  return { kind: 'exited', code, signal: code > 128 && code <= 128 + 64 ? code - 128 : undefined, outOfMemory: outOfMemory && code !== 0 }
+  return {
+    kind: 'exited',
+    code,
+    signal: code > 128 && code <= 128 + 64 ? code - 128 : undefined,
+    outOfMemory: outOfMemory && code !== 0
+  }
 }

@@ -80,6 +80,8 @@ export class OciRuntime implements Runtime {
     await removeEmpty([...own.map((directory) => join(directory, monitorsName)), ...own])
   }
 
+  check(): void {}
+
   holders(): readonly HolderKind[] {
     return ['conmon', 'runtime_state']
   }

@@ -29,7 +29,7 @@ function task(state: TaskState | undefined, hasObjects = false): LedgerTask {
 const one = (kind: FsckKind, more: Partial<Seen> = {}): Seen => ({ kind, id: `/${kind}`, containerId: id, isOurs: true, ...more })
 /** These are there for some tasks, or at some moments, only. */
 const kernel: readonly FsckKind[] = ['network_namespace', 'link', 'nft_table', 'nft_element', 'loop_device']
-const passing: readonly FsckKind[] = ['exit_file', 'lease', ...kernel]
+const passing: readonly FsckKind[] = ['docker_container', 'exit_file', 'lease', ...kernel]
 /** Of no task. */
 const store: readonly FsckKind[] = ['layer', 'shifted_view', 'image', 'kept_log']
 const all = fsckKinds.filter((kind) => ![...passing, ...store, 'mount'].includes(kind)).map((kind) => one(kind))
@@ -47,6 +47,15 @@ t.test('a running task owns one of everything', async (t) => {
   )
 })
 
+t.test('a task of Docker’s is held by a container of Docker’s, and by no monitor', async (t) => {
+  const owner = task('running', true)
+  const group = completeMessage('TaskGroup', { tasks: [{ taskId: 't', runtime: 'docker' }] })
+  const view = viewOf({ ...owner, row: { ...owner.row, group } })
+  const held = [...all.filter(({ kind }) => kind !== 'conmon' && kind !== 'runtime_state'), one('docker_container')]
+  t.same(compare(view, held), [])
+  t.match(told(compare(view, held.slice(0, -1))), ['absent docker_container'])
+})
+
 t.test('a task that is being launched or cleaned up owns whatever is there and misses nothing', async (t) => {
   for (const owner of [task(undefined), task('staging'), task('finished', true)]) {
     t.same(compare(viewOf(owner), []), [])
@@ -58,7 +67,9 @@ t.test('an ended task keeps its sandbox and its log, and nothing else', async (t
   const left = compare(viewOf(task('finished')), [...all, ...passing.map((kind) => one(kind))])
   t.same(
     told(left),
-    ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file', 'lease', 'overlay', ...kernel].map((k) => `unowned ${k}`)
+    ['cgroup', 'bundle', 'runtime_state', 'conmon', 'docker_container', 'exit_file', 'lease', 'overlay', ...kernel].map(
+      (k) => `unowned ${k}`
+    )
   )
   t.match(left[0], { why: 'its task has ended and was cleaned up', isOurs: true })
 })
@@ -107,7 +118,7 @@ t.test('what runs is adopted where it is proven to be ours, and never removed', 
 
 t.test('what is dead goes: boot-bound objects by themselves, files of a task only when asked for', async (t) => {
   const removed = (rules: RepairRules): readonly FsckKind[] => fsckKinds.filter((kind) => decide(kind, dead, rules) === 'remove')
-  const bootBound = ['cgroup', 'bundle', 'runtime_state', 'conmon', 'exit_file', 'lease', ...kernel]
+  const bootBound = ['cgroup', 'bundle', 'runtime_state', 'conmon', 'docker_container', 'exit_file', 'lease', ...kernel]
   t.same(removed({ explicit: false, isWhole: true }), bootBound)
   t.same(removed({ explicit: false, isWhole: false }), [], 'the ledger may have had their rows')
   t.same(

@@ -73,6 +73,10 @@ export const exclusions: readonly Exclusion[] = [
     why: 'Only where the operator names modules of isolators: test/agent/walls and test/host/isolators go there',
     at: ['isolators/load.ts']
   },
+  {
+    why: 'Only for tasks of Docker’s: test/host/docker-runtime.test.ts ends the agent before and after each word to a real dockerd',
+    at: ['isolators/runtime/docker/', 'agent/host/docker-program.ts', 'agent/fsck/observe-docker.ts']
+  },
   { why: 'Only for a task with a limit of I/O, of which nothing is kept', at: ['isolators/cgroup2/disks.ts'] },
   {
     why: 'Only once nobody has looked for a minute, or the container is gone',
