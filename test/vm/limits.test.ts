@@ -103,6 +103,19 @@ t.test('no more processes than the limit says', async (t) => {
   await remove('few')
 })
 
+t.test('a task with ids of its own is limited like any other', async (t) => {
+  const script = 'tr -s " " < /proc/self/uid_map; test -e /sys/fs/cgroup || echo covered; echo x > /root/x && stat -c %u /root/x'
+  const seen = ['runc', 'crun'].map((runtime) => {
+    const own = `--user-namespace --runtime ${runtime} --memory 64m`
+    return `hearth task run --rm ${own} host -- sh -c '${script}'`
+  })
+  const each = ['0 1879048192 65536', 'covered', '0']
+  t.same(
+    (await machine.tell(seen.join('; '), 60)).split('\n').map((line) => line.trim()),
+    [...each, ...each]
+  )
+})
+
 t.test('exclusive cores are nobody else’s, and given back', async (t) => {
   const cores = async (...names: readonly string[]): Promise<readonly string[]> => {
     const places = await Promise.all(names.map((name) => cgroupOf(machine, name)))
