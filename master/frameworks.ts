@@ -152,11 +152,7 @@ export class Frameworks {
       const { assignment } = row
       if (assignment.frameworkId !== frameworkId) continue
       const live = this.#parts.liveTasks.container(assignment.containerId)
-      statuses.push(
-        row.ending ??
-          live?.status ??
-          masterStatus(assignment, 'staging', 'reconciliation', 'waits for its node to report', row.atMs)
-      )
+      statuses.push(row.ending ?? live?.status ?? unheardStatus(assignment, row.atMs))
     }
     return statuses
   }
@@ -204,6 +200,10 @@ export const inProcessLink = (parts: LinkParts, closing: AbortSignal) => ({
     ]
   }
 })
+
+/** Of a task that an earlier leader gave to a node. */
+export const unheardStatus = (of: Parameters<typeof masterStatus>[0], atMs: number): TaskStatus =>
+  masterStatus(of, 'staging', 'agent_unheard', 'its node has not reported to this leader yet', atMs)
 
 /** A status that no agent made: number 0, never acknowledged. */
 export function masterStatus(

@@ -10,7 +10,7 @@ import { taskStatusOf } from './attempts.ts'
 import type { Background } from './background.ts'
 import type { Deliveries } from './deliveries.ts'
 import type { Endings } from './endings.ts'
-import { type Frameworks, masterStatus } from './frameworks.ts'
+import { type Frameworks, masterStatus, unheardStatus } from './frameworks.ts'
 import type { AgentLink } from './link.ts'
 import type { LiveTask, LiveTasks } from './live-tasks.ts'
 import type { NodeChanges } from './node-changes.ts'
@@ -71,7 +71,7 @@ export class Registration implements Service {
     const { state, liveTasks, clock } = this.#parts
     for (const { assignment, ending } of state.assignments.values()) {
       if (ending !== null) continue
-      const status = masterStatus(assignment, 'staging', 'reconciliation', 'waits for its node to report', clock.wallMs())
+      const status = unheardStatus(assignment, clock.wallMs())
       liveTasks.put({ ...assignment, status, lastNumber: 0, delivered: false, released: false })
     }
     for (const agentId of state.agents.keys()) this.#expect(agentId, this.#config.returnMs)

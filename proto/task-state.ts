@@ -29,6 +29,12 @@ const next: Readonly<Record<TaskState, readonly TaskState[]>> = {
   gone_by_operator: []
 }
 
+/**
+ * What people are told. `unknown`: it was given to a node by an earlier leader, and its node has not told this one yet what has become of
+ * it. It says nothing of the task, so no task moves to it.
+ */
+export type ShownTaskState = TaskState | 'unknown'
+
 export const taskStates = Object.keys(next) as readonly TaskState[]
 
 export const isTerminal = (s: TaskState): boolean => next[s].length === 0

@@ -1,4 +1,5 @@
 import type { Cause, Reason, Resource, TaskState } from '../proto/gen/messages.ts'
+import type { ShownTaskState } from '../proto/task-state.ts'
 
 /** What the operator API takes and gives (docs/architecture.md, "Operator API"). */
 export interface TaskRequest {
@@ -127,7 +128,7 @@ export interface Task {
   readonly role: string
   readonly image: string
   readonly arguments: readonly string[]
-  readonly state: TaskState
+  readonly state: ShownTaskState
   readonly reason: Reason | null
   readonly message: string | null
   readonly exitCode: number | null

@@ -49,7 +49,8 @@ async function endUnread(client: OperatorClient, task: Task): Promise<void> {
 /** A task that never ran is a failed command, even for who did not want to wait for its end. */
 function tellStart(context: Context, task: Task): number {
   const { stderr } = context.streams
-  if (task.state === 'staging' || task.state === 'starting') stderr.write(`hearth: ${task.taskId} waits: ${task.message ?? ''}\n`)
+  if (task.state === 'staging' || task.state === 'starting' || task.state === 'unknown')
+    stderr.write(`hearth: ${task.taskId} waits: ${task.message ?? ''}\n`)
   if (task.state === 'running' && task.message !== null) stderr.write(`hearth: ${task.message}\n`)
   if (task.startedAtMs !== null || task.state !== 'failed') return 0
   const { code, sentence } = outcomeOf(task)

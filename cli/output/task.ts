@@ -18,7 +18,7 @@ const signals: Readonly<Record<number, string>> = {
 /** `32 hexadecimal digits` are for machines; twelve of them are for people, as in docker. Other ids stay as they are. */
 export const shortId = (id: string): string => (/^[0-9a-f]{32,}$/.test(id) ? id.slice(0, 12) : id)
 
-export const hasEnded = (task: Pick<Task, 'state'>): boolean => task.state !== 'unspecified_state' && isTerminal(task.state)
+export const hasEnded = (task: Pick<Task, 'state'>): boolean => task.state !== 'unknown' && isTerminal(task.state)
 
 /** `running 5m 2s`, `finished (0) 3s ago`, `failed: program_not_found`. */
 export function showState(task: Task, nowMs: number): string {

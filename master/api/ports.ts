@@ -1,6 +1,6 @@
 import type { Init } from '../../proto/codec.ts'
 import type { KillPolicy, Resize, TaskDefinition, TaskStatus } from '../../proto/gen/messages.ts'
-import type { TaskState } from '../../proto/task-state.ts'
+import type { ShownTaskState } from '../../proto/task-state.ts'
 import type { AgentLink } from '../link.ts'
 import type { NodeView } from '../nodes.ts'
 
@@ -13,7 +13,7 @@ export interface TaskView {
   readonly definition: TaskDefinition
   readonly createdAtMs: number
   readonly removeWhenDone: boolean
-  readonly state: TaskState
+  readonly state: ShownTaskState
   readonly status: TaskStatus | null
   readonly message: string
   readonly startedAtMs: number | null

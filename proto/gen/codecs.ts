@@ -29,7 +29,7 @@ const attributeKindNumbers = numbersOf(attributeKindNames)
 const taskStateNames: Names<TaskState> = { 0: 'unspecified_state', 1: 'staging', 2: 'starting', 3: 'running', 4: 'killing', 5: 'finished', 6: 'failed', 7: 'killed', 8: 'error', 9: 'lost', 10: 'dropped', 11: 'unreachable', 12: 'gone', 13: 'gone_by_operator' }
 const taskStateNumbers = numbersOf(taskStateNames)
 
-const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 15: 'image_pull_failed', 16: 'policy_refused', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 29: 'limit_pids', 30: 'limit_other', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped' }
+const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 15: 'image_pull_failed', 16: 'policy_refused', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 29: 'limit_pids', 30: 'limit_other', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped', 48: 'agent_unheard' }
 const reasonNumbers = numbersOf(reasonNames)
 
 const networkModeNames: Names<NetworkMode> = { 0: 'unspecified_network', 1: 'host', 2: 'none' }
@@ -4401,10 +4401,12 @@ function writePeerHello(w: Writer, m: Init<PeerHello>): Writer {
   if (m.nodeId != null && m.nodeId !== '') w.uint32(74).string(String(m.nodeId))
   if (m.agentAddress != null && m.agentAddress !== '') w.uint32(82).string(String(m.agentAddress))
   if (m.address != null && m.address !== '') w.uint32(90).string(String(m.address))
+  const featureLevel = (m.featureLevel ?? 0) >>> 0
+  if (featureLevel !== 0) w.uint32(96).uint32(featureLevel)
   return writeUnknown(w, m)
 }
 
-function readPeerHello(r: Reader, end: number, d: Draft<PeerHello> = { protocolMin: 0, protocolMax: 0, clusterId: '', raftId: 0, incarnation: '', token: '', toRaftId: 0, purpose: '', nodeId: '', agentAddress: '', address: '' }): Draft<PeerHello> {
+function readPeerHello(r: Reader, end: number, d: Draft<PeerHello> = { protocolMin: 0, protocolMax: 0, clusterId: '', raftId: 0, incarnation: '', token: '', toRaftId: 0, purpose: '', nodeId: '', agentAddress: '', address: '', featureLevel: 0 }): Draft<PeerHello> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -4442,6 +4444,9 @@ function readPeerHello(r: Reader, end: number, d: Draft<PeerHello> = { protocolM
       case 90:
         d.address = r.stringVerify()
         continue
+      case 96:
+        d.featureLevel = r.uint32()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -4449,7 +4454,7 @@ function readPeerHello(r: Reader, end: number, d: Draft<PeerHello> = { protocolM
 }
 
 function completePeerHello(m: Init<PeerHello>): PeerHello {
-  const d: Draft<PeerHello> = { protocolMin: (m.protocolMin ?? 0) >>> 0, protocolMax: (m.protocolMax ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), raftId: (m.raftId ?? 0) >>> 0, incarnation: String(m.incarnation ?? ''), token: String(m.token ?? ''), toRaftId: (m.toRaftId ?? 0) >>> 0, purpose: String(m.purpose ?? ''), nodeId: String(m.nodeId ?? ''), agentAddress: String(m.agentAddress ?? ''), address: String(m.address ?? '') }
+  const d: Draft<PeerHello> = { protocolMin: (m.protocolMin ?? 0) >>> 0, protocolMax: (m.protocolMax ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), raftId: (m.raftId ?? 0) >>> 0, incarnation: String(m.incarnation ?? ''), token: String(m.token ?? ''), toRaftId: (m.toRaftId ?? 0) >>> 0, purpose: String(m.purpose ?? ''), nodeId: String(m.nodeId ?? ''), agentAddress: String(m.agentAddress ?? ''), address: String(m.address ?? ''), featureLevel: (m.featureLevel ?? 0) >>> 0 }
   return copyUnknown(m, d)
 }
 

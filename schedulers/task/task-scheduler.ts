@@ -327,4 +327,8 @@ const startOf = (status: TaskStatus | null): number | null =>
 
 /** The agent registered anew, or the master speaks for it: a kill that went out before may not have arrived. */
 const isNewContact = (before: TaskStatus | null, now: TaskStatus): boolean =>
-  now.number === 0 || now.number === before?.number || before?.state === 'unreachable' || before?.reason === 'reconciliation'
+  now.number === 0 ||
+  now.number === before?.number ||
+  before?.state === 'unreachable' ||
+  before?.reason === 'reconciliation' ||
+  before?.reason === 'agent_unheard'

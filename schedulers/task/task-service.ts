@@ -129,7 +129,7 @@ export class TaskService {
     const started = new Promise<void>((resolve, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
       const look = (task: TaskView): void => {
-        const waits = task.state === 'staging' || task.state === 'starting'
+        const waits = task.state === 'staging' || task.state === 'starting' || task.state === 'unknown'
         const hasTried = (task.status?.earlierAttempts.length ?? 0) > 0
         if (task.taskId === taskId && (!waits || hasTried)) resolve()
       }

@@ -1,5 +1,5 @@
 import type { KillPolicy, TaskDefinition, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
-import { isTerminal, type TaskState } from '../../proto/task-state.ts'
+import { isTerminal, type ShownTaskState } from '../../proto/task-state.ts'
 
 /** One task as people see it. */
 export interface TaskView {
@@ -9,7 +9,7 @@ export interface TaskView {
   readonly definition: TaskDefinition
   readonly createdAtMs: number
   readonly removeWhenDone: boolean
-  readonly state: TaskState
+  readonly state: ShownTaskState
   /** The status that says so; null before the master knew of the task. */
   readonly status: TaskStatus | null
   readonly message: string
@@ -55,7 +55,6 @@ export function viewOf(record: TaskRecord): TaskView {
   const { taskId, definition, role, wish } = record
   const ending = endingOf(record)
   const status = ending ?? (isDroppedOnTheWay(record) ? null : record.status)
-  const state = status === null || status.state === 'unspecified_state' ? 'staging' : status.state
   return {
     taskId,
     frameworkId: frameworkOfTasks,
@@ -63,12 +62,17 @@ export function viewOf(record: TaskRecord): TaskView {
     definition,
     createdAtMs: wish.createdAtMs,
     removeWhenDone: wish.removeWhenDone,
-    state,
+    state: shownState(status),
     status,
     message: status === null ? record.waits : status.message,
     startedAtMs: record.startedAtMs,
     endedAtMs: ending === null ? null : ending.atMs
   }
+}
+
+function shownState(status: TaskStatus | null): ShownTaskState {
+  if (status === null || status.state === 'unspecified_state') return 'staging'
+  return status.reason === 'agent_unheard' ? 'unknown' : status.state
 }
 
 export const defaultKillPolicy: KillPolicy = { signal: '', graceMs: 10_000 }

@@ -199,8 +199,8 @@ t.test('after the master’s own restart every task is where it was', async (t) 
   const second = await startTestMaster({}, first.replica)
   t.teardown(() => second.stop())
   t.match((await second.call('GET', '/v1/tasks/a')).body, {
-    state: 'staging',
-    message: /waits for its node/,
+    state: 'unknown',
+    message: /its node has not reported to this leader yet/,
     nodeId: agent.agentId
   })
   t.match((await second.call('GET', '/v1/tasks/done')).body, { state: 'finished', exitCode: 0 })

@@ -55,6 +55,8 @@ t.test('only a wish without a placement ever wants a launch', async (t) => {
 t.test('a view tells one story', async (t) => {
   t.match(viewOf(record({}, null)), { state: 'staging', message: 'waits for a node', endedAtMs: null, status: null })
   t.match(viewOf(record({}, { state: 'dropped' }, { waits: 'again' })), { state: 'staging', message: 'again', endedAtMs: null })
+  t.match(viewOf(record({}, { state: 'staging' })), { state: 'staging' })
+  t.match(viewOf(record({}, { state: 'staging', reason: 'agent_unheard' })), { state: 'unknown', endedAtMs: null })
   t.match(viewOf(record({}, { state: 'failed', atMs: 7 })), { state: 'failed', endedAtMs: 7 })
   t.match(viewOf(record({ ending: { state: 'killed', atMs: 9 } }, null)), { state: 'killed', endedAtMs: 9 })
 })
