@@ -18,7 +18,7 @@ import { Nodes } from './nodes.ts'
 import { Offers } from './offers.ts'
 import { Proposer } from './proposer.ts'
 import { Registration } from './registration.ts'
-import { Removals } from './removals.ts'
+import { type MastersFacts, Removals } from './removals.ts'
 import type { Replica } from './replica.ts'
 import { Resizing } from './resizing.ts'
 import { Seats } from './seats.ts'
@@ -28,6 +28,8 @@ import { Tenants } from './tenants.ts'
 import { Whereabouts } from './whereabouts.ts'
 
 interface CoreParts {
+  /** The masters. */
+  readonly members: () => Promise<MastersFacts>
   readonly replica: Replica & { readonly state: ClusterState }
   readonly clock: Clock
   readonly random: Random
@@ -109,7 +111,7 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
     { frameworks, allocation, state, proposer, launches, orders, assignments, resizing },
     background.signal
   )
-  const removals = new Removals({ state, seats, liveTasks, endings, proposer, background, clock, log })
+  const removals = new Removals({ state, members: parts.members, seats, liveTasks, endings, proposer, background, clock, log })
   const feed = new Feed({ replica, frameworks, changes, removals })
   const services: readonly Service[] = [allocation, registration, removals, feed]
   /** Resolves when what is read next shows every write that was acknowledged before the call, by whichever master. */

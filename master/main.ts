@@ -78,7 +78,7 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
   replica.onFatal((failure) => {
     // Nothing that is said from here on could be kept: end at once and let the supervisor start anew.
     log.error({ err: failure.message }, 'master.log_failed')
-    process.exit(faultTable.corrupt.exitCode)
+    process.exit(failure.code === 'unsupported' ? faultTable.unsupported.exitCode : faultTable.corrupt.exitCode)
   })
   const paths = tokenPaths(stateDir)
   const facts = {
@@ -144,12 +144,13 @@ function composeServing(
     agents: (socket, visitor) => serving.desk.agent(socket, visitor),
     http: (socket, visitor) => doors.http.accept(socket, visitor),
     board,
+    peers: replica,
     leader: (request, signal) =>
       issueByLeader({ state: replica.state, post: (...of) => follower.post(...of) }, name, request, signal)
   })
   const compose = (): TermRooms => {
     const members = new Members(
-      { replica, caller, clock: systemClock, log },
+      { replica, caller, proposer: wardens.proposer, clock: systemClock, log },
       { clusterId, formerClusterIds, operatorToken, agentToken, clusterKey, ...addresses }
     )
     const raft: RaftDesk = {
@@ -216,7 +217,7 @@ export function composeWardens(
   { replica, log }: Pick<MasterParts, 'replica' | 'log'>,
   { stateDir, runDir, listen, advertise: hosts }: WardenConfig,
   { clusterId, nodeId, clusterKey, certificatesEveryMs: lookEveryMs }: WardenFacts,
-  doors: Pick<ConstructorParameters<typeof ClusterIdentity>[0], 'agents' | 'http' | 'board' | 'leader'>
+  doors: Pick<ConstructorParameters<typeof ClusterIdentity>[0], 'agents' | 'http' | 'board' | 'leader' | 'peers'>
 ): Wardens {
   const clock = systemClock
   const proposer = new Proposer({ replica, clock }, { sessions: 8, waiting: 1_024, repeatMs: 50 })
@@ -262,7 +263,7 @@ export function composeMaster(
   const epoch = leadership.term
   const closing = new AbortController()
   const core = composeCore(
-    { replica, clock, random: systemRandom, log, agentAddresses },
+    { replica, clock, random: systemRandom, log, agentAddresses, members: () => facts.raft.facts() },
     { ...facts.core, restarting: [frameworkOfTasks] }
   )
   const book = new TaskBook()

@@ -9,14 +9,16 @@ import type { RaftFacts } from './consensus/raft-facts.ts'
 import { clusterKeyText } from './identity/cluster-key.ts'
 import type { PeerCaller } from './peers/peer-caller.ts'
 import type { PeerAddress } from './peers/peer-link.ts'
+import type { Proposer } from './proposer.ts'
 
 interface MembersParts {
   readonly replica: Pick<
     OpenReplica,
-    'facts' | 'changeMembers' | 'transfer' | 'snapshot' | 'newestSnapshot' | 'read' | 'leadership'
+    'state' | 'facts' | 'changeMembers' | 'transfer' | 'snapshot' | 'newestSnapshot' | 'read' | 'leadership'
   >
   /** Undefined where this master has no `--peer-listen`. */
   readonly caller: Pick<PeerCaller, 'knock' | 'invite' | 'peerAt'> | undefined
+  readonly proposer: Pick<Proposer, 'propose'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -96,7 +98,15 @@ export class Members implements Service {
         `the master at ${address} was member ${candidate.raftId} and is none any more: it comes back only with an empty state directory`
       )
     }
-    const { nodeId, agentAddress } = candidate
+    const { nodeId, agentAddress, featureLevel } = candidate
+    const level = replica.state.featureLevel
+    if (featureLevel < level) {
+      const next = 'start it with a build as new as this one'
+      throw new Fault(
+        'unsupported',
+        `the master at ${address} knows feature level ${featureLevel}, the cluster is at ${level}: ${next}`
+      )
+    }
     const before = facts.members.find((member) => member.nodeId === nodeId)
     const raftId = before?.raftId ?? facts.highestRaftId + 1
     if (before === undefined) {
@@ -123,6 +133,7 @@ export class Members implements Service {
       const changes = planReplacement(await this.#facts(), raftId, added.raftId)
       if (changes !== undefined) {
         if (changes.length > 0) await replica.changeMembers(changes, [])
+        await this.#void(facts.members.find((member) => member.raftId === raftId)?.nodeId)
         log.info({ raftId, by: added.raftId }, 'member.replaced')
         return added
       }
@@ -136,11 +147,14 @@ export class Members implements Service {
     }
   }
 
+  /** Resolves once it is no member and its certificate is void. */
   async remove(raftId: number): Promise<void> {
     const { replica, log } = this.#parts
-    const changes = planRemoval(await this.#facts(), raftId)
+    const facts = await this.#facts()
+    const changes = planRemoval(facts, raftId)
     await this.#notLed(raftId)
     await replica.changeMembers(changes, [])
+    await this.#void(memberOf(facts, raftId).nodeId)
     log.info({ raftId }, 'member.removed')
   }
 
@@ -176,6 +190,13 @@ export class Members implements Service {
     do await replica.snapshot()
     while ((await replica.facts()).snapshotIndex < index)
     return await replica.newestSnapshot()
+  }
+
+  /** Its certificate is refused everywhere from now on. Not before it has left: its vote may be needed for that. */
+  async #void(nodeId: string | undefined): Promise<void> {
+    const { replica, proposer } = this.#parts
+    if (nodeId === undefined || !replica.state.nodeIdentities.has(nodeId)) return
+    await proposer.propose({ removeNode: { nodeId } }, this.#closing.signal)
   }
 
   /** Whoever leads does not take itself out: the next leader does. */

@@ -11,8 +11,14 @@ import type { Proposer } from './proposer.ts'
 import type { Seats } from './seats.ts'
 import type { ClusterState } from './state/cluster.ts'
 
+export interface MastersFacts {
+  readonly members: readonly { readonly raftId: number; readonly nodeId: string }[]
+}
+
 interface RemovalsParts {
   readonly state: ClusterState
+  /** The masters. */
+  readonly members: () => Promise<MastersFacts>
   readonly seats: Pick<Seats, 'link'>
   readonly liveTasks: Pick<LiveTasks, 'tasksOn'>
   readonly endings: Pick<Endings, 'commit'>
@@ -42,9 +48,7 @@ export class Removals implements Service {
   /** Rejects with `Fault('conflict')` where it lives or has tasks and `force` does not say that it may. */
   async remove(nodeId: string, force: boolean, signal: AbortSignal): Promise<void> {
     const { state, seats, liveTasks, proposer, log } = this.#parts
-    if (state.nodeIdentities.get(nodeId)?.role === 'master') {
-      throw new Fault('conflict', `node ${nodeId} is a master: take it out of the masters first, see hearth raft --help`)
-    }
+    if (state.nodeIdentities.get(nodeId)?.role === 'master') await this.#checkLeft(nodeId)
     const tasks = [...liveTasks.tasksOn(nodeId)].filter((task) => !task.released).length
     const isConnected = seats.link(nodeId) !== undefined
     if (!force && (tasks > 0 || isConnected)) {
@@ -54,6 +58,15 @@ export class Removals implements Service {
     }
     await proposer.propose({ removeNode: { nodeId } }, signal)
     log.info({ nodeId, tasks, force }, 'node.removed')
+  }
+
+  /** A member's vote counts, whatever its certificate says. */
+  async #checkLeft(nodeId: string): Promise<void> {
+    const { members } = await this.#parts.members()
+    const member = members.find((one) => one.nodeId === nodeId)
+    if (member === undefined) return
+    const next = `take it out with hearth raft remove ${member.raftId}, which makes its certificate void too`
+    throw new Fault('conflict', `node ${nodeId} is a master of this cluster: ${next}`)
   }
 
   /** Committed. */

@@ -19,8 +19,7 @@ import {
   writeIdentity,
   writeToken
 } from './identity.ts'
-import { openWithPeers } from './peers/open-peers.ts'
-import type { PeerCaller } from './peers/peer-caller.ts'
+import { openWithPeers, type ReplicaAmongPeers } from './peers/open-peers.ts'
 import { type PeerChannel, plainChannel, secureChannel } from './peers/peer-channel.ts'
 import { awaitInvitation } from './peers/waiting-room.ts'
 import type { ClusterState } from './state/cluster.ts'
@@ -28,7 +27,11 @@ import type { ClusterState } from './state/cluster.ts'
 /** Written with zeros ahead of use, up to three of them at a first start. */
 export const segmentBytes = 16 * 1024 * 1024
 
-export type OwnReplica = OpenReplica & { readonly caller?: PeerCaller }
+export type OwnReplica = OpenReplica &
+  Partial<Pick<ReplicaAmongPeers, 'caller' | 'lackLevel'>> & {
+    /** Cuts whoever is void by now; `removed`: a node that never comes back, also with a certificate that was made a moment ago. */
+    readonly recheckPeers?: (removed?: string) => void
+  }
 
 interface OwnParts {
   readonly log: Log
@@ -125,7 +128,18 @@ export async function openOwnReplica(
   const peers = { ...consensus, peerListen, peerToken, tunnels }
   if (!peerListen.isSecure) return await openWithPeers({ log, clock }, peers)
   if (board === undefined) throw new Error('peers over TLS need credentials')
+  const removed = new Set<string>()
   const channel = (state: () => ClusterState | undefined): PeerChannel =>
-    secureChannel({ credentials: () => board.current, isGood: (...certificate) => isGoodMaster(state(), ...certificate), log })
-  return await openWithPeers({ log, clock }, { ...peers, secure: { channel, ready: board.isEmpty ? board.ready : undefined } })
+    secureChannel({
+      credentials: () => board.current,
+      isGood: (nodeId, ...certificate) => !removed.has(nodeId) && isGoodMaster(state(), nodeId, ...certificate),
+      log
+    })
+  const secure = { channel, ready: board.isEmpty ? board.ready : undefined }
+  const opened = await openWithPeers({ log, clock }, { ...peers, secure })
+  const recheckPeers = (nodeId?: string): void => {
+    if (nodeId !== undefined) removed.add(nodeId)
+    opened.recheckPeers()
+  }
+  return { ...opened, recheckPeers }
 }

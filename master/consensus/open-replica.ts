@@ -14,7 +14,7 @@ import { type FigureFacts, Figures, timedDisk } from './figures.ts'
 import type { RaftHost } from './host.ts'
 import { noPeers, type PeerTransport } from './port.ts'
 import { type RaftFacts, raftFacts } from './raft-facts.ts'
-import type { RaftReplica } from './raft-replica.ts'
+import { type RaftReplica, tooOld } from './raft-replica.ts'
 
 interface OpenParts {
   readonly log: Log
@@ -133,14 +133,12 @@ function leadIfAlone(replica: RaftReplica, { raft, store }: RaftHost): Promise<v
   })
 }
 
-function checkState({ clusterId, featureLevel }: ClusterState, { directory, clusterId: own }: ConsensusConfig): void {
+function checkState(state: ClusterState, { directory, clusterId: own }: ConsensusConfig): void {
+  const { clusterId } = state
   if (clusterId !== '' && clusterId !== own) {
     throw new Fault('conflict', `${directory} belongs to cluster ${clusterId}, not to ${own}`)
   }
-  if (featureLevel > highestFeatureLevel) {
-    const message = `the cluster is at feature level ${featureLevel}; this build knows ${highestFeatureLevel}: upgrade it`
-    throw new Fault('unsupported', message)
-  }
+  if (state.featureLevel > highestFeatureLevel) throw tooOld(state)
 }
 
 /** A planned stop costs no election timeout: another is made leader first. */

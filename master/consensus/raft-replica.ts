@@ -245,6 +245,7 @@ export class RaftReplica implements Replica {
   }
 
   #applied({ index, term, type }: Entry, answer: Answer): void {
+    if (this.state.featureLevel > highestFeatureLevel) this.#fail(tooOld(this.state))
     this.#proposals.applied(index, term, answer)
     this.#reads.applied(index)
     const { role, term: ownTerm } = this.#standing
@@ -281,6 +282,7 @@ export class RaftReplica implements Replica {
 
   #restore(snapshot: ArrivedSnapshot): void {
     this.#machine.restore(snapshot)
+    if (this.state.featureLevel > highestFeatureLevel) this.#fail(tooOld(this.state))
     this.#reads.applied(snapshot.index)
   }
 
@@ -303,6 +305,10 @@ export class RaftReplica implements Replica {
     for (const listener of this.#fatal) listener(failure)
   }
 }
+
+/** It would apply what comes otherwise than the others do. */
+export const tooOld = ({ featureLevel }: ClusterState): Fault =>
+  new Fault('unsupported', `the cluster is at feature level ${featureLevel}; this build knows ${highestFeatureLevel}: upgrade it`)
 
 function isCarriedOut({ type, nodeId }: ConfChangeSingle, { voters, learners, learnersNext }: Membership): boolean {
   if (type === 'add-voter') return voters.includes(nodeId)

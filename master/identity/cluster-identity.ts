@@ -28,6 +28,11 @@ interface IdentityParts {
   readonly http: (socket: TLSSocket, visitor: Visitor) => void
   /** Where the certificate is shown to other masters, if it is. */
   readonly board?: CredentialsBoard | undefined
+  /** The other masters, where there may be some. */
+  readonly peers?: {
+    readonly lackLevel?: (level: number) => Promise<readonly number[]>
+    readonly recheckPeers?: (removed?: string) => void
+  }
   /** Signs for this master while another one leads. */
   readonly leader?: ((request: string, signal: AbortSignal) => Promise<Papers>) | undefined
 }
@@ -62,6 +67,9 @@ export class ClusterIdentity implements Service {
   #door: TlsDoor | undefined
   #loops: readonly Promise<void>[] = []
   #tending: Promise<void> = Promise.resolve()
+  #nap = new AbortController()
+  /** What keeps it from being well: told once, since it is tried again every second. */
+  #told = ''
 
   constructor(parts: IdentityParts, config: IdentityConfig) {
     this.#parts = parts
@@ -74,6 +82,8 @@ export class ClusterIdentity implements Service {
     await rm(addressPath, { force: true })
     // Whoever wants to be reached waits until it is; everybody else has an authority soon.
     if (listen !== undefined || this.#parts.board !== undefined) await this.#tend().catch((e: unknown) => this.#later(e))
+    // Whoever leads has to see to what the cluster needs, and its own certificate can wait for nobody else then.
+    this.#parts.replica.leadership.watch(() => this.#nap.abort(), this.#closing.signal)
     this.#loops = [this.#keep(), this.#watch()]
   }
 
@@ -95,15 +105,18 @@ export class ClusterIdentity implements Service {
         () => true,
         (e: unknown) => this.#later(e)
       )
-      // Only the stop ends it early.
-      await this.#parts.clock.sleep(isWell ? this.#config.lookEveryMs : retryMs, signal).catch(() => undefined)
+      // Only a change of the leadership, or the stop, ends it early.
+      const untilMs = isWell ? this.#config.lookEveryMs : retryMs
+      await this.#parts.clock.sleep(untilMs, AbortSignal.any([signal, this.#nap.signal])).catch(() => undefined)
+      this.#nap = new AbortController()
     }
   }
 
   #later(e: unknown): false {
     if (this.#closing.signal.aborted || isCancelled(e)) return false
     if (!isFault(e)) throw e
-    this.#parts.log.warn({ code: e.code, err: e.message }, 'identity.not_ready')
+    if (this.#told !== e.message) this.#parts.log.warn({ code: e.code, err: e.message }, 'identity.not_ready')
+    this.#told = e.message
     return false
   }
 
@@ -117,14 +130,11 @@ export class ClusterIdentity implements Service {
   /** Whatever is missing, in the order in which one needs the other. */
   async #lookAtAll(): Promise<void> {
     const { signal } = this.#closing
-    const { replica, proposer, clock } = this.#parts
+    const { replica, clock } = this.#parts
     const { leadership, state } = replica
     if (leadership.leading) {
-      // Its first leader is alone, and whoever joins later must know the level (consensus/open-replica.ts).
-      while (state.featureLevel < neededLevel) {
-        await proposer.propose({ raiseFeatureLevel: { level: state.featureLevel + 1 } }, signal)
-      }
-      if (state.featureLevel >= neededLevel) await this.desk.found(signal)
+      while (state.featureLevel < neededLevel) await this.#raiseLevel(state.featureLevel + 1)
+      await this.desk.found(signal)
     }
     const { listen } = this.#config
     if (listen === undefined && this.#parts.board === undefined) return
@@ -137,6 +147,19 @@ export class ClusterIdentity implements Service {
       leadership.leading || leader === undefined ? desk.issueOwn(request, signal) : leader(request, signal)
     this.#use(isDue ? await takeCredentials(issue, this.#config) : await trustedBy(desk, good, this.#config))
     if (listen !== undefined) await this.#open(listen)
+    this.#told = ''
+  }
+
+  /** Only once every member knows it: whoever does not would have to stop (consensus/raft-replica.ts). */
+  async #raiseLevel(level: number): Promise<void> {
+    const { proposer, peers, log } = this.#parts
+    const lacking = (await peers?.lackLevel?.(level)) ?? []
+    if (lacking.length > 0) {
+      const who = lacking.join(', ')
+      throw new Fault('unavailable', `feature level ${level} waits for members ${who}: upgrade them, or remove them`)
+    }
+    await proposer.propose({ raiseFeatureLevel: { level } }, this.#closing.signal)
+    log.info({ level }, 'feature_level.raised')
   }
 
   #use(credentials: Credentials): void {
@@ -181,6 +204,7 @@ export class ClusterIdentity implements Service {
         // A snapshot has overtaken it: what changed is not told, so everything is looked at.
         if (!isFault(e, 'exhausted')) throw e
         this.#door?.recheck()
+        this.#parts.peers?.recheckPeers?.()
       }
     }
   }
@@ -188,6 +212,7 @@ export class ClusterIdentity implements Service {
   #changed({ command, answer }: AppliedChange): void {
     if (answer.refused) return
     const { removeNode, renewCertificate, admitNode, setAuthority, retireAuthority } = command
+    if (removeNode !== null) this.#parts.peers?.recheckPeers?.(removeNode.nodeId)
     if (removeNode !== null || renewCertificate !== null || admitNode !== null) this.#door?.recheck()
     // The last one to follow a new authority makes it this master's turn.
     if (renewCertificate !== null && this.#parts.replica.state.authorities.size > 1) this.#tendSoon()

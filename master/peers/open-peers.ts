@@ -36,11 +36,16 @@ interface PeersParts {
   readonly clock: Clock
 }
 
+export interface ReplicaAmongPeers extends OpenReplica {
+  readonly caller: PeerCaller
+  /** The members that do not know this feature level, or that are not reached and so might not. */
+  lackLevel(level: number): Promise<readonly number[]>
+  /** Cuts the connections of others whose certificates are void by now. */
+  recheckPeers(): void
+}
+
 /** One of several masters: its replica, the connections to the others, and what else it may ask of them. */
-export async function openWithPeers(
-  parts: PeersParts,
-  config: PeersConfig
-): Promise<OpenReplica & { readonly caller: PeerCaller }> {
+export async function openWithPeers(parts: PeersParts, config: PeersConfig): Promise<ReplicaAmongPeers> {
   const { clusterId, raftId, peerToken: token, peerListen, tunnels, secure } = config
   const channel = secure?.channel(() => replica?.state)
   const carried = channel === undefined ? {} : { channel }
@@ -60,7 +65,10 @@ export async function openWithPeers(
   const server = new PeerServer({
     log: parts.log,
     identity,
-    receive: (m) => replica?.host.receive(m),
+    receive: (m) => {
+      peers.heardFrom(m.from)
+      replica?.host.receive(m)
+    },
     onGoodbye: (peer) => peers.goodbyeOf(peer),
     onHello: (peer, address) => peers.heardOf(peer, address),
     ...(tunnels === undefined ? {} : { tunnels }),
@@ -84,6 +92,12 @@ export async function openWithPeers(
     return {
       ...opened,
       caller: new PeerCaller(identity, channel),
+      lackLevel: async (level) => {
+        const { members } = await opened.facts()
+        const others = members.map((member) => member.raftId).filter((id) => id !== raftId)
+        return others.filter((id) => (peers.featureLevelOf(id) ?? 0) < level)
+      },
+      recheckPeers: () => server.recheck(),
       close: async () => {
         await opened.close()
         await leave()

@@ -23,6 +23,7 @@ export interface Candidate {
   readonly agentAddress: string
   /** 0: it waits to be added. */
   readonly raftId: number
+  readonly featureLevel: number
 }
 
 /** What one master asks of another besides the messages of the core: a way to its doors, or to become a member. */
@@ -55,8 +56,8 @@ export class PeerCaller {
   async knock(peer: PeerAddress, signal: AbortSignal): Promise<Candidate> {
     const { socket, hello } = await dialPeer(peer, this.#invitationGreeting(peer), signal, this.#channel)
     socket.destroy()
-    const { nodeId, agentAddress, raftId } = hello
-    return { nodeId, agentAddress, raftId }
+    const { nodeId, agentAddress, raftId, featureLevel } = hello
+    return { nodeId, agentAddress, raftId, featureLevel }
   }
 
   /** Resolves once the other has it on its disk. Rejects with its reason where it does not accept. */

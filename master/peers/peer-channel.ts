@@ -12,12 +12,18 @@ interface Place {
   readonly port: number
 }
 
+/** Which node’s certificate the other side has shown, and whether that is good still. */
+export interface ShownCertificate {
+  readonly nodeId: string
+  isGood(): boolean
+}
+
 /** What carries the frames between masters. */
 export interface PeerChannel {
   /** Resolves when bytes may be sent. Rejects with the errno of the socket, a `Fault`, or the signal's reason. */
   connect(to: Place, signal: AbortSignal): Promise<Socket>
-  /** A server that is not listening yet. `nodeId` is that of the certificate, undefined where there is none. */
-  createServer(accept: (socket: Socket, nodeId?: string) => void): Server
+  /** A server that is not listening yet. Nothing is shown in clear. */
+  createServer(accept: (socket: Socket, shown?: ShownCertificate) => void): Server
 }
 
 /** In clear: for loopback alone, and for hosts of tests. */
@@ -43,7 +49,10 @@ export const secureChannel = ({ credentials, isGood, log }: SecureParts): PeerCh
     const socket = secureClient(under, own, protocols.peers, (name) => check(name))
     under.on('error', (e) => socket.destroy(e))
     try {
-      return await ready(socket, 'secureConnect', signal)
+      await ready(socket, 'secureConnect', signal)
+      if (shownBy(socket, own.name.clusterId, isGood) !== undefined) return socket
+      socket.destroy()
+      throw new Fault('denied', 'its certificate is void: it was removed from the cluster')
     } catch (e) {
       // What the kernel says is for the caller to judge: a port that refuses means that the process has ended.
       throw isOfKernel(e) ? e : channelFault(e, placeText(to))
@@ -53,8 +62,8 @@ export const secureChannel = ({ credentials, isGood, log }: SecureParts): PeerCh
     const { clusterId } = credentials().name
     const options = { ...contextOf(credentials()), ALPNProtocols: [protocols.peers], requestCert: true, handshakeTimeout: 5_000 }
     const server = createSecureServer({ ...options, rejectUnauthorized: true }, (socket) => {
-      const nodeId = masterBehind(socket, clusterId, isGood)
-      if (nodeId !== undefined) return accept(socket, nodeId)
+      const shown = shownBy(socket, clusterId, isGood)
+      if (shown !== undefined) return accept(socket, shown)
       log.warn({ from: socket.remoteAddress }, 'peer.certificate_refused')
       socket.destroy()
     })
@@ -75,13 +84,15 @@ export const secureChannel = ({ credentials, isGood, log }: SecureParts): PeerCh
 
 const isOfKernel = (e: unknown): boolean => /^E[A-Z0-9]+$/.test(errnoOf(e) ?? '')
 
-function masterBehind(socket: TLSSocket, clusterId: string, isGood: SecureParts['isGood']): string | undefined {
+function shownBy(socket: TLSSocket, clusterId: string, isGood: SecureParts['isGood']): ShownCertificate | undefined {
   const certificate = socket.getPeerX509Certificate()
   if (certificate === undefined) return undefined
   try {
     const name = nameIn(certificate)
     masterOf(clusterId)(name)
-    return isGood(name.nodeId, serialOf(certificate), validityOf(certificate).fromMs) ? name.nodeId : undefined
+    const { nodeId } = name
+    const [serial, { fromMs }] = [serialOf(certificate), validityOf(certificate)]
+    return isGood(nodeId, serial, fromMs) ? { nodeId, isGood: () => isGood(nodeId, serial, fromMs) } : undefined
   } catch (e) {
     if (e instanceof Fault) return undefined
     throw e

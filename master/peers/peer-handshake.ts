@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { Fault } from '../../base/fault.ts'
 import { decodeMessage, encodeMessage } from '../../proto/codec.ts'
 import type { PeerHello } from '../../proto/gen/messages.ts'
+import { highestFeatureLevel } from '../state/cluster.ts'
 
 /** Who one side of a connection between masters is. */
 export interface PeerIdentity {
@@ -61,7 +62,8 @@ export const encodeHello = (
     purpose: purpose === 'messages' ? '' : purpose,
     nodeId,
     agentAddress,
-    address
+    address,
+    featureLevel: highestFeatureLevel
   })
 
 /** Throws a `Fault` that says why this is not the peer it should be. `expected` is 0 where any member may come. */

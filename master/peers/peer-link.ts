@@ -23,11 +23,14 @@ export class PeerLink {
   readonly #socket: Socket
   /** Of the process at the other end. */
   readonly incarnation: string
+  /** The highest that its build knows. */
+  readonly featureLevel: number
   readonly ended: Promise<void>
 
-  private constructor(socket: Socket, incarnation: string) {
+  private constructor(socket: Socket, { incarnation, featureLevel }: PeerHello) {
     this.#socket = socket
     this.incarnation = incarnation
+    this.featureLevel = featureLevel
     this.ended = new Promise((resolve) => socket.once('close', () => resolve()))
   }
 
@@ -36,7 +39,7 @@ export class PeerLink {
     const check = (body: Uint8Array): PeerHello => checkHello(body, own, peer.raftId)
     const { socket, hello } = await dialPeer(peer, { hello: encodeHello(own, peer.raftId), check }, signal, channel)
     socket.resume()
-    return new PeerLink(socket, hello.incarnation)
+    return new PeerLink(socket, hello)
   }
 
   /** All of them in one call of the kernel; what it does not take in time is dropped. */

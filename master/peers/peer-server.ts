@@ -3,7 +3,7 @@ import { Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { encodeFrame, type Frame, FrameDecoder } from '../../proto/frame.ts'
 import type { Message } from '../raft/message.ts'
-import { type PeerChannel, plainChannel } from './peer-channel.ts'
+import { type PeerChannel, plainChannel, type ShownCertificate } from './peer-channel.ts'
 import { decodePeerMessage } from './peer-codec.ts'
 import {
   checkHello,
@@ -37,8 +37,8 @@ const maxSnapshotBytes = 2 ** 31
 /** Where other masters deliver their messages. What does not belong is refused with a reason, and never reaches the core. */
 export class PeerServer {
   readonly #parts: ServerParts
-  readonly #sockets = new Set<Socket>()
-  readonly #tunnels = new Set<Socket>()
+  readonly #sockets = new Map<Socket, ShownCertificate | undefined>()
+  readonly #tunnels = new Map<Socket, ShownCertificate | undefined>()
   #server: Server | undefined
 
   constructor(parts: ServerParts) {
@@ -48,7 +48,7 @@ export class PeerServer {
   /** Resolves with the port. */
   listen(host: string, port: number): Promise<number> {
     const { channel = plainChannel } = this.#parts
-    const server = channel.createServer((socket, nodeId) => this.#accept(socket, nodeId))
+    const server = channel.createServer((socket, shown) => this.#accept(socket, shown))
     this.#server = server
     return new Promise((resolve, reject) => {
       server.once('error', reject)
@@ -60,36 +60,46 @@ export class PeerServer {
   }
 
   async close(): Promise<void> {
-    for (const socket of [...this.#sockets, ...this.#tunnels]) socket.destroy()
+    for (const socket of [...this.#sockets.keys(), ...this.#tunnels.keys()]) socket.destroy()
     await new Promise<void>((resolve) => {
       if (this.#server === undefined) resolve()
       else this.#server.close(() => resolve())
     })
   }
 
-  #accept(socket: Socket, nodeId?: string): void {
+  /** Cuts every connection whose certificate has become void. */
+  recheck(): void {
+    for (const [socket, shown] of [...this.#sockets, ...this.#tunnels]) {
+      if (shown === undefined || shown.isGood()) continue
+      this.#parts.log.warn({ nodeId: shown.nodeId, from: socket.remoteAddress }, 'peer.connection_cut')
+      socket.destroy()
+    }
+  }
+
+  #accept(socket: Socket, shown?: ShownCertificate): void {
     socket.on('error', () => undefined) // 'close' comes too and is enough.
     if (this.#sockets.size >= maxConnections) {
       socket.destroy()
       return
     }
-    this.#sockets.add(socket)
+    this.#sockets.set(socket, shown)
     socket.setNoDelay(true)
     socket.setTimeout(handshakeMs, () => socket.destroy())
-    const inbound = new Inbound(socket, this.#parts, { nodeId, dig: (path) => this.#dig(socket, path) })
+    const inbound = new Inbound(socket, this.#parts, { nodeId: shown?.nodeId, dig: (path) => this.#dig(socket, path) })
     socket.on('data', (chunk) => inbound.take(chunk))
     socket.on('close', () => this.#sockets.delete(socket))
   }
 
   /** From the hello on the connection belongs to whoever listens at that path. */
   #dig(socket: Socket, path: string): void {
+    const shown = this.#sockets.get(socket)
     this.#sockets.delete(socket)
     if (this.#tunnels.size >= maxTunnels) {
       socket.destroy()
       return
     }
     const inner = connect(path)
-    this.#tunnels.add(socket)
+    this.#tunnels.set(socket, shown)
     socket.removeAllListeners('data')
     const end = (): void => {
       this.#tunnels.delete(socket)

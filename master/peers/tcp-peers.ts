@@ -16,6 +16,8 @@ interface PeersParts {
   readonly onGone: (raftId: number) => void
   /** Without one, in clear, and only on loopback. */
   readonly channel?: PeerChannel
+  /** Default 2,000. */
+  readonly stallMs?: number
 }
 
 interface Peer {
@@ -26,11 +28,15 @@ interface Peer {
   /** Of the process that was there last; empty where none is known. */
   incarnation: string
   saidGoodbye: boolean
+  /** Since when it has been spoken to without a word from it. */
+  unansweredSinceMs: number | undefined
 }
 
 /** A process that is just being killed takes connections that nobody answers for another moment. */
 const firstPauseMs = 2
 const longestPauseMs = 1_000
+/** Several elections: whoever can answer has done so. */
+const stallMsDefault = 2_000
 
 /** The way to the other masters over TCP: a connection to each on which this one speaks, and one more for each snapshot. */
 export class TcpPeers implements PeerTransport {
@@ -73,17 +79,43 @@ export class TcpPeers implements PeerTransport {
     return this.#nodeIds.get(raftId)
   }
 
+  /** The highest that the build of that master knows; undefined where it is not reached just now. */
+  featureLevelOf(raftId: number): number | undefined {
+    return this.#peers.get(raftId)?.link?.featureLevel
+  }
+
   send(messages: readonly Message[]): void {
     const encoder = new PeerEncoder()
-    const toEach = new Map<PeerLink, EncodedMessage[]>()
+    const toEach = new Map<Peer, EncodedMessage[]>()
     for (const m of messages) {
-      const link = this.#peers.get(m.to)?.link
-      if (link === undefined) continue
-      const before = toEach.get(link)
-      if (before === undefined) toEach.set(link, [encoder.encode(m)])
+      const peer = this.#peers.get(m.to)
+      if (peer?.link === undefined) continue
+      const before = toEach.get(peer)
+      if (before === undefined) toEach.set(peer, [encoder.encode(m)])
       else before.push(encoder.encode(m))
     }
-    for (const [link, some] of toEach) link.send(some)
+    for (const [peer, some] of toEach) {
+      peer.link?.send(some)
+      this.#watchForAnswers(peer)
+    }
+  }
+
+  /** Something came from that master. */
+  heardFrom(raftId: number): void {
+    const peer = this.#peers.get(raftId)
+    if (peer !== undefined) peer.unansweredSinceMs = undefined
+  }
+
+  /**
+   * A network that was cut for a while leaves connections on which the kernel waits ever longer, up to two minutes, before it tries again
+   * (RFC 6298, 5.5), long after the network is well: so whoever is spoken to and stays silent is dialled anew.
+   */
+  #watchForAnswers(peer: Peer): void {
+    const nowMs = this.#parts.clock.monotonicMs()
+    peer.unansweredSinceMs ??= nowMs
+    if (nowMs - peer.unansweredSinceMs < (this.#parts.stallMs ?? stallMsDefault)) return
+    peer.unansweredSinceMs = undefined
+    peer.link?.destroy()
   }
 
   async sendSnapshot(m: Message, bytes: Uint8Array): Promise<void> {
@@ -119,6 +151,7 @@ export class TcpPeers implements PeerTransport {
       link: undefined,
       incarnation: '',
       saidGoodbye: false,
+      unansweredSinceMs: undefined,
       kept: this.#keep(() => peer, closing.signal)
     }
     this.#peers.set(address.raftId, peer)
@@ -150,6 +183,7 @@ export class TcpPeers implements PeerTransport {
       if (peer.incarnation !== '' && peer.incarnation !== link.incarnation) this.#gone(peer)
       peer.incarnation = link.incarnation
       peer.saidGoodbye = false
+      peer.unansweredSinceMs = undefined
       peer.link = link
       await link.ended
       peer.link = undefined

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { Task } from '../../sdk/operator-messages.ts'
 import { eventually } from '../support/cluster.ts'
-import { freePort, MasterCluster } from '../support/masters.ts'
+import { freePort, MasterCluster, type MasterDaemon } from '../support/masters.ts'
 
 t.test('a master that was alone is the first of three, and the tasks go on when the leader is killed', async (t) => {
   const cluster = MasterCluster.make(t)
@@ -110,6 +110,45 @@ t.test(
   }
 )
 
+t.test(
+  'one of five is handed the lead by name, can be removed while it leads, and three are left that survive another',
+  async (t) => {
+    const cluster = MasterCluster.make(t)
+    const first = await cluster.master()
+    first.start()
+    await cluster.leader([first])
+    const others: MasterDaemon[] = []
+    for (let id = 2; id <= 5; id += 1) others.push(await cluster.master())
+    for (const master of others) master.wait(first)
+    await eventually(async () => {
+      const ran = await first.hearth(['raft', 'add', ...others.map((master) => master.address)])
+      return ran.code === 0 ? ran : undefined
+    })
+    const roles = async (): Promise<unknown> => (await first.status())?.members.map(({ raftId, role }) => [raftId, role])
+    t.same(
+      await roles(),
+      [1, 2, 3, 4, 5].map((raftId) => [raftId, 'voter'])
+    )
+    t.match(await first.hearth(['raft', 'transfer', '4']), { code: 0 })
+    t.equal(await cluster.leader(), 4)
+    t.match(await first.hearth(['raft', 'transfer', '9']), { code: 66, stderr: /there is no member 9/ })
+    t.match(await first.hearth(['raft', 'remove', '4']), { code: 0 })
+    t.match(await first.hearth(['raft', 'remove', '5']), { code: 0 })
+    t.same(
+      await roles(),
+      [1, 2, 3].map((raftId) => [raftId, 'voter'])
+    )
+    await others[0]?.end('SIGKILL')
+    const kept = await eventually(async () => {
+      const ran = await first.hearth(['task', 'run', '-d', '--name', 'kept', 'host', '--', 'true'])
+      return ran.code === 0 ? ran : undefined
+    })
+    t.equal(kept.code, 0)
+    t.match(await others[1]?.json(['task', 'show', 'kept']), { name: 'kept' })
+    t.match(await first.hearth(['raft', 'remove', '3']), { code: 73, stderr: /no majority/ })
+  }
+)
+
 t.test('masters of several hosts speak over TLS: they join by tokens, and whoever leads signs certificates', async (t) => {
   const cluster = MasterCluster.make(t)
   const first = await cluster.master('tls')
@@ -118,15 +157,7 @@ t.test('masters of several hosts speak over TLS: they join by tokens, and whoeve
   first.start(['--peer-listen', first.address, ...open])
   await cluster.leader([first])
   const others = [await cluster.master('tls'), await cluster.master('tls')]
-  for (const master of others) {
-    const made = await eventually(async () => {
-      const ran = await first.hearth(['cluster', 'token', 'create', '--role', 'master', '--json'])
-      return ran.code === 0 ? (JSON.parse(ran.stdout) as { readonly token: string }) : undefined
-    })
-    const tokenFile = join(master.stateDir, 'token-to-join')
-    writeFileSync(tokenFile, made.token)
-    master.wait(first, ['--join', door, '--join-token-file', tokenFile])
-  }
+  for (const master of others) await joinBy(first, master, door)
   const added = await eventually(async () => {
     const ran = await first.hearth(['raft', 'add', ...others.map((master) => master.address)])
     return ran.code === 0 ? ran : undefined
@@ -138,9 +169,38 @@ t.test('masters of several hosts speak over TLS: they join by tokens, and whoeve
 
   const leader = await cluster.leader()
   const killed = cluster.masters[leader - 1]
+  const [left, removed] = cluster.masters.filter((master) => master !== killed)
+  const id = (await removed?.status())?.askedRaftId ?? 0
+  const nodeId = (await removed?.status())?.members.find((one) => one.raftId === id)?.nodeId ?? ''
+  t.match(await left?.hearth(['node', 'remove', nodeId]), { code: 73, stderr: /hearth raft remove/ })
+  const fourth = await cluster.master('tls')
+  await joinBy(first, fourth, door)
+  const replaced = await eventually(async () => {
+    const ran = await left?.hearth(['raft', 'replace', String(id), fourth.address])
+    return ran?.code === 0 ? ran : undefined
+  })
+  t.match(replaced.stdout, /stands where/)
+  const { nodes } = (await left?.json<{ nodes: { nodeId: string }[] }>(['cluster', 'show'])) ?? { nodes: [] }
+  t.equal(nodes.length, 3)
+  t.notOk(
+    nodes.some((node) => node.nodeId === nodeId),
+    'its certificate is void'
+  )
+  await eventually(async () => ((await removed?.hearth(['node', 'ls']))?.code === 0 ? undefined : true))
+
   await killed?.end('SIGKILL')
-  const survivors = cluster.masters.filter((master) => master !== killed)
+  const survivors = [left, fourth]
   await eventually(async () => ((await survivors[0]?.status())?.leader === leader ? undefined : true))
   const fresh = await survivors[0]?.hearth(['cluster', 'ca', 'rotate'])
   t.equal(fresh?.code, 0, fresh?.stderr ?? '')
 })
+
+async function joinBy(member: MasterDaemon, newcomer: MasterDaemon, door: string): Promise<void> {
+  const made = await eventually(async () => {
+    const ran = await member.hearth(['cluster', 'token', 'create', '--role', 'master', '--json'])
+    return ran.code === 0 ? (JSON.parse(ran.stdout) as { readonly token: string }) : undefined
+  })
+  const tokenFile = join(newcomer.stateDir, 'token-to-join')
+  writeFileSync(tokenFile, made.token)
+  newcomer.wait(member, ['--join', door, '--join-token-file', tokenFile])
+}

@@ -115,3 +115,37 @@ t.test('a port that refuses tells that the process has ended, and nothing goes o
   await until(() => heard.length > 0)
   t.equal(heard[0]?.[0], 22, 'a TLS handshake (RFC 8446, 5.1)')
 })
+
+t.test('a master that is removed is cut off, with a certificate that is good for long', async (t) => {
+  const authority = await newAuthority(clusterId, Date.now())
+  const removed = new Set<string>()
+  const nodeId = newNodeId()
+  const isGood = (who: string): boolean => !removed.has(who)
+  const own = await credentialsFrom(authority)
+  const { port, received, server } = await listening(t, secureChannel({ credentials: () => own, isGood, log }))
+  const { peers, warned } = speaking(t, channelOf(await credentialsFrom(authority, 'master', nodeId)), port)
+  const other = speaking(t, channelOf(await credentialsFrom(authority)), port)
+  await until(() => {
+    peers.send([heartbeat])
+    return received.length > 0
+  })
+  await until(() => {
+    other.peers.send([Object.assign(message('heartbeat', 2), { from: 1, term: 4 })])
+    return received.some((m) => m.term === 4)
+  })
+  server.recheck()
+  removed.add(nodeId)
+  server.recheck()
+  await until(() => {
+    peers.send([heartbeat])
+    return warned.length >= 2
+  })
+  received.length = 0
+  await until(() => {
+    peers.send([heartbeat])
+    other.peers.send([Object.assign(message('heartbeat', 2), { from: 1, term: 5 })])
+    return received.some((m) => m.term === 5)
+  })
+  t.notOk(received.some((m) => m.term === 3))
+  t.same(other.warned, [], 'the others keep their connections')
+})

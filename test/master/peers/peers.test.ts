@@ -155,3 +155,30 @@ t.test('a peer whose port refuses is told as gone, one that said goodbye is not'
   await until(() => gone.length > 0)
   t.same(gone, [2])
 })
+
+t.test('one that is spoken to and stays silent is dialled anew, one that answers is not', async (t) => {
+  const hellos: number[] = []
+  const silent = new PeerServer({
+    log: silentLog,
+    identity: two,
+    receive: () => undefined,
+    onGoodbye: () => undefined,
+    onHello: (raftId) => hellos.push(raftId)
+  })
+  const port = await silent.listen('127.0.0.1', 0)
+  t.teardown(() => silent.close())
+  const peers = new TcpPeers({ log: silentLog, clock: systemClock, onGone: () => undefined, stallMs: 100 }, one)
+  peers.membersAre([{ raftId: 2, nodeId: 'n2', address: `tcp:127.0.0.1:${port}`, agentAddress: '' }])
+  t.teardown(() => peers.close('the test is over'))
+  const sinceMs = performance.now()
+  await until(() => {
+    peers.send([heartbeat(0)])
+    peers.heardFrom(2)
+    return performance.now() - sinceMs > 300
+  })
+  t.equal(hellos.length, 1)
+  await until(() => {
+    peers.send([heartbeat(0)])
+    return hellos.length >= 3
+  })
+})
