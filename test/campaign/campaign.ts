@@ -30,6 +30,8 @@ export interface CampaignKind {
   readonly summary: string
   /** Files and folders of test/campaign that decide what a run does: a change of them discards finished runs. */
   readonly sources: readonly string[]
+  /** In dist/, where they are others than those of the agent. */
+  readonly programs?: readonly string[]
   /** Own options with what they mean; each takes a value. */
   readonly options: Readonly<Record<string, string>>
   open(place: CampaignPlace, wish: CampaignWish): Promise<Campaign>

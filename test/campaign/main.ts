@@ -13,6 +13,7 @@ import { crashSweep } from './crash-sweep/crash-sweep.ts'
 import { syscallSweep } from './crash-sweep/syscall-sweep.ts'
 import { escapes } from './escape/escape.ts'
 import { logs } from './logs/logs.ts'
+import { masters } from './masters/masters.ts'
 import { Progress } from './progress.ts'
 import { ResumeFile } from './resume.ts'
 
@@ -23,6 +24,7 @@ const kinds: Readonly<Record<string, CampaignKind>> = {
   'crash-sweep': crashSweep,
   escape: escapes,
   logs,
+  masters,
   'syscall-sweep': syscallSweep
 }
 
@@ -67,7 +69,7 @@ async function carryOut({ name, kind, wish, json, resume }: Asked, root: string,
   const key = {
     campaign: name,
     commit: facts.commit,
-    code: codeDigest(root, kind.sources),
+    code: codeDigest(root, kind.sources, kind.programs),
     configuration: campaign.configuration
   }
   const file = ResumeFile.open(resume, key)
@@ -133,7 +135,7 @@ function help(): string {
   const rows = (all: Readonly<Record<string, string>>, indent: string): string[] =>
     Object.entries(all).map(([flag, means]) => `${indent}--${flag.padEnd(10)} ${means}`)
   return [
-    'npm run campaign -- NAME [options]: runs the agent through faults and checks every invariant from the kernel’s side.',
+    'npm run campaign -- NAME [options]: runs agents and masters through faults and checks every invariant from outside.',
     '',
     ...Object.entries(kinds).flatMap(([name, kind]) => [`  ${name.padEnd(14)} ${kind.summary}`, ...rows(kind.options, '      ')]),
     '',
