@@ -166,13 +166,19 @@ export class Members implements Service {
     if (to !== undefined && memberOf(facts, to).role !== 'voter') {
       throw new Fault('conflict', `member ${to} is no voter: only a voter can lead`)
     }
-    if (!(await replica.transfer(to))) {
-      throw new Fault('conflict', to === undefined ? 'there is no other voter that answers' : `member ${to} does not answer`)
-    }
-    const { term } = replica.leadership
-    for (const until = clock.monotonicMs() + transferMs; clock.monotonicMs() < until; ) {
-      if (!replica.leadership.leading || replica.leadership.term !== term) return { from: facts.raftId }
-      await clock.sleep(repeatMs, new AbortController().signal)
+    const over = new AbortController()
+    // At once: the connection that is answered ends with the rooms of this term.
+    const lost = new Promise<boolean>((resolve) => {
+      replica.leadership.watch(({ kind }) => kind === 'lost' && resolve(true), over.signal)
+    })
+    try {
+      if (!(await replica.transfer(to))) {
+        throw new Fault('conflict', to === undefined ? 'there is no other voter that answers' : `member ${to} does not answer`)
+      }
+      const late = clock.sleep(transferMs, over.signal).then(() => false)
+      if (await Promise.race([lost, late])) return { from: facts.raftId }
+    } finally {
+      over.abort()
     }
     throw new Fault('timeout', 'nobody took over: this master still leads; look at hearth raft status')
   }
