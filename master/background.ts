@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 
@@ -9,6 +10,7 @@ export class Background {
 
   constructor(log: Log) {
     this.#log = log
+    setMaxListeners(0, this.#closing.signal) // each agent that is away waits on it
   }
 
   get signal(): AbortSignal {

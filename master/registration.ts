@@ -3,7 +3,7 @@ import { Fault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { Service } from '../base/service.ts'
 import type { Reason, Register, RegisterAgent, TaskReport, TaskState, TaskStatus } from '../proto/gen/messages.ts'
-import { nodeId } from '../proto/ids.ts'
+import { containerId, frameworkId, nodeId, taskId } from '../proto/ids.ts'
 import { checkResource } from '../proto/resources.ts'
 import { canMove, isTerminal } from '../proto/task-state.ts'
 import { taskStatusOf } from './attempts.ts'
@@ -292,7 +292,16 @@ function checkRegister(agentId: string, register: Register): RegisterAgent {
   if (register.agentId !== agentId) throw new Fault('invalid', 'the agent registers under another id than it greeted with')
   nodeId(agentId)
   for (const r of register.resources) checkResource(r)
+  for (const report of register.tasks) checkReport(report)
   if (register.hostname === '') throw new Fault('invalid', 'an agent needs a host name')
   const { hostname, resources, attributes, capabilities, version, bootId } = register
   return { agentId, hostname, resources, attributes, capabilities, version, bootId }
+}
+
+/** Throws `Fault('invalid')`: the rooms behind count with what is in it. */
+function checkReport(report: TaskReport): void {
+  frameworkId(report.frameworkId)
+  taskId(report.taskId)
+  containerId(report.containerId)
+  for (const r of report.resources) checkResource(r)
 }

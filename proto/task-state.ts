@@ -37,10 +37,13 @@ export type ShownTaskState = TaskState | 'unknown'
 
 export const taskStates = Object.keys(next) as readonly TaskState[]
 
-export const isTerminal = (s: TaskState): boolean => next[s].length === 0
+/** A state that a newer version has and this one does not know is no end. */
+const nextOf = (s: TaskState): readonly TaskState[] | undefined => next[s] as readonly TaskState[] | undefined
+
+export const isTerminal = (s: TaskState): boolean => nextOf(s)?.length === 0
 
 /** For facts from outside: a late or repeated status is dropped, not fatal. */
-export const canMove = (from: TaskState, to: TaskState): boolean => next[from].includes(to)
+export const canMove = (from: TaskState, to: TaskState): boolean => nextOf(from)?.includes(to) ?? false
 
 /** For our own decisions: a wrong one is a bug. */
 export function move(from: TaskState, to: TaskState): TaskState {

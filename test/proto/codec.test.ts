@@ -1,24 +1,13 @@
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import protobuf from 'protobufjs'
 import t from 'tap'
 import { isFault } from '../../base/fault.ts'
-import { decodeKeeping, decodeMessage, encodeKeeping, encodeMessage, type MessageName } from '../../proto/codec.ts'
+import { decodeKeeping, decodeMessage, encodeKeeping, encodeMessage } from '../../proto/codec.ts'
+import { messages, nameOf, types } from '../support/any-message.ts'
 import { fuzzRuns } from '../support/fuzz-runs.ts'
 
 // protobufjs' own reflection over the same .proto files is what the generated codecs must agree with, byte for byte.
-const folder = join(import.meta.dirname, '../../proto')
-const root = new protobuf.Root()
-root.resolvePath = (_origin, target) => join(folder, target.split('/').at(-1) ?? '')
-root.loadSync(readdirSync(folder).filter((file) => file.endsWith('.proto')))
-root.resolveAll()
-const nested = root.lookup('hearth')
-if (!(nested instanceof protobuf.Namespace)) throw new Error('no package hearth')
-const types = nested.nestedArray.filter((type) => type instanceof protobuf.Type)
-const nameOf = (type: protobuf.Type): MessageName => type.name as MessageName
-
 const asPlain = { defaults: true, enums: String, arrays: true, objects: true } as const
 
 /** As the codec, it takes no 64-bit number that is not exact, wherever it stands. */
@@ -34,40 +23,6 @@ function reflected(type: protobuf.Type, bytes: Buffer, keep: boolean): protobuf.
   const reader = new SafeReader(bytes)
   reader.discardUnknown = !keep
   return type.decode(reader)
-}
-
-const scalars: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
-  string: fc.string({ unit: 'grapheme', maxLength: 200 }),
-  bool: fc.boolean(),
-  bytes: fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes)),
-  int32: fc.integer(),
-  uint32: fc.nat(0xffff_ffff),
-  int64: fc.oneof(fc.maxSafeInteger(), fc.integer({ min: -2, max: 300 })).map((n) => n + 0)
-}
-
-function values(field: protobuf.Field): fc.Arbitrary<unknown> {
-  const { resolvedType } = field.resolve()
-  if (resolvedType instanceof protobuf.Type) return messages(resolvedType)
-  if (resolvedType instanceof protobuf.Enum) return fc.constantFrom(...Object.keys(resolvedType.values), 77)
-  const scalar = scalars[field.type]
-  if (scalar === undefined) throw new Error(`no values for ${field.type}`)
-  return scalar
-}
-
-const known = new Map<protobuf.Type, fc.Arbitrary<Record<string, unknown>>>()
-
-function messages(type: protobuf.Type): fc.Arbitrary<Record<string, unknown>> {
-  const made =
-    known.get(type) ??
-    fc.record(Object.fromEntries(type.fieldsArray.map((field) => [field.name, members(field)])), { requiredKeys: [] })
-  known.set(type, made)
-  return made
-}
-
-function members(field: protobuf.Field): fc.Arbitrary<unknown> {
-  if (field instanceof protobuf.MapField) return fc.dictionary(fc.oneof(fc.string(), fc.constant('__proto__')), fc.string())
-  if (field.repeated) return fc.array(values(field), { maxLength: 3 })
-  return values(field)
 }
 
 /** A field that no message has: number 900, of each wire type. */
