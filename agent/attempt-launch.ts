@@ -1,4 +1,5 @@
 import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { within } from '../base/clock.ts'
 import { Fault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
@@ -8,6 +9,7 @@ import type { LaunchRequest, RunningContainer, Runtime, RuntimeSpec } from '../i
 import type { TaskRow } from '../proto/gen/messages.ts'
 import { annotationsOf } from './annotations.ts'
 import type { AttemptObjects } from './attempt-objects.ts'
+import type { FoundArtifact } from './images/artifacts.ts'
 import type { ShiftedViews } from './images/shifted-views.ts'
 import { makeVolumes, volumesAmong } from './images/volumes.ts'
 import { logBudgetDefaults, unattendedLogBytes } from './logs/rotation.ts'
@@ -37,10 +39,10 @@ const startDeadlineMs = 60_000
 export async function openAttempt(
   parts: LaunchParts,
   config: LaunchConfig,
-  of: { readonly row: TaskRow; readonly objects: AttemptObjects },
+  of: { readonly row: TaskRow; readonly objects: AttemptObjects; readonly artifacts: readonly FoundArtifact[] },
   signal: AbortSignal
 ): Promise<IsolatorRequest> {
-  const { row, objects } = of
+  const { row, objects, artifacts } = of
   const task = onlyTask(row)
   const images = parts.runtime.images(row.containerId) ?? parts.images
   const image: ResolvedImage = await images.resolve(task.image, signal)
@@ -50,6 +52,9 @@ export async function openAttempt(
   const request = fullRequest(config, row, image, user, objects.intendMade)
   parts.runtime.check(request, 'launch')
   const { ids } = request.walls
+  const base = ids?.first ?? 0
+  const owner = { uid: base + request.process.uid, gid: base + request.process.gid }
+  await parts.images.artifacts.place(artifacts, { folder: join(request.sandboxDir, 'files'), ...owner }, signal)
   // A runtime inside a user namespace can mount no overlay over the store: what would be a volume stays in the writable layer.
   const volumes = ids === undefined ? await makeVolumes(image.volumes ?? [], request) : []
   const lent = parts.devices.lend(row.containerId, task)

@@ -3,12 +3,13 @@ import { Fault, isFault } from '../base/fault.ts'
 import type { Runtime } from '../isolators/runtime/runtime.ts'
 import type { TaskRow } from '../proto/gen/messages.ts'
 import type { AttemptReport } from './attempt-report.ts'
+import type { FoundArtifact } from './images/artifacts.ts'
 import type { ImageStore, PullWish } from './ports.ts'
-import { onlyTask } from './task-request.ts'
+import { allowedArtifacts, onlyTask, type RequestConfig } from './task-request.ts'
 
 interface PullParts {
   readonly runtime: Pick<Runtime, 'images'>
-  readonly images: Pick<ImageStore, 'fetch'>
+  readonly images: Pick<ImageStore, 'fetch' | 'artifacts'>
   readonly clock: Clock
   /** By it the master hears what the task waits for. */
   readonly report: Pick<AttemptReport, 'tell'>
@@ -18,11 +19,30 @@ interface PullParts {
 const pullDeadlineMs = 840_000
 const tellEveryMs = 10_000
 
+/** All that a launch needs from elsewhere: its image, and the files that are to lie in its sandbox. */
+export async function fetchAll(
+  parts: PullParts,
+  config: RequestConfig,
+  row: TaskRow,
+  signal: AbortSignal
+): Promise<readonly FoundArtifact[]> {
+  const artifacts = allowedArtifacts(config, row)
+  await fetchImage(parts, row, signal)
+  try {
+    return await parts.images.artifacts.fetch(artifacts, within(pullDeadlineMs, signal))
+  } catch (e) {
+    signal.throwIfAborted()
+    if (!(e instanceof Error && e.name === 'TimeoutError')) throw e
+    const minutes = pullDeadlineMs / 60_000
+    throw new Fault('timeout', `the task’s artifacts did not come within ${minutes} minutes`, { reason: 'artifact_failed' }, e)
+  }
+}
+
 /**
  * The image on this node: pulled where it is not, unless the task forbids it. Comes before the launch takes its turn, so that no other
  * one waits behind a pull. A pull that fails for the world's sake ends the task with `image_pull_failed`.
  */
-export async function fetchImage(parts: PullParts, row: TaskRow, signal: AbortSignal): Promise<void> {
+async function fetchImage(parts: PullParts, row: TaskRow, signal: AbortSignal): Promise<void> {
   const { image, pull } = onlyTask(row)
   const signatures = row.group?.policy?.signatures ?? []
   // A restart in place must not depend on a registry.

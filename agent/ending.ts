@@ -112,6 +112,7 @@ const reasons: ReadonlySet<string> = new Set<Reason>([
   'image_unknown',
   'image_damaged',
   'image_pull_failed',
+  'artifact_failed',
   'program_not_found',
   'program_not_executable',
   'launch_failed',

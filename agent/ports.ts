@@ -10,6 +10,7 @@ import type {
   TaskRow,
   TaskStatus
 } from '../proto/gen/messages.ts'
+import type { Artifacts } from './images/artifacts.ts'
 import type { HealthCheck } from './images/health-check.ts'
 import type { ImageSignature } from './images/signature.ts'
 
@@ -59,6 +60,8 @@ export interface ImageStore {
   resolve(reference: string, signal: AbortSignal): Promise<ResolvedImage>
   /** Pulls the image where the wish says so, and does nothing where it does not. */
   fetch(reference: string, wish: PullWish, signal: AbortSignal): Promise<void>
+  /** agent/images/artifacts.ts */
+  readonly artifacts: Pick<Artifacts, 'fetch' | 'place'>
 }
 
 export interface PullWish {

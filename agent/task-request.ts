@@ -1,11 +1,13 @@
 import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { Fault } from '../base/fault.ts'
 import { sandboxMountPoint } from '../isolators/filesystem.ts'
 import type { IsolatorRequest, MountRequest } from '../isolators/isolator.ts'
 import { type IdRange, usualWalls } from '../isolators/walls.ts'
+import { checkArtifacts, filePathOf, targetOf } from '../proto/artifacts.ts'
 import { completeMessage } from '../proto/codec.ts'
-import type { Process, TaskDefinition, TaskRow } from '../proto/gen/messages.ts'
+import type { Artifact, Process, TaskDefinition, TaskRow } from '../proto/gen/messages.ts'
 import { isRangeOfRole } from '../proto/id-ranges.ts'
 import { isDigest } from '../proto/image-name.ts'
 import { capabilitiesFor, checkLimits } from '../proto/limits.ts'
@@ -184,6 +186,20 @@ function workingDirectoryOf(process: Process | null, image: ResolvedImage): stri
   const wanted = process?.workingDirectory || image.workingDirectory || (image.reference === 'host' ? sandboxMountPoint : '/')
   if (wanted.startsWith('/')) return wanted
   throw new Fault('invalid', `the working directory ${JSON.stringify(wanted)} is not absolute`, { reason: 'task_invalid' })
+}
+
+/** Of a `file:` the path that it leads to, which the node's operator and the tenant have to allow as they would a mount. */
+export function allowedArtifacts(config: Pick<RequestConfig, 'allowedMounts'>, row: TaskRow): readonly Artifact[] {
+  const task = onlyTask(row)
+  checkArtifacts(task.artifacts)
+  const artifacts = task.artifacts.map((artifact): Artifact => {
+    const path = filePathOf(artifact.url)
+    if (path === undefined) return artifact
+    const { source } = allowedMount(config.allowedMounts, { source: path, target: '/', readOnly: true })
+    return { ...artifact, url: pathToFileURL(source).href, target: targetOf(artifact) }
+  })
+  checkPolicy(row, { ...task, artifacts })
+  return artifacts
 }
 
 function allowedMount(allowed: readonly string[], mount: MountRequest): MountRequest {

@@ -9,7 +9,7 @@ import { isTerminal } from '../proto/task-state.ts'
 import { alone, atOnce, type LaunchTurn, type Neighbours, untilBegin } from './attempt-begin.ts'
 import { KilledDuringLaunch, type LaunchParts, launchAttempt, openAttempt } from './attempt-launch.ts'
 import { AttemptObjects } from './attempt-objects.ts'
-import { fetchImage } from './attempt-pull.ts'
+import { fetchAll } from './attempt-pull.ts'
 import { AttemptRemoval } from './attempt-removal.ts'
 import { AttemptReport } from './attempt-report.ts'
 import { AttemptStop, graceOf } from './attempt-stop.ts'
@@ -175,10 +175,10 @@ export class TaskRunner {
     let running: RunningContainer
     try {
       if (!(await this.#begin(turn.left))) return
-      await fetchImage({ ...this.#parts, report: this.#report }, this.row, this.#launchStop.signal)
+      const artifacts = await fetchAll({ ...this.#parts, report: this.#report }, this.#config, this.row, this.#launchStop.signal)
       release = await turn.take()
       this.#launched.signal.addEventListener('abort', release, { once: true })
-      const of = { row: this.row, objects: this.#objects, log: this.#log, onPrepared }
+      const of = { row: this.row, objects: this.#objects, log: this.#log, onPrepared, artifacts }
       const request = await openAttempt(this.#parts, this.#config, of, this.#launchStop.signal)
       running = await launchAttempt(this.#parts, this.#config, { ...of, request }, this.#launchStop.signal)
     } catch (e) {

@@ -4,6 +4,7 @@ import { errnoOf, Fault } from '../base/fault.ts'
 import { signalName } from '../proto/signal.ts'
 import type { TaskRequest } from '../sdk/operator-messages.ts'
 import { parseBytes, parseCpus, parseDuration } from './amounts.ts'
+import { parseArtifact } from './artifact-option.ts'
 import { type AttemptOptions, parseProbes, parseRestart } from './attempt-options.ts'
 import type { CommonOptions, Environment } from './context.ts'
 import { type LimitOptions, parseLimits } from './limit-options.ts'
@@ -33,6 +34,7 @@ export interface RunOptions extends CommonOptions, AttemptOptions, LogOptions, L
   readonly stopTimeout?: string
   readonly publish?: readonly string[]
   readonly pull?: 'missing' | 'always' | 'never'
+  readonly artifact?: readonly string[]
 }
 
 type Variable = TaskRequest['environment'][number]
@@ -64,6 +66,7 @@ export function buildTaskRequest(image: string, command: readonly string[], opti
       milliCpu: convert(options.cpus, (text) => parseCpus('--cpus', text)),
       limits: parseLimits(options),
       mounts: convert(options.volume, (texts) => texts.map(parseMount)),
+      artifacts: convert(options.artifact, (texts) => texts.map(parseArtifact)),
       labels: convert(options.label, (texts) => Object.fromEntries(texts.map(parseLabel))),
       terminal: tty,
       openStdin: interactive,

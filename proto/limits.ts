@@ -94,10 +94,14 @@ export function checkLimits(definition: Asking): void {
   if (wrong.length > 0) throw new Fault('invalid', wrong.join('; '), { reason: 'task_invalid' })
 }
 
+type Needing = Pick<TaskDefinition, 'limits' | 'walls' | 'mounts' | 'runtime'> & Partial<Pick<TaskDefinition, 'artifacts'>>
+
 /** Names of the node's capabilities without which the limits would not be kept, or the walls not be as asked for. */
-export function capabilitiesFor(task: Pick<TaskDefinition, 'limits' | 'walls' | 'mounts' | 'runtime'>): readonly string[] {
-  const { limits } = task
-  const forWalls = [...capabilitiesForWalls(task), ...(task.runtime === 'docker' ? ['runtime.docker'] : [])]
+export function capabilitiesFor(task: Needing): readonly string[] {
+  const { limits, artifacts = [] } = task
+  const forRuntime = task.runtime === 'docker' ? ['runtime.docker'] : []
+  const forArtifacts = artifacts.length === 0 ? [] : ['task.artifacts']
+  const forWalls = [...capabilitiesForWalls(task), ...forRuntime, ...forArtifacts]
   if (limits === null) return forWalls
   const asked: readonly (readonly [string, boolean])[] = [
     ['limit.cpu.weight', limits.cpuWeight > 0],

@@ -1,4 +1,5 @@
 import { Fault } from '../base/fault.ts'
+import { filePathOf } from './artifacts.ts'
 import type { SignatureRule, TaskDefinition, TenantPolicy } from './gen/messages.ts'
 import { anyRole } from './ids.ts'
 import { canonicalReference, dockerHub, imageForms, remoteNameOf, untagged } from './image-name.ts'
@@ -87,6 +88,8 @@ function wallRefusal(policy: TenantPolicy, task: TaskDefinition): Refusal | unde
   const mount = task.mounts.find(({ source }) => !isBelow(hostPaths, source))
   if (mount !== undefined)
     return { what: `may not mount ${mount.source}, only ${list(hostPaths)}`, how: ` --host-path ${quoted(mount.source)}` }
+  const file = task.artifacts.map(({ url }) => filePathOf(url)).find((path) => path !== undefined && !isBelow(hostPaths, path))
+  if (file !== undefined) return { what: `may not read ${file}, only ${list(hostPaths)}`, how: ` --host-path ${quoted(file)}` }
   const device = task.walls?.devices.find(({ path }) => !isBelow(devices, path))
   if (device !== undefined)
     return { what: `may not use the device ${device.path}, only ${list(devices)}`, how: ` --device ${quoted(device.path)}` }

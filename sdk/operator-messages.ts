@@ -14,6 +14,8 @@ export interface TaskRequest {
   readonly rows?: number
   readonly columns?: number
   readonly mounts?: readonly { readonly source: string; readonly target: string; readonly readOnly: boolean }[]
+  /** Files that lie in its sandbox when it begins. */
+  readonly artifacts?: readonly ArtifactRequest[]
   readonly network?: 'host' | 'none'
   readonly milliCpu?: number
   readonly memoryBytes?: number
@@ -155,6 +157,18 @@ export interface Task {
   readonly startedAtMs: number | null
   readonly endedAtMs: number | null
   readonly removeWhenDone: boolean
+}
+
+export interface ArtifactRequest {
+  /** https, http where the node may, or file:/path of the node. */
+  readonly url: string
+  /** 64 hexadecimal digits. */
+  readonly sha256?: string
+  /** A tar, plain or packed by gzip or zstd. */
+  readonly unpack?: boolean
+  readonly executable?: boolean
+  /** Below the sandbox; without it the name at the end of the URL. */
+  readonly target?: string
 }
 
 /** What tasks of a role may be. An empty list of what is allowed allows nothing. */

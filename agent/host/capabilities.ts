@@ -26,6 +26,7 @@ export async function readCapabilities(parts: Parts, cgroups: CgroupView): Promi
     present('network.none', 'a network namespace with the loopback interface alone'),
     absent('network.address', 'this version gives no address of its own to a container'),
     present('task.walls', 'Linux capabilities, devices, paths, process limits and kernel settings as a task asks for them'),
+    present('task.artifacts', 'files put into the sandbox before a task begins'),
     present('image.signatures', 'images whose tenant asks for it are checked against public keys'),
     await seccompRow(parts.roots)
   ]

@@ -10,7 +10,7 @@ import type { KeptLayers, UnpackedImage } from './unpack-message.ts'
 export const maxLowerBytes = 3_600
 /** What lies beside a layer: its facts, and the list of its contents. */
 const notes = ['json', 'contents'] as const
-const folders = ['blobs', 'blobs/sha256', 'layers', 'l', 'hosts', 'drafts']
+const folders = ['blobs', 'blobs/sha256', 'layers', 'l', 'hosts', 'drafts', 'artifacts']
 
 /**
  * The store's files: blobs/sha256/HEX, layers/HEX (a tree) with layers/HEX.json (its facts) and layers/HEX.contents, and l/SHORT, a link to each layer, short

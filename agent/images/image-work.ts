@@ -1,4 +1,5 @@
-import { mkdir, readdir } from 'node:fs/promises'
+import { mkdir, readdir, rename } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import type { Exec } from '../../base/exec.ts'
 import { errnoOf, Fault } from '../../base/fault.ts'
@@ -11,7 +12,10 @@ import type { ProxySettings } from './registry/proxy.ts'
 import type { ImageSignature } from './signature.ts'
 import { endLeftChild, runUnpackChild } from './unpack-child.ts'
 import type {
+  ArtifactCopyRequest,
+  ArtifactRequest,
   DamagedLayer,
+  FetchedArtifact,
   ImportProgress,
   KeptLayers,
   LayerToVerify,
@@ -117,6 +121,33 @@ export class ImageWork {
       const source = { archive: this.secretly({}), onProgress: () => undefined }
       const whole = { task: 'signatures', draft, limits, ...request } as const
       return (await runUnpackChild(unpackProgram, whole, source, this.#parts.log, signal)) as readonly ImageSignature[]
+    })
+  }
+
+  fetchArtifact<T>(
+    request: Omit<ArtifactRequest, 'task' | 'draft' | 'limits'>,
+    keep: (draft: string, fetched: FetchedArtifact) => Promise<T>,
+    signal: AbortSignal
+  ): Promise<T> {
+    return this.#inDraft(async (draft) => {
+      const { unpackProgram, limits } = this.#config
+      const source = { archive: this.secretly({}), onProgress: () => undefined }
+      const whole = { task: 'artifact', draft, limits, ...request } as const
+      return keep(draft, (await runUnpackChild(unpackProgram, whole, source, this.#parts.log, signal)) as FetchedArtifact)
+    })
+  }
+
+  /** `target` must not be there, and its folder must. */
+  copyArtifact(
+    request: Omit<ArtifactCopyRequest, 'task' | 'draft' | 'limits'>,
+    target: string,
+    signal: AbortSignal
+  ): Promise<void> {
+    return this.#inDraft(async (draft) => {
+      const { unpackProgram, limits } = this.#config
+      const whole = { task: 'artifact-copy', draft, limits, ...request } as const
+      await runUnpackChild(unpackProgram, whole, { archive: asInput(''), onProgress: () => undefined }, this.#parts.log, signal)
+      await rename(join(draft, 'out'), target)
     })
   }
 

@@ -2,6 +2,7 @@ import type { Clock } from '../../base/clock.ts'
 import type { Exec } from '../../base/exec.ts'
 import type { Log } from '../../base/log.ts'
 import type { ImageStore } from '../ports.ts'
+import type { Artifacts } from './artifacts.ts'
 import type { VerifyOptions } from './image-care.ts'
 import type { ImageDetails, ImageSummary } from './image-views.ts'
 import type { ImageLimits } from './limits.ts'
@@ -34,6 +35,7 @@ export interface ImageStoreConfig {
 }
 
 export interface LocalImageStore extends ImageStore {
+  readonly artifacts: Artifacts
   /** An empty name stands for the one that the archive gives its image. */
   import(
     archive: AsyncIterable<Uint8Array>,

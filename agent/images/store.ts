@@ -4,6 +4,7 @@ import { Fault } from '../../base/fault.ts'
 import { randomId } from '../../base/random.ts'
 import { isDigest } from '../../proto/image-name.ts'
 import type { PullWish, ResolvedImage } from '../ports.ts'
+import { Artifacts } from './artifacts.ts'
 import { ContentFiles, hexOf } from './content-files.ts'
 import { HostImage } from './host-image.ts'
 import { ImageCare, type Repull, type VerifyOptions } from './image-care.ts'
@@ -26,6 +27,8 @@ const maxImports = 2
 const recentMs = 120_000
 /** Layers of a pull that failed are worth something to the next try, for so long. */
 const unfinishedMs = 3_600_000
+/** Artifacts that nobody has used for so long go. */
+const artifactMs = 7 * 24 * 3_600_000
 /** Opens or makes the store, and removes what an earlier agent left half done in it. */
 export async function openImageStore(parts: ImageStoreParts, config: ImageStoreConfig): Promise<LocalImageStore> {
   const files = new ContentFiles(config.directory)
@@ -62,6 +65,7 @@ class DirectoryImageStore implements LocalImageStore {
   readonly #suspicion: Suspicion
   readonly #care: ImageCare
   readonly #signatures: SignatureKeeper
+  readonly artifacts: Artifacts
   readonly #recent = new Map<string, number>()
   #imports = 0
   #last: Promise<unknown> = Promise.resolve()
@@ -79,6 +83,7 @@ class DirectoryImageStore implements LocalImageStore {
     this.#pulls = new Pulls((wish, onProgress, signal) => this.#pull(wish.name, wish.secrets, onProgress, signal))
     const keeper = { list, work, serially: <T>(change: () => Promise<T>) => this.#serially(change) }
     this.#signatures = new SignatureKeeper(keeper, config.registries)
+    this.artifacts = new Artifacts({ files, work }, config.registries)
     this.#host = new HostImage(parts, { directory: files.path('hosts'), hostRoot: config.hostRoot ?? '/' })
   }
 
@@ -160,6 +165,7 @@ class DirectoryImageStore implements LocalImageStore {
         throw new Fault('conflict', `nothing is collected while ${this.#list.damaged} lies there: look at it, then move it away`)
       }
       const used = new Set([...inUse, ...this.#recentDigests()])
+      await this.artifacts.collect(artifactMs, this.#parts.clock.wallMs())
       await this.#host.collect(used)
       const kept = await this.#kept(used)
       if (kept === undefined) return { layers: 0, blobs: 0, bytes: 0 }
@@ -198,6 +204,7 @@ class DirectoryImageStore implements LocalImageStore {
 
   async relieve(inUse: ReadonlySet<string>, signal: AbortSignal): Promise<Pruned> {
     if (!isLow(await this.#room())) return { images: [], layers: 0, blobs: 0, bytes: 0 }
+    await this.artifacts.collect(unfinishedMs, this.#parts.clock.wallMs())
     return this.prune(spared, inUse, signal, async () => isEnough(await this.#room()))
   }
 

@@ -2,6 +2,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeSync } from 'node:fs'
 import { errnoOf, Fault } from '../../base/fault.ts'
+import { copyArtifact } from './artifact-copy.ts'
+import { fetchArtifact } from './registry/artifact.ts'
 import { Pulling } from './registry/pull.ts'
 import { askForSignatures } from './registry/signatures.ts'
 import { shiftLayer } from './shift-layer.ts'
@@ -46,6 +48,8 @@ export async function main(argv: readonly string[]): Promise<void> {
 }
 
 async function resultOf(request: Exclude<ChildRequest, PullRequest>): Promise<ChildResult> {
+  if (request.task === 'artifact') return fetchArtifact(request, await secrets())
+  if (request.task === 'artifact-copy') return copyArtifact(request)
   if (request.task === 'signatures') return askForSignatures(request, await secrets())
   if (request.task === 'shift') return shiftLayer(request)
   return request.task === 'verify' ? verified(request) : new Unpacking(request, reporter()).run(process.stdin)

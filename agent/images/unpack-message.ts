@@ -6,7 +6,14 @@ import type { RegistrySettings } from './registry/settings.ts'
 import type { ImageSignature } from './signature.ts'
 
 /** What the agent and its unpack child say to each other: one JSON argument and its standard input there, JSON lines back. */
-export type ChildRequest = UnpackRequest | PullRequest | VerifyRequest | SignaturesRequest | ShiftRequest
+export type ChildRequest =
+  | UnpackRequest
+  | PullRequest
+  | VerifyRequest
+  | SignaturesRequest
+  | ShiftRequest
+  | ArtifactRequest
+  | ArtifactCopyRequest
 
 export type ArchiveKind = 'auto' | 'rootfs' | 'oci' | 'docker-archive'
 
@@ -48,6 +55,37 @@ export interface SignaturesRequest {
   readonly registries: RegistrySettings
 }
 
+/** One file from elsewhere, into `draft/blob`. `PullSecrets` come as with a pull. */
+export interface ArtifactRequest {
+  readonly task: 'artifact'
+  readonly draft: string
+  /** http, https or file; of `file` the path that it was found to be. */
+  readonly url: string
+  /** Hexadecimal; empty: whatever comes. */
+  readonly sha256: string
+  readonly limits: ImageLimits
+  readonly registries: RegistrySettings
+}
+
+/** What was fetched before, for one task: `draft/out`, a file or a folder that belongs to its user. */
+export interface ArtifactCopyRequest {
+  readonly task: 'artifact-copy'
+  readonly draft: string
+  /** The file in the store, and what it has to be. */
+  readonly blob: string
+  readonly sha256: string
+  readonly unpack: boolean
+  readonly executable: boolean
+  readonly uid: number
+  readonly gid: number
+  readonly limits: ImageLimits
+}
+
+export interface FetchedArtifact {
+  readonly sha256: string
+  readonly bytes: number
+}
+
 export interface VerifyRequest {
   readonly task: 'verify'
   readonly draft: string
@@ -69,7 +107,7 @@ export interface ShiftedLayer {
   readonly entries: number
 }
 
-export type ChildResult = UnpackedImage | readonly DamagedLayer[] | readonly ImageSignature[] | ShiftedLayer
+export type ChildResult = UnpackedImage | readonly DamagedLayer[] | readonly ImageSignature[] | ShiftedLayer | FetchedArtifact
 
 export interface LayerToVerify {
   readonly diffId: string

@@ -57,6 +57,11 @@ function addRun(task: Command, shell: Shell): void {
     .option('--health-timeout <time>', 'for one check; default 5s')
     .option('--health-retries <number>', 'failures in a row of --health-… and --ready-… that count; default 3')
     .option('--health-start-period <time>', 'in which failures do not count; default 0s')
+    .option(
+      '--artifact <url>',
+      'a file for its sandbox: https://…, http://… or file:/…[,sha256=HEX][,unpack][,executable][,to=PATH]',
+      collect
+    )
     .option('-p, --publish <port>', 'not yet: addresses per container come in a later version', collect)
   addLimits(run)
   addWalls(run)

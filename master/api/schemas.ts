@@ -185,7 +185,22 @@ export const taskRequestSchema = {
     restart,
     probes: { ...closed, properties: { startup: probe, readiness: probe, liveness: probe } },
     removeWhenDone: { type: 'boolean' },
-    pull: { type: 'string', enum: ['missing', 'always', 'never'] }
+    pull: { type: 'string', enum: ['missing', 'always', 'never'] },
+    artifacts: {
+      type: 'array',
+      maxItems: 64,
+      items: {
+        ...closed,
+        required: ['url'],
+        properties: {
+          url: text(4096, 1),
+          sha256: text(64),
+          unpack: { type: 'boolean' },
+          executable: { type: 'boolean' },
+          target: text(1024)
+        }
+      }
+    }
   }
 } as const
 

@@ -1,6 +1,7 @@
 import { Fault } from '../../base/fault.ts'
+import { checkArtifacts } from '../../proto/artifacts.ts'
 import { completeMessage, type Init } from '../../proto/codec.ts'
-import type { KillPolicy, Resource, TaskLimits } from '../../proto/gen/messages.ts'
+import type { Artifact, KillPolicy, Resource, TaskLimits } from '../../proto/gen/messages.ts'
 import { anyRole, role } from '../../proto/ids.ts'
 import { checkLimits } from '../../proto/limits.ts'
 import { describeResources, type Resources, scalar, scalarOf } from '../../proto/resources.ts'
@@ -47,6 +48,7 @@ export interface TaskRequest {
   readonly probes?: ProbesRequest
   readonly removeWhenDone?: boolean
   readonly pull?: 'missing' | 'always' | 'never'
+  readonly artifacts?: readonly Init<Artifact>[]
 }
 
 /**
@@ -79,9 +81,16 @@ export function orderOf(request: TaskRequest): TaskOrder {
       walls: wallsOf(request.walls),
       restart: restartOf(request.restart),
       probes: probesOf(request.probes, request.network),
-      pull: request.pull
+      pull: request.pull,
+      artifacts: artifactsOf(request.artifacts)
     }
   }
+}
+
+function artifactsOf(asked: TaskRequest['artifacts'] = []): readonly Artifact[] {
+  const artifacts = asked.map((one) => completeMessage('Artifact', one))
+  checkArtifacts(artifacts)
+  return artifacts
 }
 
 /** What execve takes as one argument or one NAME=value without its zero byte (linux/binfmts.h, MAX_ARG_STRLEN). */

@@ -4,7 +4,7 @@ import type { Reader, Writer } from 'protobufjs/minimal.js'
 import type { Init } from '../codec.ts'
 import { copyUnknown, type Draft, noBytes, type Read, readEntry, readNested, skip, wide, writeUnknown } from '../fields.ts'
 
-import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, IdRange, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SignatureRule, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
+import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, Artifact, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, IdRange, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SignatureRule, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
 
 type Names<E extends string> = Readonly<Record<number, E>>
 
@@ -29,7 +29,7 @@ const attributeKindNumbers = numbersOf(attributeKindNames)
 const taskStateNames: Names<TaskState> = { 0: 'unspecified_state', 1: 'staging', 2: 'starting', 3: 'running', 4: 'killing', 5: 'finished', 6: 'failed', 7: 'killed', 8: 'error', 9: 'lost', 10: 'dropped', 11: 'unreachable', 12: 'gone', 13: 'gone_by_operator' }
 const taskStateNumbers = numbersOf(taskStateNames)
 
-const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 15: 'image_pull_failed', 16: 'policy_refused', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 29: 'limit_pids', 30: 'limit_other', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped', 48: 'agent_unheard' }
+const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 15: 'image_pull_failed', 16: 'policy_refused', 17: 'artifact_failed', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 29: 'limit_pids', 30: 'limit_other', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped', 48: 'agent_unheard' }
 const reasonNumbers = numbersOf(reasonNames)
 
 const networkModeNames: Names<NetworkMode> = { 0: 'unspecified_network', 1: 'host', 2: 'none' }
@@ -1979,10 +1979,11 @@ function writeTaskDefinition(w: Writer, m: Init<TaskDefinition>): Writer {
   if (m.limits != null) writeTaskLimits(w.uint32(130).fork(), m.limits).ldelim()
   if (m.pull != null && m.pull !== '') w.uint32(138).string(String(m.pull))
   if (m.walls != null) writeWalls(w.uint32(146).fork(), m.walls).ldelim()
+  if (m.artifacts != null) for (const item of m.artifacts) writeArtifact(w.uint32(154).fork(), item).ldelim()
   return writeUnknown(w, m)
 }
 
-function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = { resources: [], mounts: [], labels: [], probes: [], taskId: '', name: '', image: '', process: null, network: null, killPolicy: null, logBudget: null, runtime: '', seccomp: '', restart: null, lease: null, limits: null, pull: '', walls: null }): Draft<TaskDefinition> {
+function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = { resources: [], mounts: [], labels: [], probes: [], artifacts: [], taskId: '', name: '', image: '', process: null, network: null, killPolicy: null, logBudget: null, runtime: '', seccomp: '', restart: null, lease: null, limits: null, pull: '', walls: null }): Draft<TaskDefinition> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2041,6 +2042,9 @@ function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = {
       case 146:
         d.walls = readNested(r, readWalls, d.walls)
         continue
+      case 154:
+        (d.artifacts as Artifact[]).push(readNested(r, readArtifact))
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2048,7 +2052,47 @@ function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = {
 }
 
 function completeTaskDefinition(m: Init<TaskDefinition>): TaskDefinition {
-  const d: Draft<TaskDefinition> = { resources: m.resources?.map(completeResource) ?? [], mounts: m.mounts?.map(completeMount) ?? [], labels: m.labels?.map(completeLabel) ?? [], probes: m.probes?.map(completeProbe) ?? [], taskId: String(m.taskId ?? ''), name: String(m.name ?? ''), image: String(m.image ?? ''), process: m.process == null ? null : completeProcess(m.process), network: m.network == null ? null : completeNetworkRequest(m.network), killPolicy: m.killPolicy == null ? null : completeKillPolicy(m.killPolicy), logBudget: m.logBudget == null ? null : completeLogBudget(m.logBudget), runtime: String(m.runtime ?? ''), seccomp: String(m.seccomp ?? ''), restart: m.restart == null ? null : completeRestartPolicy(m.restart), lease: m.lease == null ? null : completeLeaseTerms(m.lease), limits: m.limits == null ? null : completeTaskLimits(m.limits), pull: String(m.pull ?? ''), walls: m.walls == null ? null : completeWalls(m.walls) }
+  const d: Draft<TaskDefinition> = { resources: m.resources?.map(completeResource) ?? [], mounts: m.mounts?.map(completeMount) ?? [], labels: m.labels?.map(completeLabel) ?? [], probes: m.probes?.map(completeProbe) ?? [], artifacts: m.artifacts?.map(completeArtifact) ?? [], taskId: String(m.taskId ?? ''), name: String(m.name ?? ''), image: String(m.image ?? ''), process: m.process == null ? null : completeProcess(m.process), network: m.network == null ? null : completeNetworkRequest(m.network), killPolicy: m.killPolicy == null ? null : completeKillPolicy(m.killPolicy), logBudget: m.logBudget == null ? null : completeLogBudget(m.logBudget), runtime: String(m.runtime ?? ''), seccomp: String(m.seccomp ?? ''), restart: m.restart == null ? null : completeRestartPolicy(m.restart), lease: m.lease == null ? null : completeLeaseTerms(m.lease), limits: m.limits == null ? null : completeTaskLimits(m.limits), pull: String(m.pull ?? ''), walls: m.walls == null ? null : completeWalls(m.walls) }
+  return copyUnknown(m, d)
+}
+
+function writeArtifact(w: Writer, m: Init<Artifact>): Writer {
+  if (m.url != null && m.url !== '') w.uint32(10).string(String(m.url))
+  if (m.sha256 != null && m.sha256 !== '') w.uint32(18).string(String(m.sha256))
+  if (m.unpack) w.uint32(24).bool(true)
+  if (m.executable) w.uint32(32).bool(true)
+  if (m.target != null && m.target !== '') w.uint32(42).string(String(m.target))
+  return writeUnknown(w, m)
+}
+
+function readArtifact(r: Reader, end: number, d: Draft<Artifact> = { url: '', sha256: '', unpack: false, executable: false, target: '' }): Draft<Artifact> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.url = r.stringVerify()
+        continue
+      case 18:
+        d.sha256 = r.stringVerify()
+        continue
+      case 24:
+        d.unpack = r.bool()
+        continue
+      case 32:
+        d.executable = r.bool()
+        continue
+      case 42:
+        d.target = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeArtifact(m: Init<Artifact>): Artifact {
+  const d: Draft<Artifact> = { url: String(m.url ?? ''), sha256: String(m.sha256 ?? ''), unpack: Boolean(m.unpack), executable: Boolean(m.executable), target: String(m.target ?? '') }
   return copyUnknown(m, d)
 }
 
@@ -4939,6 +4983,7 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   KernelSetting: { write: writeKernelSetting, read: readKernelSetting, complete: completeKernelSetting },
   Walls: { write: writeWalls, read: readWalls, complete: completeWalls },
   TaskDefinition: { write: writeTaskDefinition, read: readTaskDefinition, complete: completeTaskDefinition },
+  Artifact: { write: writeArtifact, read: readArtifact, complete: completeArtifact },
   ExecutorDefinition: { write: writeExecutorDefinition, read: readExecutorDefinition, complete: completeExecutorDefinition },
   TaskGroup: { write: writeTaskGroup, read: readTaskGroup, complete: completeTaskGroup },
   IdRange: { write: writeIdRange, read: readIdRange, complete: completeIdRange },

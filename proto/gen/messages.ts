@@ -8,7 +8,7 @@ export type AttributeKind = 'unspecified_attribute' | 'text' | 'number' | 'span'
 
 export type TaskState = 'unspecified_state' | 'staging' | 'starting' | 'running' | 'killing' | 'finished' | 'failed' | 'killed' | 'error' | 'lost' | 'dropped' | 'unreachable' | 'gone' | 'gone_by_operator'
 
-export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'node_unhealthy' | 'lease_refused' | 'image_pull_failed' | 'policy_refused' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'probe_failed' | 'lease_expired' | 'limit_pids' | 'limit_other' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed' | 'node_stopped' | 'agent_unheard'
+export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'node_unhealthy' | 'lease_refused' | 'image_pull_failed' | 'policy_refused' | 'artifact_failed' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'probe_failed' | 'lease_expired' | 'limit_pids' | 'limit_other' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed' | 'node_stopped' | 'agent_unheard'
 
 export type NetworkMode = 'unspecified_network' | 'host' | 'none'
 
@@ -407,6 +407,15 @@ export interface TaskDefinition {
   readonly limits: TaskLimits | null
   readonly pull: string
   readonly walls: Walls | null
+  readonly artifacts: readonly Artifact[]
+}
+
+export interface Artifact {
+  readonly url: string
+  readonly sha256: string
+  readonly unpack: boolean
+  readonly executable: boolean
+  readonly target: string
 }
 
 export interface ExecutorDefinition {
@@ -1017,6 +1026,7 @@ export interface Messages {
   readonly KernelSetting: KernelSetting
   readonly Walls: Walls
   readonly TaskDefinition: TaskDefinition
+  readonly Artifact: Artifact
   readonly ExecutorDefinition: ExecutorDefinition
   readonly TaskGroup: TaskGroup
   readonly IdRange: IdRange

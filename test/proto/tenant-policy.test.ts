@@ -87,6 +87,13 @@ t.test('host paths cover what is below them, and dots do not lead out', async (t
   for (const path of ['/srv', '/srv/shopping', '/srv/shop/../other', '/']) t.match(mount(path), /may not mount/, path)
 })
 
+t.test('artifacts of the node count as its host paths', async (t) => {
+  const read = (url: string) => refusal({ hostPaths: ['/srv/shop'] }, { artifacts: [{ url }] })
+  t.equal(read('file:/srv/shop/a'), undefined)
+  t.equal(read('https://files.example/etc/shadow'), undefined)
+  t.match(read('file:/srv/shop/%2e%2e/b'), /may not read \/srv\/b, only \/srv\/shop/)
+})
+
 t.test('devices that nodes count are allowed by name', async (t) => {
   const asked = { resources: [scalar('cpus', 1), scalar('gpu', 2_000)] }
   t.match(refusal({}, asked), /may not use devices named gpu, only none/)

@@ -105,7 +105,11 @@ export function buildAgent(place: AgentPlace, around: Around): BuiltAgent {
   const tasks = new Tasks(
     {
       ...{ ledger, outbox, runtime, clock, log, rotation, leases },
-      images: { resolve: async (reference) => ({ ...image, reference }), fetch: async () => undefined },
+      images: {
+        resolve: async (reference) => ({ ...image, reference }),
+        fetch: async () => undefined,
+        artifacts: { fetch: async () => [], place: async () => undefined }
+      },
       views: { over: async (layers) => layers },
       isolators: [...walls, ...(around.isolators ?? []), leases.isolator()],
       devices: new DeviceDesk({ ledger }, { runDir, devices: around.devices ?? new Map() }),

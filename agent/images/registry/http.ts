@@ -39,16 +39,24 @@ export class RegistryHttp {
 
   readonly #proxy: ProxySettings | undefined
 
-  constructor(settings: Pick<RegistrySettings, 'insecure' | 'certificates' | 'patience'>, proxy?: ProxySettings) {
+  readonly #loopback: 'let-off' | 'as-others'
+
+  /** `loopback`: whether addresses of this host may be spoken to without TLS although nobody named them. */
+  constructor(
+    settings: Pick<RegistrySettings, 'insecure' | 'certificates' | 'patience'>,
+    proxy?: ProxySettings,
+    loopback: 'let-off' | 'as-others' = 'let-off'
+  ) {
     this.#settings = settings
     this.#proxy = proxy
+    this.#loopback = loopback
   }
 
   /** Whether this host may be spoken to without TLS. */
   isLetOff(url: URL): boolean {
-    return (
-      isLoopback(url.hostname) || this.#settings.insecure.includes(url.host) || this.#settings.insecure.includes(url.hostname)
-    )
+    const { insecure } = this.#settings
+    if (this.#loopback === 'let-off' && isLoopback(url.hostname)) return true
+    return insecure.includes(url.host) || insecure.includes(url.hostname)
   }
 
   /** A host that is let off speaks what it speaks; every other one TLS. */

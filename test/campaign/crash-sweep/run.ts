@@ -216,6 +216,7 @@ function endsOf({ scenario, strike, variant }: SweepRun): readonly ExpectedEnd[]
     'launch_failed',
     'image_unknown',
     'image_damaged',
+    'artifact_failed',
     'task_invalid',
     'unsupported_request'
   ] as const

@@ -302,6 +302,18 @@ export const scenarios: readonly Scenario[] = [
     [finished],
     { variants: ['plain', 'restart'], finish: collect }
   ),
+  runToEnd(
+    'artifacts',
+    {
+      body: counting(3, ':', 'test -f /sandbox/deep/notes.tar/notes/one -a -f /sandbox/deep/plain || code=5'),
+      artifacts: [
+        { name: 'notes.tar', bytes: sandboxArchive(), unpack: true },
+        { name: 'plain', bytes: Buffer.from('plain'), unpack: false }
+      ]
+    },
+    [finished],
+    { variants: ['plain', 'restart'] }
+  ),
   // It ends long before its lease does, whatever strikes: a lease is renewed while it runs, and gone with it.
   runToEnd('leased', { body: counting(3, ':', 'sleep 2'), leaseMs: 60_000 }, [finished]),
   runToEnd('half-launch', { body: counting(3, ':') }, [finished], {

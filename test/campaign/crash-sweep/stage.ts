@@ -1,9 +1,19 @@
+import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
 import { Fault } from '../../../base/fault.ts'
 import type { Init } from '../../../proto/codec.ts'
-import type { KillPolicy, Probe, RestartPolicy, TaskDefinition, TaskStatus, Walls } from '../../../proto/gen/messages.ts'
+import type {
+  Artifact,
+  KillPolicy,
+  Probe,
+  RestartPolicy,
+  TaskDefinition,
+  TaskStatus,
+  Walls
+} from '../../../proto/gen/messages.ts'
 import { rangeNumber } from '../../../proto/id-ranges.ts'
 import { newContainerId } from '../../../proto/ids.ts'
 import { scalar } from '../../../proto/resources.ts'
@@ -42,6 +52,8 @@ export interface TaskWish {
   readonly user?: string
   readonly walls?: Init<Walls>
   readonly seccomp?: string
+  /** Artifacts out of the folder of marks, which is made with these bytes in it. */
+  readonly artifacts?: readonly { readonly name: string; readonly bytes: Buffer; readonly unpack: boolean }[]
 }
 
 export interface Ordered {
@@ -269,9 +281,17 @@ export class Stage {
       ...(wish.logBudget === undefined ? {} : { logBudget: wish.logBudget }),
       ...(wish.killPolicy === undefined ? {} : { killPolicy: wish.killPolicy }),
       ...(wish.leaseMs === undefined ? {} : { lease: { lengthMs: wish.leaseMs } }),
+      artifacts: (wish.artifacts ?? []).map(({ name, bytes, unpack }) => this.#artifactOf(name, bytes, unpack)),
       ...(wish.restart === undefined ? {} : { restart: wish.restart }),
       ...(wish.probes === undefined ? {} : { probes: [...wish.probes] })
     }
+  }
+
+  #artifactOf(name: string, bytes: Buffer, unpack: boolean): Init<Artifact> {
+    const path = join(this.world.places.marksDir, name)
+    writeFileSync(path, bytes)
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    return { url: pathToFileURL(path).href, sha256, unpack, target: `deep/${name}` }
   }
 
   #faultEnv({ armed, strike }: Begin): Readonly<Record<string, string>> {
