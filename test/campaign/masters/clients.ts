@@ -17,6 +17,7 @@ export class Clients {
   readonly #random: Random
   readonly #running: Promise<void>[] = []
   #isOver = false
+  #isBrokenOff = false
   #tick = 0
   #value = 0
   acknowledged = 0
@@ -36,17 +37,24 @@ export class Clients {
     await Promise.all(this.#running)
   }
 
+  /** Nothing that is under way goes on. */
+  breakOff(): Promise<void> {
+    this.#isBrokenOff = true
+    return this.end()
+  }
+
   /** One read of each name, that every master's clients would have to see too. */
   async readAll(): Promise<void> {
     for (const name of names) {
-      for (let read = false; !read; ) read = await this.#one(name, 'read')
+      for (let read = false; !read && !this.#isBrokenOff; ) read = await this.#one(name, 'read')
     }
   }
 
   /** One more change that is acknowledged, whatever its outcome is. */
   async change(): Promise<void> {
     const before = this.acknowledged
-    while (this.acknowledged === before) await this.#one('a', this.#random.between(0, 1) === 0 ? 'create' : 'remove')
+    while (this.acknowledged === before && !this.#isBrokenOff)
+      await this.#one('a', this.#random.between(0, 1) === 0 ? 'create' : 'remove')
   }
 
   async #work(): Promise<void> {

@@ -36,6 +36,14 @@ export class MastersRun {
   }
 
   async run(): Promise<RunResult> {
+    try {
+      return await this.#wholeRun()
+    } finally {
+      await this.#clients.breakOff()
+    }
+  }
+
+  async #wholeRun(): Promise<RunResult> {
     await this.#grow()
     this.#clients.begin(clients)
     await this.#storm.blow()

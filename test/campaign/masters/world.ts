@@ -66,6 +66,8 @@ export class Place {
   /** A sync of this life may have failed: it may end with `corrupt`, for nobody may believe what it had not stored. */
   #hasMetEio = false
   #failsSyncs = false
+  /** What is under way when a run is broken off must not start it again. */
+  #isClosed = false
   #image: string | undefined
 
   constructor(config: WorldConfig, id: number, netns: string) {
@@ -100,7 +102,7 @@ export class Place {
   }
 
   start(waitsLike?: Place): void {
-    if (this.#child !== undefined) return
+    if (this.#child !== undefined || this.#isClosed) return
     const waits = waitsLike === undefined ? [] : ['--wait', 'yes']
     if (waitsLike !== undefined) copyFileSync(join(waitsLike.stateDir, 'master-token'), join(this.stateDir, 'master-token'))
     const { programs, slowSync, withClock } = this.#config
@@ -195,6 +197,7 @@ export class Place {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true
     await this.kill()
     const gate = this.#gate
     if (gate !== undefined) {
