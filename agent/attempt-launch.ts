@@ -161,7 +161,7 @@ class Deadline {
   }
 
   begin(ms: number): void {
-    this.#timer = setTimeout(() => this.#late.abort(new DOMException('the time limit has passed', 'TimeoutError')), ms)
+    this.#timer = setTimeout(() => this.#late.abort(new DOMException('the time limit has passed', 'TimeoutError')), ms).unref()
   }
 
   end(): void {

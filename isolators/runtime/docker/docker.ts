@@ -62,7 +62,7 @@ export class DockerRuntime implements Runtime {
   readonly #exits: ExitFiles
   readonly #asked: AskedFor
   readonly #logs = new Map<string, LogCopy>()
-  #ends: Ends | undefined
+  readonly #ends: Ends
   #isFit = false
 
   constructor(parts: DockerParts, config: DockerConfig) {
@@ -70,6 +70,7 @@ export class DockerRuntime implements Runtime {
     this.#config = config
     this.#exits = new ExitFiles(join(config.runDir, 'exits'))
     this.#asked = new AskedFor(config.askedDir)
+    this.#ends = new Ends(parts, () => `${agentLabel}=${config.agentId()}`)
   }
 
   async start(): Promise<void> {
@@ -77,7 +78,7 @@ export class DockerRuntime implements Runtime {
   }
 
   async stop(): Promise<void> {
-    await this.#ends?.stop()
+    await this.#ends.stop()
     await Promise.all([...this.#logs.values()].map((copy) => copy.stop()))
   }
 
@@ -155,7 +156,6 @@ export class DockerRuntime implements Runtime {
 
   async wait(containerId: string, signal: AbortSignal): Promise<ContainerExit> {
     this.#copyOf(containerId)
-    this.#ends ??= new Ends(this.#parts, `${agentLabel}=${this.#config.agentId()}`)
     const known = this.#exits.read(containerId)
     const exit =
       known === undefined

@@ -15,12 +15,12 @@ const againMs = { first: 100, most: 2_000 } as const
 /** Waits for the ends of containers by one stream of events for all; whenever it was lost, every one is looked at. */
 export class Ends {
   readonly #parts: Parts
-  readonly #label: string
+  readonly #label: () => string
   readonly #waiting = new Map<string, Waiting>()
   readonly #stopping = new AbortController()
   #listening: Promise<void> | undefined
 
-  constructor(parts: Parts, label: string) {
+  constructor(parts: Parts, label: () => string) {
     this.#parts = parts
     this.#label = label
   }
@@ -68,7 +68,7 @@ export class Ends {
     for (let pauseMs: number = againMs.first; !signal.aborted; pauseMs = Math.min(againMs.most, 2 * pauseMs)) {
       try {
         const engine = await this.#parts.engine()
-        const { over } = await engine.ends(this.#label, (name) => this.#waiting.get(name)?.look(), signal)
+        const { over } = await engine.ends(this.#label(), (name) => this.#waiting.get(name)?.look(), signal)
         // What ended before the connection stood tells no more.
         for (const { look } of this.#waiting.values()) look()
         pauseMs = againMs.first
