@@ -9,6 +9,7 @@ import { PeerCaller } from '../../../master/peers/peer-caller.ts'
 import type { PeerIdentity } from '../../../master/peers/peer-handshake.ts'
 import { PeerServer } from '../../../master/peers/peer-server.ts'
 import { awaitInvitation } from '../../../master/peers/waiting-room.ts'
+import { highestFeatureLevel } from '../../../master/state/cluster.ts'
 import type { PeerInvitation } from '../../../proto/gen/messages.ts'
 import { freePort } from '../../support/masters.ts'
 
@@ -40,7 +41,8 @@ t.test('a waiting master says who it is, and is taken in', async (t) => {
   const taken: PeerInvitation[] = []
   const { invited, peer } = await waiting(t, async (one) => void taken.push(one))
   const caller = new PeerCaller(leader)
-  t.same(await caller.knock(peer, never), { nodeId: 'n7', agentAddress: 'tcp:127.0.0.1:9', raftId: 0 })
+  const featureLevel = highestFeatureLevel
+  t.same(await caller.knock(peer, never), { nodeId: 'n7', agentAddress: 'tcp:127.0.0.1:9', raftId: 0, featureLevel })
   await caller.invite(peer, invitation('n7'), never)
   await invited
   t.match(taken, [{ clusterId: 'c', raftId: 4, agentToken: 'a', operatorToken: 'o' }])
