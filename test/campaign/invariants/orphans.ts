@@ -52,5 +52,5 @@ export function orphans(expected: Expected, seen: Observation): readonly string[
   return found
 }
 
-/** What stays of a container that has ended: its log, the node's record of its failure, and the files of its sandbox. */
-const outlives = (name: string): boolean => /^(files|recorder\.jsonl|log(\.\d+|\.gaps)?)$/.test(name)
+/** What stays of a container that has ended: its log, the node's record of its failure, and the files of its sandbox, its image’s volumes among them. */
+const outlives = (name: string): boolean => /^(files|volumes|recorder\.jsonl|log(\.\d+|\.gaps)?)$/.test(name)
