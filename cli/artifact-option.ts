@@ -21,6 +21,6 @@ export function parseArtifact(text: string): ArtifactRequest {
   if (URL.canParse(url)) return { url, ...found }
   throw new Fault(
     'invalid',
-    `--artifact is URL[,sha256=HEX][,unpack][,executable][,to=PATH], such as https://files.example/site.tar.gz,unpack,to=site, not ${JSON.stringify(text)}`
+    `--artifact is URL[,sha256=HEX][,unpack][,executable][,to=PATH], such as https://example.org/site.tar.gz,unpack,to=site, not ${JSON.stringify(text)}`
   )
 }

@@ -1,19 +1,17 @@
 import type { IncomingMessage } from 'node:http'
 import { streamContentType } from '../proto/stream-frame.ts'
 import type { Endpoint } from './endpoint.ts'
+import type { FsckReport } from './fsck-messages.ts'
 import { type HttpRequest, readJson } from './http.ts'
 import type { AuditEntry, IdentityOverview, OperatorFacts, OperatorRequest, TokenRequest } from './identity-messages.ts'
 import { Masters } from './masters.ts'
 import type {
-  AddedMember,
   ClusterFacts,
   Collected,
   Explanation,
   FileEntry,
-  FsckReport,
   Image,
   ImageDetails,
-  MembersFacts,
   Node,
   NodeHealthAnswer,
   NodeIsolators,
@@ -28,6 +26,7 @@ import type {
   UpdateRequest,
   VersionFacts
 } from './operator-messages.ts'
+import type { AddedMember, MembersFacts } from './raft-messages.ts'
 import { readStream, type StreamPart } from './stream.ts'
 
 export interface LogOptions {

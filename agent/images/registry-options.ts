@@ -54,7 +54,7 @@ export const registrySettings: readonly Setting[] = [
     flag: 'https-proxy',
     env: 'HTTPS_PROXY',
     fallback: '',
-    help: 'proxy between this node and registries behind TLS, such as http://proxy.example:3128',
+    help: 'proxy between this node and registries behind TLS, such as http://gateway.example:3128',
     check: proxyAddress
   },
   {

@@ -1,6 +1,6 @@
 import { systemClock } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
-import type { MembersFacts, MemberView } from '../../sdk/operator-messages.ts'
+import type { MembersFacts, MemberView } from '../../sdk/raft-messages.ts'
 import { type CommonOptions, type Context, writeOut } from '../context.ts'
 import { usage } from '../failure.ts'
 

@@ -1,4 +1,4 @@
-import type { MembersFacts, MemberView } from '../../sdk/operator-messages.ts'
+import type { MembersFacts, MemberView } from '../../sdk/raft-messages.ts'
 import { type CommonOptions, type Context, widthOf, writeOut } from '../context.ts'
 import { renderFacts, renderTable } from '../output/table.ts'
 

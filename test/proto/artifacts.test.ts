@@ -4,16 +4,16 @@ import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { Artifact } from '../../proto/gen/messages.ts'
 
 const artifact = (of: Init<Artifact>): Artifact => completeMessage('Artifact', of)
-const url = 'https://files.example/a/site.tar.gz?key=1'
+const url = 'https://example.org/a/site.tar.gz?key=1'
 
 t.test('an artifact lies at the end of its URL, or where its task says', async (t) => {
   t.equal(targetOf(artifact({ url })), 'site.tar.gz')
   t.equal(targetOf(artifact({ url, unpack: true })), 'site')
-  t.equal(targetOf(artifact({ url: 'https://files.example/a%20b' })), 'a b')
+  t.equal(targetOf(artifact({ url: 'https://example.org/a%20b' })), 'a b')
   t.equal(targetOf(artifact({ url, target: '/sandbox/x/./y/' })), 'x/y')
   for (const target of ['..', '../x', 'a/../../x', '/etc/x', '/sandbox/', '/sandbox/..', '.', 'a\0b'])
     t.throws(() => targetOf(artifact({ url, target })), { code: 'invalid', message: /below the sandbox/ }, target)
-  t.throws(() => targetOf(artifact({ url: 'https://files.example/' })), { code: 'invalid' })
+  t.throws(() => targetOf(artifact({ url: 'https://example.org/' })), { code: 'invalid' })
   t.equal(filePathOf('file:/srv/a%20b'), '/srv/a b')
   t.equal(filePathOf(url), undefined)
 })

@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import type { MembersFacts } from '../../sdk/operator-messages.ts'
+import type { MembersFacts } from '../../sdk/raft-messages.ts'
 import { Cluster, eventually, type Ran, type RunOptions, runProgram } from './cluster.ts'
 
 const programs = join(import.meta.dirname, '../../dist')

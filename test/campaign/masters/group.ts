@@ -1,5 +1,6 @@
 import { OperatorClient } from '../../../sdk/operator-client.ts'
-import type { ClusterFacts, MembersFacts } from '../../../sdk/operator-messages.ts'
+import type { ClusterFacts } from '../../../sdk/operator-messages.ts'
+import type { MembersFacts } from '../../../sdk/raft-messages.ts'
 import type { MastersWorld, Place } from './world.ts'
 
 export const settleMs = 20_000
