@@ -4,7 +4,7 @@ import type { Exec } from '../../base/exec.ts'
 import { errnoOf, Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { randomId } from '../../base/random.ts'
-import { replaceFile } from '../../base/replace-file.ts'
+import { draftOf, replaceFile } from '../../base/replace-file.ts'
 import type { IdRange } from '../../isolators/walls.ts'
 import { ContentFiles, maxLowerBytes } from './content-files.ts'
 import { ImageWork } from './image-work.ts'
@@ -24,8 +24,8 @@ interface Config {
 
 /** What is known of a view; of one without it nothing is. */
 interface Note {
-  /** Inode of the layer's folder: another one is another layer, unpacked anew. */
-  readonly layer: number
+  /** Which folder of the layer's name it was made from: another one is another layer, unpacked anew. */
+  readonly layer: string
   readonly entries: number
   /** The boot in which it was made, and whether it is on the disk: after another boot one that is not may lack anything. */
   readonly bootId: string
@@ -47,7 +47,9 @@ export class ShiftedViews {
   readonly #config: Config
   readonly #files: ContentFiles
   readonly #work: ImageWork
+  /** One hand at a time on a view and its note. */
   readonly #making = new Map<string, Promise<void>>()
+  readonly #settling = new Set<Promise<void>>()
 
   constructor(parts: Parts, config: Config) {
     this.#parts = parts
@@ -75,7 +77,7 @@ export class ShiftedViews {
     const hosts = await namesIn(this.#files.path('hosts'))
     let removed = 0
     for (const range of await namesIn(this.#files.path(folder))) {
-      const names = (await namesIn(this.#files.path(folder, range))).map((name) => name.replace(/\.json$/, ''))
+      const names = (await namesIn(this.#files.path(folder, range))).map((name) => name.replace(/\.json(\.draft)?$/, ''))
       for (const name of new Set(names)) {
         const isHost = name.startsWith(hostPrefix) && hosts.some((host) => name === hostName(host))
         const path = this.#files.path(folder, range, name)
@@ -89,26 +91,35 @@ export class ShiftedViews {
     return removed
   }
 
+  /** Resolves when each view made so far is on the disk, or is told in the log not to be. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#settling)
+  }
+
   #path(layer: string, { first }: IdRange): string {
     const isHost = basename(dirname(layer)) === 'hosts'
     return this.#files.path(folder, first.toString(36), isHost ? hostName(basename(layer)) : basename(layer))
   }
 
+  #have(view: string, layer: string, ids: IdRange, signal: AbortSignal): Promise<void> {
+    return this.#alone(view, () => this.#make(view, layer, ids, signal))
+  }
+
   /** Whoever wants the same one waits for the first, and looks for itself what came of it. */
-  async #have(view: string, layer: string, ids: IdRange, signal: AbortSignal): Promise<void> {
+  async #alone(view: string, work: () => Promise<void>): Promise<void> {
     for (let first = this.#making.get(view); first !== undefined; first = this.#making.get(view)) {
       await first.catch(() => undefined) // it is told to whom it belongs
     }
-    const made = this.#make(view, layer, ids, signal).finally(() => this.#making.delete(view))
+    const made = work().finally(() => this.#making.delete(view))
     this.#making.set(view, made)
     return made
   }
 
   async #make(view: string, layer: string, { first, count }: IdRange, signal: AbortSignal): Promise<void> {
-    const { ino } = await stat(layer)
+    const made = await folderIdentity(layer)
     const { bootId } = this.#config
     const known = await noteOf(view)
-    const isSound = known?.layer === ino && (known.durable || known.bootId === bootId)
+    const isSound = known?.layer === made && (known.durable || known.bootId === bootId)
     if (isSound && (await isThere(view))) return
     await this.#discard(view)
     await mkdir(dirname(view), { recursive: true, mode: 0o700 })
@@ -116,14 +127,16 @@ export class ShiftedViews {
     const entries = await this.#work.shift(
       request,
       async (draft, shifted) => {
-        await replaceFile(`${view}.json`, noteText({ layer: ino, entries: shifted.entries, bootId, durable: false }))
+        await replaceFile(`${view}.json`, noteText({ layer: made, entries: shifted.entries, bootId, durable: false }))
         await rename(join(draft, 'upper'), view)
         return shifted.entries
       },
       signal
     )
     this.#parts.log.info({ view, entries }, 'image.view_made')
-    void this.#settle(view, { layer: ino, entries, bootId, durable: true })
+    const settling = this.#settle(view, { layer: made, entries, bootId, durable: true })
+    this.#settling.add(settling)
+    void settling.finally(() => this.#settling.delete(settling))
   }
 
   /** Nobody waits for the disk: a view that does not come to it is made again after the boot. */
@@ -131,7 +144,10 @@ export class ShiftedViews {
     const never = new AbortController().signal
     try {
       const { code } = await this.#parts.exec.run('sync', ['--file-system', view], { timeoutMs: syncTimeoutMs }, never)
-      if (code === 0 && (await noteOf(view)) !== undefined) await replaceFile(`${view}.json`, noteText(note))
+      if (code !== 0) throw new Fault('unavailable', `sync ended with ${code}`)
+      await this.#alone(view, async () => {
+        if ((await noteOf(view))?.layer === note.layer) await replaceFile(`${view}.json`, noteText(note))
+      })
     } catch (error) {
       this.#parts.log.warn({ view, error }, 'image.view_not_synced')
     }
@@ -139,7 +155,7 @@ export class ShiftedViews {
 
   /** The tree leaves in one step; it is deleted at leisure. */
   async #discard(view: string): Promise<void> {
-    await rm(`${view}.json`, { force: true })
+    for (const path of [`${view}.json`, draftOf(`${view}.json`)]) await rm(path, { force: true })
     const grave = this.#files.path('drafts', randomId())
     const isGone = await rename(view, grave).then(() => false, absent)
     if (!isGone) await this.#work.discard(grave)
@@ -157,6 +173,12 @@ async function noteOf(view: string): Promise<Note | undefined> {
   } catch {
     return undefined // there is none, or it says nothing
   }
+}
+
+/** Numbers of inodes are used again; a number and its birth are not. */
+async function folderIdentity(path: string): Promise<string> {
+  const { ino, birthtimeNs } = await stat(path, { bigint: true })
+  return `${ino}-${birthtimeNs}`
 }
 
 const namesIn = (path: string): Promise<readonly string[]> => readdir(path).catch(() => []) // no task ever had such ids

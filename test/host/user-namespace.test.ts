@@ -31,9 +31,15 @@ async function viewsOf(t: Test) {
   chownSync(join(layer, 'etc/far'), 100_000, 100_000)
   writeFileSync(join(layer, 'bin/as-root'), '')
   chmodSync(join(layer, 'bin/as-root'), 0o4755)
-  const open = (bootId = 'boot') => new ShiftedViews({ exec: systemExec, log: silentLog }, { directory, unpackProgram, bootId })
+  const open = (bootId = 'boot') => {
+    const views = new ShiftedViews({ exec: systemExec, log: silentLog }, { directory, unpackProgram, bootId })
+    t.teardown(() => views.settled())
+    return views
+  }
   return { directory, layer, open }
 }
+
+const birthOf = (path: string): bigint => statSync(path, { bigint: true }).birthtimeNs
 
 async function start(host: ContainerHost, request: IsolatorRequest, runtime: 'runc' | 'crun') {
   const launch = await host.prepare(request)
@@ -127,16 +133,17 @@ t.test('a view is made once, again for another layer of the name, and goes with 
   const views = open()
   const [[view = ''], [same]] = await Promise.all([views.over([layer], ids, patience()), views.over([layer], ids, patience())])
   t.equal(view, same)
-  const made = statSync(view).ino
+  const made = birthOf(view)
   const [other = ''] = await views.over([layer], rangeNumber(6), patience())
   t.equal(statSync(join(other, 'etc/web')).uid, rangeNumber(6).first + 1000, 'another role has its own')
   await open().over([layer], ids, patience())
-  t.equal(statSync(view).ino, made, 'the next agent uses it')
+  t.equal(birthOf(view), made, 'the next agent uses it')
   await run('cp', ['-a', layer, join(directory, 'copy')])
   await run('rm', ['-r', layer])
   await run('mv', [join(directory, 'copy'), layer])
   await views.over([layer], ids, patience())
-  t.not(statSync(view).ino, made)
+  t.not(birthOf(view), made)
+  await views.settled()
   t.equal(await views.collect(), 0)
   await run('rm', ['-r', layer])
   t.equal(await views.collect(), 2)
@@ -145,13 +152,15 @@ t.test('a view is made once, again for another layer of the name, and goes with 
 
 t.test('of a view that was not on the disk nothing is believed after another boot', async (t) => {
   const { layer, open } = await viewsOf(t)
-  const [view = ''] = await open().over([layer], ids, patience())
+  const views = open()
+  const [view = ''] = await views.over([layer], ids, patience())
+  await views.settled()
   const note = `${view}.json`
   const told = JSON.parse(readFileSync(note, 'utf8')) as object
   writeFileSync(note, JSON.stringify({ ...told, durable: false }))
-  const made = statSync(view).ino
+  const made = birthOf(view)
   await open('next boot').over([layer], ids, patience())
-  t.not(statSync(view).ino, made)
+  t.not(birthOf(view), made)
   await t.rejects(
     open().over(
       Array.from({ length: 60 }, (_, i) => `${layer}${i}`),
