@@ -32,6 +32,8 @@ export interface CampaignKind {
   readonly sources: readonly string[]
   /** In dist/, where they are others than those of the agent. */
   readonly programs?: readonly string[]
+  /** Nothing of it is about what a disk keeps: it works in memory. */
+  readonly inMemory?: boolean
   /** Own options with what they mean; each takes a value. */
   readonly options: Readonly<Record<string, string>>
   open(place: CampaignPlace, wish: CampaignWish): Promise<Campaign>

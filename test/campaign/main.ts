@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -48,6 +49,15 @@ export const main = (argv: readonly string[], root: string): Promise<number> =>
     return await carryOut(asked, root, around)
   })
 
+/**
+ * Puts a file system in memory there: ext4 passes over the numbers of files deleted in the last seconds one by one, and a fifth
+ * of a sweep's processor time went there. Its own, for the agent does other things where its state lies on the tmpfs of /run.
+ */
+function mountMemory(directory: string): () => void {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=0711,size=50%', 'hearth-campaign', directory])
+  return () => execFileSync('umount', ['--lazy', directory])
+}
+
 interface Asked {
   readonly name: string
   readonly kind: CampaignKind
@@ -63,6 +73,7 @@ async function carryOut({ name, kind, wish, json, resume }: Asked, root: string,
   const facts = { commit: commitOf(root), machine: machineFacts(), versions: versionFacts() }
   const directory = mkdtempSync(join(tmpdir(), 'hc-'))
   cleanup.add(directory, () => rmSync(directory, { recursive: true, force: true }))
+  if (kind.inMemory === true) cleanup.add(`${directory} in memory`, mountMemory(directory))
   const failures = join(root, '.cache/campaign', name)
   mkdirSync(failures, { recursive: true })
   const campaign = await kind.open({ root, directory, failures, cleanup, signal }, wish)

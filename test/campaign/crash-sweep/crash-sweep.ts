@@ -10,10 +10,11 @@ import { dockerArchive } from './archives.ts'
 import { completenessProblems } from './completeness.ts'
 import { type Cell, cellNamed, cellsOf, nameOf, type Recording } from './grid.ts'
 import { type PageFacts, writePage } from './page.ts'
-import { buildPrograms, warm } from './programs.ts'
+import { buildPrograms } from './programs.ts'
 import { carryOut, scenarioNamed } from './run.ts'
 import { scenarios } from './scenarios.ts'
 import { Slots } from './slots.ts'
+import { warm } from './warm.ts'
 
 /** Runs that use a core at the same time; those that sit out a delay wait beside them. */
 const working = 4
@@ -26,6 +27,7 @@ const completeness = 'completeness'
 export const crashSweep: CampaignKind = {
   summary: 'strikes every call that leaves the agent, in every life cycle, with every fault',
   sources: ['crash-sweep', '../fail-points'],
+  inMemory: true,
   options: {
     minutes: 'as many runs as fit into so many minutes, drawn by the seed; default: all',
     sample: 'so many runs, drawn by the seed',

@@ -33,8 +33,9 @@ const startsStruck = /^(start|launch|half-launch|exit-zero|attempts)$/
 
 /**
  * Every run of the grid. A start does the same first steps whatever life cycle it interrupts: they are struck in those of
- * `startsStruck`, and elsewhere only what the start of an empty agent does not do. `long`: these everywhere, and later hits of
- * every point too, not of the doors alone. Pure.
+ * `startsStruck`, and elsewhere only what the start of an empty agent does not do. Death after a call that is followed by one
+ * before which the agent is killed anyway would find the same things done: it is struck where no such call follows. `long`: all
+ * these too, and later hits of every point, not of the doors alone. Pure.
  */
 export function cellsOf(recordings: readonly Recording[], points: readonly FailPoint[], long: boolean): readonly Cell[] {
   const byName = new Map(points.map((p) => [p.name, p]))
@@ -42,18 +43,41 @@ export function cellsOf(recordings: readonly Recording[], points: readonly FailP
   return recordings.flatMap(({ scenario, variant, hits }) => {
     const isRepeat = (name: string): boolean =>
       !long && variant === 'restart' && !startsStruck.test(scenario) && startsAlone.has(name)
-    const counts = new Map<string, number>()
-    for (const hit of hits) counts.set(hit, (counts.get(hit) ?? 0) + 1)
-    const struck = [...counts].flatMap(([name, count]): Cell[] => {
+    const most = (name: string): number => {
+      if (!byName.has(name) || isRepeat(name)) return 0
+      return long || doors.test(name) ? hitsMost : 1
+    }
+    const struck = numbered(hits).filter(({ name, hit }) => hit <= most(name))
+    const cells = struck.flatMap(({ name, hit, next }): Cell[] => {
       const point = byName.get(name)
-      if (point === undefined || isRepeat(name)) return []
-      const last = long || doors.test(name) ? Math.min(count, hitsMost) : 1
-      return Array.from({ length: last }, (_, i) => i + 1).flatMap((hit) =>
-        faultsOf(point).map((fault) => ({ scenario, variant, strike: { point: name, hit, fault } }))
-      )
+      const isMet = !long && next !== undefined && next.hit <= most(next.name)
+      const faults = point === undefined ? [] : faultsOf(point).filter((fault) => fault !== 'kill-after' || !isMet)
+      return faults.map((fault) => ({ scenario, variant, strike: { point: name, hit, fault } }))
     })
-    return [{ scenario, variant, strike: undefined }, ...struck]
+    return [{ scenario, variant, strike: undefined }, ...cells]
   })
+}
+
+interface Hit {
+  readonly name: string
+  /** From 1. */
+  readonly hit: number
+  next?: Hit
+}
+
+/** Each hit with its number among those of its point, and the one that comes after it. */
+function numbered(names: readonly string[]): readonly Hit[] {
+  const counts = new Map<string, number>()
+  const hits = names.map((name): Hit => {
+    const hit = (counts.get(name) ?? 0) + 1
+    counts.set(name, hit)
+    return { name, hit }
+  })
+  hits.forEach((hit, i) => {
+    const next = hits[i + 1]
+    if (next !== undefined) hit.next = next
+  })
+  return hits
 }
 
 export const nameOf = ({ scenario, variant, strike }: Cell): string =>

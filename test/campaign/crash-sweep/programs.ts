@@ -1,11 +1,8 @@
 import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import { buildFailPoints } from '../../fail-points/build.ts'
 import type { FailPoint } from '../../fail-points/points.ts'
-import type { CampaignPlace } from '../campaign.ts'
-import { World } from '../world.ts'
 
 export interface Built {
   readonly programs: string
@@ -14,7 +11,7 @@ export interface Built {
 
 /** The agent as it is shipped: started with the machine code of an earlier run (setup/cached-start.cjs). */
 export const startProgram = 'start-agent.cjs'
-const cacheName = `agent-${process.versions.node}.cache`
+export const cacheName = `agent-${process.versions.node}.cache`
 
 /** The programs with fail points; built again only where the shipped ones, or what puts the points in, have changed. */
 export async function buildPrograms(root: string): Promise<Built> {
@@ -37,20 +34,4 @@ export async function buildPrograms(root: string): Promise<Built> {
   if (!existsSync(join(programs, 'koffi'))) symlinkSync(join(root, 'dist/koffi'), join(programs, 'koffi'))
   writeFileSync(stampPath, text)
   return { programs, points }
-}
-
-const warmMs = 20_000
-
-/** Lets one agent live until it has left its machine code for the others, each of which starts by a quarter cheaper then. */
-export async function warm(programs: string, { directory, signal }: CampaignPlace): Promise<void> {
-  const cache = join(programs, cacheName)
-  if (existsSync(cache)) return
-  const world = await World.open({ directory: join(directory, 'warm'), program: join(programs, startProgram) })
-  try {
-    await world.startAndRegister(signal)
-    for (const until = performance.now() + warmMs; !existsSync(cache) && performance.now() < until; ) await pause(50)
-    await world.end('SIGTERM')
-  } finally {
-    await world.close()
-  }
 }

@@ -18,6 +18,7 @@ const firstCall = 1_000
 export const syscallSweep: CampaignKind = {
   summary: 'kills the agent at its N-th system call, in every life cycle, without our fail points',
   sources: ['crash-sweep'],
+  inMemory: true,
   options: {
     minutes: 'as many runs as fit into so many minutes; default: what --runs or the time says',
     scenario: 'only this life cycle, such as exec/plain',
