@@ -13,7 +13,7 @@ import {
   StreamFrameDecoder
 } from '../../proto/stream-frame.ts'
 import { type FrameInput, parseJson } from './frame-input.ts'
-import { FrameOutput } from './frame-output.ts'
+import { FrameOutput, faultFrame } from './frame-output.ts'
 
 interface Parts {
   readonly clock: Clock
@@ -58,6 +58,7 @@ class TerminalSession {
   readonly #ended = new AbortController()
   #said = ''
   #end: Readonly<Record<string, unknown>> | undefined
+  #inputFault: Fault | undefined
 
   constructor(parts: Parts, plan: TerminalPlan, output: FrameOutput) {
     this.#parts = parts
@@ -126,7 +127,8 @@ class TerminalSession {
       else if (isOutput(channel)) await this.#output.relay(channel, data)
     }
     await closed
-    const end = this.#end ?? (await this.#plan.ending(this.#output.gone))
+    const said = this.#inputFault === undefined ? this.#end : faultFrame(this.#inputFault)
+    const end = said ?? (await this.#plan.ending(this.#output.gone))
     await over()
     await this.#output.finish(end)
   }
@@ -142,8 +144,11 @@ class TerminalSession {
       }
     }
     // The end of the client's frames is no end of the terminal: only `gone` hangs up.
-    pump().catch(() => {
-      if (!this.#ended.signal.aborted) this.#leave()
+    pump().catch((e: unknown) => {
+      if (this.#ended.signal.aborted) return
+      // What the program ends with from here on is our doing: its exit code would be taken for its own.
+      this.#inputFault = new Fault('unavailable', `the input of the terminal is lost: ${String(e)}`)
+      this.#leave()
     })
   }
 

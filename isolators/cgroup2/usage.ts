@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { errnoOf } from '../../base/fault.ts'
 import type { Usage } from '../isolator.ts'
 import { type CgroupLayout, unifiedDirectory } from './layout.ts'
 
@@ -9,9 +10,20 @@ export function readOomKills(layout: CgroupLayout, path: string): number {
   const memory = layout.classic.get('memory')
   const file = memory === undefined ? join(layout.unified ?? '', path, 'memory.events') : join(memory, path, 'memory.oom_control')
   try {
-    return Number(/^oom_kill (\d+)$/m.exec(readFileSync(file, 'utf8'))?.[1] ?? 0)
+    return killsIn(file)
+  } catch (e) {
+    return errnoOf(e) === 'ENOENT' ? 0 : lastLook(file)
+  }
+}
+
+const killsIn = (file: string): number => Number(/^oom_kill (\d+)$/m.exec(readFileSync(file, 'utf8'))?.[1] ?? 0)
+
+/** The cause of a death stands nowhere else. */
+function lastLook(file: string): number {
+  try {
+    return killsIn(file)
   } catch {
-    return 0 // gone with the container: nothing to tell
+    return 0 // gone with the container
   }
 }
 
