@@ -28,10 +28,14 @@ export function limitsOf(task: Pick<TaskDefinition, 'resources' | 'limits'> | un
     }),
     ...(limits.cpuIdle ? { cpuIdle: true } : {}),
     ...(limits.oomPolicy === 'oom_task' ? { oomPolicy: 'task' } : {}),
-    ...(limits.io.length === 0 ? {} : { io: limits.io }),
-    ...(limits.hugePages.length === 0 ? {} : { hugePages: limits.hugePages })
+    ...(limits.zswapBytes === 0 ? {} : { zswapBytes: limits.zswapBytes }),
+    ...given({ numaNodes: limits.numaNodes, memoryNodes: limits.memoryNodes }),
+    ...given({ io: limits.io, hugePages: limits.hugePages, rdma: limits.rdma, misc: limits.misc })
   }
 }
+
+const given = <T extends Readonly<Record<string, { readonly length: number }>>>(lists: T): Partial<T> =>
+  Object.fromEntries(Object.entries(lists).filter(([, { length }]) => length > 0)) as Partial<T>
 
 const numbers = <T extends Readonly<Record<string, number>>>(given: T): Partial<T> =>
   Object.fromEntries(Object.entries(given).filter(([, value]) => value > 0)) as Partial<T>

@@ -17,6 +17,11 @@ export interface LimitOptions {
   readonly ioWeight?: string
   readonly io?: readonly string[]
   readonly hugePages?: readonly string[]
+  readonly zswap?: string
+  readonly numa?: string
+  readonly memoryNodes?: string
+  readonly rdma?: readonly string[]
+  readonly misc?: readonly string[]
 }
 
 /** Undefined where none is given. Throws `Fault('invalid')` with the first mistake. */
@@ -34,7 +39,12 @@ export function parseLimits(options: LimitOptions): LimitsRequest | undefined {
     ...given('pidsMax', options.pids, (text) => parseCount('--pids', text)),
     ...given('ioWeight', options.ioWeight, (text) => parseCount('--io-weight', text)),
     ...given('io', options.io, (texts) => texts.map(parseIo)),
-    ...given('hugePages', options.hugePages, (texts) => texts.map(parseHugePages))
+    ...given('hugePages', options.hugePages, (texts) => texts.map(parseHugePages)),
+    ...given('zswapBytes', options.zswap, (text) => (text === 'none' ? -1 : parseBytes('--zswap', text))),
+    ...given('numaNodes', options.numa, (text) => text),
+    ...given('memoryNodes', options.memoryNodes, (text) => text),
+    ...given('rdma', options.rdma, (texts) => texts.map(parseRdma)),
+    ...given('misc', options.misc, (texts) => texts.map(parseMisc))
   }
   return Object.keys(limits).length === 0 ? undefined : limits
 }
@@ -43,35 +53,63 @@ const given = <K extends keyof LimitsRequest, V>(
   key: K,
   value: V | undefined,
   how: (value: V) => LimitsRequest[K]
-): Pick<LimitsRequest, K> | Record<string, never> =>
-  value === undefined ? {} : ({ [key]: how(value) } as Pick<LimitsRequest, K>)
+): Partial<LimitsRequest> => (value === undefined ? {} : { [key]: how(value) })
 
-const rates = {
-  read: 'readBytesPerSecond',
-  write: 'writeBytesPerSecond',
-  reads: 'readsPerSecond',
-  writes: 'writesPerSecond'
+const amount = (text: string): number => parseBytes('--io', text)
+const count = (text: string): number => parseCount('--io', text)
+const ioWords = {
+  read: ['readBytesPerSecond', amount],
+  write: ['writeBytesPerSecond', amount],
+  reads: ['readsPerSecond', count],
+  writes: ['writesPerSecond', count],
+  latency: ['latencyUs', (text: string) => parseDuration('--io', text) * 1000]
 } as const
 
 type Io = NonNullable<LimitsRequest['io']>[number]
 
-/** `/data:read=10m,write=5m,reads=100,writes=50`: bytes and operations a second. */
+/** `/data:read=10m,write=5m,reads=100,writes=50,latency=10ms`: bytes and operations a second, and how long it may wait. */
 function parseIo(text: string): Io {
+  const form = '--io must be PATH:read=10m,write=5m,reads=100,writes=100,latency=10ms or some of it'
+  const { name, values } = named(text, ioWords, form)
+  return { path: name, ...values }
+}
+
+const rdmaWords = {
+  handles: ['handles', (text: string) => parseCount('--rdma', text)],
+  objects: ['objects', (text: string) => parseCount('--rdma', text)]
+} as const
+
+/** `mlx4_0:handles=2,objects=2000` */
+function parseRdma(text: string): NonNullable<LimitsRequest['rdma']>[number] {
+  const { name, values } = named(text, rdmaWords, '--rdma must be DEVICE:handles=2,objects=2000 or one of them')
+  return { device: name, ...values }
+}
+
+type Words = Readonly<Record<string, readonly [key: string, parse: (text: string) => number]>>
+
+/** `NAME:word=value,word=value`; the name may hold colons. Throws `Fault('invalid')` with the form that is meant. */
+function named(text: string, words: Words, form: string): { readonly name: string; readonly values: Record<string, number> } {
   const at = text.lastIndexOf(':')
-  const path = text.slice(0, Math.max(0, at))
-  const pairs = text.slice(at + 1).split(',')
-  const wrong = new Fault(
-    'invalid',
-    `--io must be PATH:read=10m,write=5m,reads=100,writes=100 or some of it, not ${JSON.stringify(text)}`
-  )
-  if (path === '') throw wrong
-  const given = pairs.map((pair) => {
-    const [name = '', value = ''] = pair.split('=')
-    const key = Object.hasOwn(rates, name) ? rates[name as keyof typeof rates] : undefined
-    if (key === undefined) throw wrong
-    return [key, name === 'read' || name === 'write' ? parseBytes('--io', value) : parseCount('--io', value)] as const
-  })
-  return { path, ...Object.fromEntries(given) }
+  const wrong = new Fault('invalid', `${form}, not ${JSON.stringify(text)}`)
+  if (at <= 0) throw wrong
+  const pairs = text
+    .slice(at + 1)
+    .split(',')
+    .map((pair) => {
+      const [word = '', value = ''] = pair.split('=')
+      const [key, parse] = Object.hasOwn(words, word) ? (words[word] ?? []) : []
+      if (key === undefined || parse === undefined) throw wrong
+      return [key, parse(value)] as const
+    })
+  return { name: text.slice(0, at), values: Object.fromEntries(pairs) }
+}
+
+/** `sev=10` */
+function parseMisc(text: string): NonNullable<LimitsRequest['misc']>[number] {
+  const [name = '', max, ...more] = text.split('=')
+  if (name === '' || max === undefined || more.length > 0)
+    throw new Fault('invalid', `--misc must be NAME=MAX such as sev=10, not ${JSON.stringify(text)}`)
+  return { name, max: parseCount('--misc', max) }
 }
 
 /** `2m:64m`: of pages of 2 MiB at most 64 MiB. */

@@ -85,6 +85,16 @@ export interface Limits {
   readonly ioWeight?: number
   readonly io?: readonly IoLimit[]
   readonly hugePages?: readonly { readonly pageBytes: number; readonly maxBytes: number }[]
+  /** Of its swap, so much may lie compressed in memory; -1: none of it. */
+  readonly zswapBytes?: number
+  /** NUMA nodes as in cpuset(7), "List format": its processors and its memory are theirs. */
+  readonly numaNodes?: string
+  /** Its memory alone; without it that of `numaNodes`. */
+  readonly memoryNodes?: string
+  /** Of one device. 0: no limit. */
+  readonly rdma?: readonly { readonly device: string; readonly handles: number; readonly objects: number }[]
+  /** Of what the misc controller counts. */
+  readonly misc?: readonly { readonly name: string; readonly max: number }[]
 }
 
 /** Of one disk. 0: no limit. */
@@ -95,6 +105,8 @@ export interface IoLimit {
   readonly writeBytesPerSecond: number
   readonly readsPerSecond: number
   readonly writesPerSecond: number
+  /** Others of the disk are slowed down where its own requests wait longer. */
+  readonly latencyUs: number
 }
 
 export interface IsolatorRequest {

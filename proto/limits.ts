@@ -30,6 +30,7 @@ function* mistakes({ resources, limits }: Asking): Generator<string> {
   yield* cpuMistakes(limits, milliCpu)
   yield* memoryMistakes(limits, memoryBytes)
   yield* ioMistakes(limits)
+  yield* hardwareMistakes(limits)
   if (limits.pidsMax > 0 && limits.pidsMax < leastPids)
     yield `a limit of processes is at least ${leastPids}, not ${limits.pidsMax}: what starts the program needs some itself`
   if (limits.pidsMax > mostPids) yield `Linux has at most ${mostPids} processes and threads, not ${limits.pidsMax}`
@@ -46,7 +47,8 @@ function* negative(limits: TaskLimits): Generator<string> {
     ...limits.io.flatMap(Object.entries),
     ...limits.hugePages.flatMap(Object.entries)
   ])
-    if (typeof value === 'number' && value < 0) yield `${name} cannot be ${value}: a limit is 0 or more`
+    if (typeof value === 'number' && value < 0 && !(name === 'zswapBytes' && value === -1))
+      yield `${name} cannot be ${value}: a limit is 0 or more`
 }
 
 function* cpuMistakes({ cpuWeight, cpuBurstUs, cpuIdle, exclusiveCores }: TaskLimits, milliCpu: number): Generator<string> {
@@ -74,6 +76,8 @@ function* memoryMistakes(limits: TaskLimits, memoryBytes: number): Generator<str
   if (limits.memoryMinBytes > 0 && memoryBytes === 0)
     yield 'memory that is never taken from a task has to be reserved: give --memory too'
   if (limits.swapBytes > 0 && memoryBytes === 0) yield 'a limit of swap goes with one of memory: give --memory too'
+  if (limits.zswapBytes > 0 && limits.swapBytes === 0)
+    yield 'what lies compressed in memory is the task’s swap: give --swap too, or --zswap none'
 }
 
 function* ioMistakes({ ioWeight, io }: TaskLimits): Generator<string> {
@@ -87,6 +91,23 @@ function* ioMistakes({ ioWeight, io }: TaskLimits): Generator<string> {
         yield `an I/O rate is at least ${leastBytesPerSecond} bytes a second, not ${rate}`
   }
 }
+
+/** cpuset(7), "List format". */
+const nodeList = /^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/
+
+function* hardwareMistakes({ numaNodes, memoryNodes, rdma, misc }: TaskLimits): Generator<string> {
+  for (const nodes of [numaNodes, memoryNodes])
+    if (nodes !== '' && !nodeList.test(nodes)) yield `NUMA nodes are numbers such as 0 or 0,2-3, not ${JSON.stringify(nodes)}`
+  for (const { device, handles, objects } of rdma) {
+    if (!isKernelName(device)) yield `an RDMA device has a name such as mlx4_0, not ${JSON.stringify(device)}`
+    if (handles === 0 && objects === 0) yield `the limit of ${device} limits nothing: give handles or objects`
+  }
+  for (const { name } of misc)
+    if (!isKernelName(name)) yield `a counted resource has a name such as sev, not ${JSON.stringify(name)}`
+}
+
+/** It becomes a word of a line that the kernel reads. */
+const isKernelName = (name: string): boolean => /^[\w.-]{1,64}$/.test(name)
 
 /** Throws `Fault('invalid')` with every mistake at once. */
 export function checkLimits(definition: Asking): void {
@@ -114,7 +135,12 @@ export function capabilitiesFor(task: Needing): readonly string[] {
     ['limit.memory.swap', limits.swapBytes > 0],
     ['limit.memory.oom-task', limits.oomPolicy === 'oom_task'],
     ['limit.pids', limits.pidsMax > 0],
-    ['limit.io', limits.io.length > 0],
+    ['limit.memory.zswap', limits.zswapBytes !== 0],
+    ['limit.numa', limits.numaNodes !== '' || limits.memoryNodes !== ''],
+    ['limit.rdma', limits.rdma.length > 0],
+    ['limit.misc', limits.misc.length > 0],
+    ['limit.io', limits.io.some(({ path, latencyUs, ...rates }) => Object.values(rates).some((rate) => rate > 0))],
+    ['limit.io.latency', limits.io.some(({ latencyUs }) => latencyUs > 0)],
     ['limit.io.weight', limits.ioWeight > 0],
     ['limit.hugepages', limits.hugePages.length > 0]
   ]

@@ -56,8 +56,16 @@ export interface LimitsRequest {
     readonly writeBytesPerSecond?: number
     readonly readsPerSecond?: number
     readonly writesPerSecond?: number
+    readonly latencyUs?: number
   }[]
   readonly hugePages?: readonly { readonly pageBytes: number; readonly maxBytes: number }[]
+  /** -1: none of its swap lies compressed in memory. */
+  readonly zswapBytes?: number
+  /** Such as `0,2-3`. */
+  readonly numaNodes?: string
+  readonly memoryNodes?: string
+  readonly rdma?: readonly { readonly device: string; readonly handles?: number; readonly objects?: number }[]
+  readonly misc?: readonly { readonly name: string; readonly max: number }[]
 }
 
 /** What may be changed of a running task; what is absent stays. */

@@ -84,8 +84,13 @@ function addLimits(command: Command): void {
     .addOption(new Option('--oom <policy>', 'what ends where memory does: one process or the task').choices(['process', 'task']))
     .option('--pids <number>', 'processes and threads; default 4096')
     .option('--io-weight <number>', '1 to 10000, default 100: its share where disks are busy')
-    .option('--io <path:rates>', 'of the disk below a path: /data:read=10m,write=5m,reads=100,writes=100 a second', collect)
+    .option('--io <path:rates>', 'of the disk below a path: /data:read=10m,write=5m,reads=100,writes=100,latency=10ms', collect)
     .option('--huge-pages <size:limit>', 'huge pages of a size, such as 2m:64m', collect)
+    .option('--zswap <size>', 'of its swap, so much may lie compressed in memory; none for none')
+    .option('--numa <nodes>', 'processors and memory of these NUMA nodes alone, such as 0 or 0,2-3')
+    .option('--memory-nodes <nodes>', 'memory of these NUMA nodes alone')
+    .option('--rdma <device:limits>', 'of an RDMA device: mlx4_0:handles=2,objects=2000', collect)
+    .option('--misc <name=max>', 'of a resource that the misc controller counts, such as sev=10', collect)
 }
 
 /** cli/wall-options.ts reads them. */

@@ -4,11 +4,15 @@ export interface CpusetClaim {
   readonly containerId: string
   /** 0: it shares what nobody has for itself. */
   readonly exclusiveCores: number
+  /** Those of its NUMA nodes, where it asks for some. */
+  readonly within?: readonly number[]
+  /** Memory nodes, cpuset(7), "List format"; empty: all. */
+  readonly memoryNodes: string
   /** Those it has for itself already; another count than it asks for is no claim to any. */
   readonly has: readonly number[]
 }
 
-/** Undefined where there are not enough processors: one at least is left for what shares. */
+/** Undefined where there are not enough processors: one at least is left for each that shares. */
 export function planCpusets(
   cores: readonly number[],
   claims: readonly CpusetClaim[]
@@ -16,14 +20,16 @@ export function planCpusets(
   const free = new Set(cores)
   const own = new Map<string, readonly number[]>()
   const asking = claims.filter(({ exclusiveCores }) => exclusiveCores > 0)
-  for (const { containerId, exclusiveCores, has } of asking) {
-    if (has.length !== exclusiveCores || !has.every((core) => free.has(core))) continue
+  for (const { containerId, exclusiveCores, within, has } of asking) {
+    if (has.length !== exclusiveCores || !has.every((core) => free.has(core) && within?.includes(core) !== false)) continue
     own.set(containerId, has)
     for (const core of has) free.delete(core)
   }
-  for (const { containerId, exclusiveCores } of asking.filter(({ containerId }) => !own.has(containerId))) {
+  for (const { containerId, exclusiveCores, within } of asking.filter(({ containerId }) => !own.has(containerId))) {
     // From the upper end: interrupts and the rest of the host are mostly at home at the lower one.
-    const taken = [...free].sort((a, b) => b - a).slice(0, exclusiveCores)
+    const taken = amid([...free], within)
+      .sort((a, b) => b - a)
+      .slice(0, exclusiveCores)
     if (taken.length < exclusiveCores) return undefined
     own.set(
       containerId,
@@ -33,8 +39,12 @@ export function planCpusets(
   }
   if (free.size === 0) return undefined
   const shared = [...free].sort((a, b) => a - b)
-  return new Map(claims.map(({ containerId }) => [containerId, own.get(containerId) ?? shared]))
+  const given = claims.map((claim) => [claim.containerId, own.get(claim.containerId) ?? amid(shared, claim.within)] as const)
+  return given.every(([, list]) => list.length > 0) ? new Map(given) : undefined
 }
+
+const amid = (cores: readonly number[], within: readonly number[] | undefined): number[] =>
+  cores.filter((core) => within?.includes(core) !== false)
 
 /** `0-3,8` (cpuset(7), "List format"). */
 export function parseCores(text: string): readonly number[] {

@@ -1,12 +1,14 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Fault } from '../../base/fault.ts'
+import type { Limits } from '../isolator.ts'
 import { type CpusetClaim, formatCores, parseCores, planCpusets } from './cpuset.ts'
+import { coresOf } from './numa.ts'
 import { isPopulated, makeCgroup, writeLimits } from './tree.ts'
 
 /**
- * The processors of all containers of a cgroup v2 host. Nothing is written until a container asks for processors of its own; from then
- * on each change writes the set of every container anew.
+ * The processors and memory nodes of all containers of a cgroup v2 host. Nothing is written until a container asks for some; from
+ * then on each change writes the sets of every container anew.
  */
 export class Cpusets {
   readonly #unified: string
@@ -24,12 +26,13 @@ export class Cpusets {
     this.#parent = join(unified, path)
   }
 
-  /** Throws `Fault('exhausted')` where there are not enough processors left. */
-  put(containerId: string, exclusiveCores: number): Promise<void> {
+  /** Throws `Fault('exhausted')` where there are not enough processors left, `Fault('invalid')` where the host has no such node. */
+  put(containerId: string, limits: Limits): Promise<void> {
     return this.#change(async () => {
       const before = this.#claims.get(containerId)
-      this.#claims.set(containerId, { containerId, exclusiveCores, has: before?.has ?? [] })
-      if (exclusiveCores > 0) this.#engaged = true
+      const claim = claimOf(containerId, limits, before?.has ?? [])
+      this.#claims.set(containerId, claim)
+      if (isSpecial(claim)) this.#engaged = true
       try {
         await this.#writeAll(containerId)
       } catch (e) {
@@ -41,10 +44,10 @@ export class Cpusets {
   }
 
   /** A container that another agent put under its limits. */
-  adopt(containerId: string, exclusiveCores: number): void {
+  adopt(containerId: string, limits: Limits): void {
     const text = this.#read(join(containerId, 'cpuset.cpus'))
-    const has = exclusiveCores > 0 ? parseCores(text) : []
-    this.#claims.set(containerId, { containerId, exclusiveCores, has })
+    const has = (limits.exclusiveCores ?? 0) > 0 ? parseCores(text) : []
+    this.#claims.set(containerId, claimOf(containerId, limits, has))
     this.#engaged ||= text.trim() !== ''
   }
 
@@ -68,20 +71,29 @@ export class Cpusets {
     const plan = planCpusets(cores, [...this.#claims.values()])
     if (plan === undefined) {
       const wanted = [...this.#claims.values()].reduce((sum, claim) => sum + claim.exclusiveCores, 0)
-      const say = `${wanted} exclusive cores are asked for here, and of ${cores.length} one at least must be left for everybody else`
+      const say = `${wanted} exclusive cores are asked for here, and of ${cores.length} one at least must be left for everybody else, on its NUMA nodes too`
       throw new Fault('exhausted', say, { reason: 'launch_failed' })
     }
     for (const [containerId, own] of plan) {
       const claim = this.#claims.get(containerId)
       if (claim !== undefined && claim.exclusiveCores > 0) this.#claims.set(containerId, { ...claim, has: own })
-      const value = formatCores(own)
-      if (formatCores(parseCores(this.#read(join(containerId, 'cpuset.cpus')))) === value) continue
-      const write = { file: 'cpuset.cpus', value }
-      if (containerId === newest) await makeCgroup(this.#unified, join(this.#path, containerId), [write])
+      const writes = [
+        { file: 'cpuset.cpus', value: formatCores(own) },
+        { file: 'cpuset.mems', value: claim?.memoryNodes ?? '' }
+      ].filter(({ file, value }) => !this.#says(join(containerId, file), value))
+      if (writes.length === 0) continue
+      if (containerId === newest) await makeCgroup(this.#unified, join(this.#path, containerId), writes)
       // One that is just being removed has no file any more.
-      else await writeLimits(this.#unified, join(this.#path, containerId), [{ ...write, isNeeded: false }])
+      else {
+        const others = writes.map((write) => ({ ...write, isNeeded: false }))
+        await writeLimits(this.#unified, join(this.#path, containerId), others)
+      }
     }
-    this.#engaged = [...this.#claims.values()].some((claim) => claim.exclusiveCores > 0)
+    this.#engaged = [...this.#claims.values()].some(isSpecial)
+  }
+
+  #says(file: string, value: string): boolean {
+    return formatCores(parseCores(this.#read(file))) === formatCores(parseCores(value))
   }
 
   /** What has processors and is not known yet would be given away: it is just being taken over. */
@@ -103,3 +115,11 @@ export class Cpusets {
     }
   }
 }
+
+function claimOf(containerId: string, limits: Limits, has: readonly number[]): CpusetClaim {
+  const { exclusiveCores = 0, numaNodes, memoryNodes = numaNodes ?? '' } = limits
+  return { containerId, exclusiveCores, memoryNodes, has, ...(numaNodes === undefined ? {} : { within: coresOf(numaNodes) }) }
+}
+
+const isSpecial = ({ exclusiveCores, within, memoryNodes }: CpusetClaim): boolean =>
+  exclusiveCores > 0 || within !== undefined || memoryNodes !== ''

@@ -5,9 +5,10 @@ import type { Isolator, Limits } from '../isolator.ts'
 import { Cpusets } from './cpusets.ts'
 import { type Disk, diskOf } from './disks.ts'
 import { type CgroupLayout, cgroupDirectories } from './layout.ts'
+import { checkHardware } from './numa.ts'
 import { cgroupCapabilities } from './offers.ts'
 import { type PlanFacts, planCgroup, planClassic, planResources, planWhole } from './plan.ts'
-import { makeCgroup, makeClassicCgroup, removeCgroups, writeLimits } from './tree.ts'
+import { makeCgroup, makeClassicCgroup, removeCgroups, takeBack, writeLimits } from './tree.ts'
 import { readUsage } from './usage.ts'
 
 /** The runtime's own cgroup below ours, on v2 hosts. */
@@ -31,7 +32,7 @@ export function cgroupLimits(layout: CgroupLayout, parent: string): Isolator {
       await journal({ kind: 'cgroup', id: path })
       if (unified === undefined) return { cgroupsPath: path, resources: planResources(limits, facts) }
       await makeCgroup(unified, path, planCgroup(limits, facts))
-      await cpusets?.put(containerId, limits.exclusiveCores ?? 0)
+      await cpusets?.put(containerId, limits)
       return { cgroupsPath: join(path, runtimeChild) }
     },
 
@@ -40,8 +41,10 @@ export function cgroupLimits(layout: CgroupLayout, parent: string): Isolator {
       const facts = factsOf(layout, limits)
       try {
         if (unified !== undefined) {
+          // What lies above can be given up in peace, before the limit itself makes the kernel look for a victim.
+          await takeBack(join(unified, path), limits.memoryBytes)
           await writeLimits(unified, path, planWhole(limits, facts))
-          await cpusets?.put(containerId, limits.exclusiveCores ?? 0)
+          await cpusets?.put(containerId, limits)
         } else await updateClassic(layout, path, limits)
       } catch (e) {
         throw notTaken(e)
@@ -50,7 +53,7 @@ export function cgroupLimits(layout: CgroupLayout, parent: string): Isolator {
 
     /** What the ledger says holds, whatever an agent that died in the middle of a change has written. */
     async recover({ containerId, limits }) {
-      cpusets?.adopt(containerId, limits.exclusiveCores ?? 0)
+      cpusets?.adopt(containerId, limits)
       if (unified === undefined) return
       const path = pathOf(containerId)
       if (existsSync(join(unified, path))) await writeLimits(unified, path, planWhole(limits, factsOf(layout, limits)))
@@ -66,7 +69,9 @@ export function cgroupLimits(layout: CgroupLayout, parent: string): Isolator {
   }
 }
 
-function factsOf({ unified = '' }: CgroupLayout, { io = [] }: Limits): PlanFacts {
+function factsOf({ unified = '' }: CgroupLayout, limits: Limits): PlanFacts {
+  checkHardware(limits, unified)
+  const { io = [] } = limits
   const disks = new Map<string, Disk>(io.map(({ path }) => [path, diskOf(path)]))
   return { disks, has: (file) => !existsSync(join(unified, file.replace('io.', 'io.bfq.'))) }
 }

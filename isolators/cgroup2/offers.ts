@@ -17,6 +17,7 @@ interface Offer {
   readonly classic?: string
 }
 
+const wholeV2 = 'Hearth shares out processors and memory nodes only on cgroup v2: boot with systemd.unified_cgroup_hierarchy=1'
 const onlyV2 = 'cgroup v1 has no such limit: boot with systemd.unified_cgroup_hierarchy=1'
 
 /** One row for each limit that a task can ask for (proto/limits.ts). */
@@ -25,16 +26,21 @@ const offers: readonly Offer[] = [
   { name: 'limit.cpu.weight', controller: 'cpu', how: 'cpu.weight' },
   { name: 'limit.cpu.burst', controller: 'cpu', how: 'cpu.max.burst', notClassic: 'runc before 1.2 sets no burst on cgroup v1' },
   { name: 'limit.cpu.idle', controller: 'cpu', how: 'cpu.idle', notClassic: onlyV2 },
-  { name: 'limit.cpu.exclusive', controller: 'cpuset', how: 'cpuset.cpus of every container', notClassic: onlyV2 },
+  { name: 'limit.cpu.exclusive', controller: 'cpuset', how: 'cpuset.cpus of every container', notClassic: wholeV2 },
+  { name: 'limit.numa', controller: 'cpuset', how: 'cpuset.cpus and cpuset.mems', notClassic: wholeV2 },
   { name: 'limit.memory', controller: 'memory', how: 'memory.max' },
   { name: 'limit.memory.min', controller: 'memory', how: 'memory.min', notClassic: onlyV2 },
   { name: 'limit.memory.low', controller: 'memory', how: 'memory.low', notClassic: onlyV2 },
   { name: 'limit.memory.high', controller: 'memory', how: 'memory.high', notClassic: onlyV2 },
   { name: 'limit.memory.swap', controller: 'memory', how: 'memory.swap.max' },
+  { name: 'limit.memory.zswap', controller: 'memory', how: 'memory.zswap.max', notClassic: onlyV2 },
   { name: 'limit.memory.oom-task', controller: 'memory', how: 'memory.oom.group', notClassic: onlyV2 },
   { name: 'limit.pids', controller: 'pids', how: 'pids.max' },
   { name: 'limit.io', controller: 'io', how: 'io.max', classic: 'blkio' },
   { name: 'limit.io.weight', controller: 'io', how: 'io.weight', classic: 'blkio' },
+  { name: 'limit.io.latency', controller: 'io', how: 'io.latency', notClassic: onlyV2 },
+  { name: 'limit.rdma', controller: 'rdma', how: 'rdma.max', notClassic: onlyV2 },
+  { name: 'limit.misc', controller: 'misc', how: 'misc.max', notClassic: onlyV2 },
   { name: 'limit.hugepages', controller: 'hugetlb', how: 'hugetlb.SIZE.max' }
 ]
 
@@ -72,20 +78,27 @@ function missingV2(
   const [needsMajor, needsMinor] = since[name] ?? [0, 0]
   if (major < needsMajor || (major === needsMajor && minor < needsMinor))
     return `needs Linux ${needsMajor}.${needsMinor}, this is ${kernel}`
-  if (name === 'limit.memory.swap' || name === 'limit.io.weight') return missingFile(unified, controller, how)
+  const why = unbuilt[name]
+  if (why !== undefined) return missingFile(unified, controller, how, why)
   return undefined
 }
 
+/** What a kernel without the file was built without. */
+const unbuilt: Readonly<Record<string, string>> = {
+  'limit.memory.swap': 'no accounting of swap (CONFIG_SWAP)',
+  'limit.memory.zswap': 'no compressed swap (CONFIG_ZSWAP)',
+  'limit.io.weight': 'neither its I/O cost model (CONFIG_BLK_CGROUP_IOCOST) nor bfq',
+  'limit.io.latency': 'no latency targets (CONFIG_BLK_CGROUP_IOLATENCY)'
+}
+
 /** Some kernels are built without them; the cgroups at the top that have the controller show it. */
-function missingFile(unified: string, controller: string, file: string): string | undefined {
+function missingFile(unified: string, controller: string, file: string, why: string): string | undefined {
   const having = readdirSync(unified, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => join(unified, name))
     .filter((cgroup) => existsSync(join(cgroup, controller === 'io' ? 'io.max' : 'memory.max')))
   if (having.length === 0 || having.some((cgroup) => weightFiles(file).some((name) => existsSync(join(cgroup, name)))))
     return undefined
-  const why =
-    controller === 'io' ? 'neither its I/O cost model (CONFIG_BLK_CGROUP_IOCOST) nor bfq' : 'no accounting of swap (CONFIG_SWAP)'
   return `this kernel has ${why}`
 }
 

@@ -52,12 +52,29 @@ function rows(limits: Limits, { disks, has }: PlanFacts): readonly Row[] {
     row('memory.oom.group', limits.oomPolicy === 'task', 1, '0'),
     row('pids.max', true, limits.pidsMax, none),
     row(has('io.weight') ? 'io.weight' : 'io.bfq.weight', limits.ioWeight !== undefined, limits.ioWeight ?? 0, '100'),
-    ...(limits.io ?? []).map((io) => row('io.max', true, `${disks.get(io.path)?.number ?? ''} ${rates(io)}`, '')),
+    ...(limits.io ?? []).flatMap((io) => {
+      const disk = disks.get(io.path)?.number ?? ''
+      return [
+        row('io.max', isAnyRate(io), `${disk} ${rates(io)}`, `${disk} ${rates(noRates)}`),
+        row('io.latency', io.latencyUs > 0, `${disk} target=${io.latencyUs}`, `${disk} target=0`)
+      ]
+    }),
+    row('memory.zswap.max', limits.zswapBytes !== undefined, Math.max(0, limits.zswapBytes ?? 0), none),
+    ...(limits.rdma ?? []).map(({ device, handles, objects }) =>
+      row('rdma.max', true, `${device} hca_handle=${handles || none} hca_object=${objects || none}`, '')
+    ),
+    ...(limits.misc ?? []).map(({ name, max }) => row('misc.max', true, `${name} ${max}`, '')),
     ...(limits.hugePages ?? []).map((h) => row(`hugetlb.${pageName(h.pageBytes)}.max`, true, h.maxBytes, none))
   ]
 }
 
-const rates = (io: NonNullable<Limits['io']>[number]): string =>
+type Rates = Omit<NonNullable<Limits['io']>[number], 'path' | 'latencyUs'>
+
+const noRates: Rates = { readBytesPerSecond: 0, writeBytesPerSecond: 0, readsPerSecond: 0, writesPerSecond: 0 }
+
+const isAnyRate = (io: Rates): boolean => rates(io) !== rates(noRates)
+
+const rates = (io: Rates): string =>
   (
     [
       ['rbps', io.readBytesPerSecond],

@@ -54,6 +54,20 @@ export async function writeLimits(
   }
 }
 
+/**
+ * Asks the kernel to take back what the cgroup has above so many bytes (memory.reclaim, Linux 5.19). As much as it can: EAGAIN says
+ * that it was less. 0: there is no limit.
+ */
+export async function takeBack(directory: string, bytes: number): Promise<void> {
+  if (bytes === 0) return
+  try {
+    const current = Number(await readFile(join(directory, 'memory.current'), 'utf8'))
+    if (current > bytes) await writeFile(join(directory, 'memory.reclaim'), String(current - bytes))
+  } catch (e) {
+    if (errnoOf(e) !== 'EAGAIN' && !isAbsent(e)) throw e
+  }
+}
+
 /** A new file cannot be made there: what the kernel has not, open(2) with O_CREAT refuses. */
 const isAbsent = (e: unknown): boolean => ['ENOENT', 'EACCES', 'EPERM', 'EOPNOTSUPP'].includes(errnoOf(e) ?? '')
 

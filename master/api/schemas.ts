@@ -79,9 +79,27 @@ const limits = {
           readBytesPerSecond: whole(1),
           writeBytesPerSecond: whole(1),
           readsPerSecond: whole(1),
-          writesPerSecond: whole(1)
+          writesPerSecond: whole(1),
+          latencyUs: whole(1, 60_000_000)
         }
       }
+    },
+    zswapBytes: whole(-1),
+    numaNodes: text(256, 1),
+    memoryNodes: text(256, 1),
+    rdma: {
+      type: 'array',
+      maxItems: 16,
+      items: {
+        ...closed,
+        required: ['device'],
+        properties: { device: text(64, 1), handles: whole(1, 2_147_483_647), objects: whole(1, 2_147_483_647) }
+      }
+    },
+    misc: {
+      type: 'array',
+      maxItems: 16,
+      items: { ...closed, required: ['name', 'max'], properties: { name: text(64, 1), max: whole(0) } }
     },
     hugePages: {
       type: 'array',

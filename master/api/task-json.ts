@@ -41,12 +41,11 @@ export function taskJson(task: TaskView, hostname: string | undefined) {
 /** As it is asked for: only what is said. */
 function limitsJson(limits: TaskDefinition['limits']) {
   if (limits === null) return null
-  const { oomPolicy, io, hugePages, ...numbers } = limits
+  const { oomPolicy, io, hugePages, rdma, misc, ...numbers } = limits
   return {
-    ...Object.fromEntries(Object.entries(numbers).filter(([, value]) => value !== 0 && value !== false)),
+    ...Object.fromEntries(Object.entries(numbers).filter(([, value]) => value !== 0 && value !== false && value !== '')),
     ...(oomPolicy === 'oom_task' ? { oomPolicy: 'task' } : {}),
-    ...(io.length === 0 ? {} : { io }),
-    ...(hugePages.length === 0 ? {} : { hugePages })
+    ...Object.fromEntries(Object.entries({ io, hugePages, rdma, misc }).filter(([, list]) => list.length > 0))
   }
 }
 

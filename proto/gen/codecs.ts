@@ -4,7 +4,7 @@ import type { Reader, Writer } from 'protobufjs/minimal.js'
 import type { Init } from '../codec.ts'
 import { copyUnknown, type Draft, noBytes, type Read, readEntry, readNested, skip, wide, writeUnknown } from '../fields.ts'
 
-import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, Artifact, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, IdRange, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SignatureRule, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
+import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, Artifact, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CountedLimit, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, IdRange, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, RdmaLimit, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SignatureRule, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
 
 type Names<E extends string> = Readonly<Record<number, E>>
 
@@ -1656,10 +1656,12 @@ function writeIoLimit(w: Writer, m: Init<IoLimit>): Writer {
   if (m.writeBytesPerSecond !== undefined && wide(m.writeBytesPerSecond, 'IoLimit.writeBytesPerSecond') !== 0) w.uint32(24).int64(m.writeBytesPerSecond)
   if (m.readsPerSecond !== undefined && wide(m.readsPerSecond, 'IoLimit.readsPerSecond') !== 0) w.uint32(32).int64(m.readsPerSecond)
   if (m.writesPerSecond !== undefined && wide(m.writesPerSecond, 'IoLimit.writesPerSecond') !== 0) w.uint32(40).int64(m.writesPerSecond)
+  const latencyUs = (m.latencyUs ?? 0) >>> 0
+  if (latencyUs !== 0) w.uint32(48).uint32(latencyUs)
   return writeUnknown(w, m)
 }
 
-function readIoLimit(r: Reader, end: number, d: Draft<IoLimit> = { path: '', readBytesPerSecond: 0, writeBytesPerSecond: 0, readsPerSecond: 0, writesPerSecond: 0 }): Draft<IoLimit> {
+function readIoLimit(r: Reader, end: number, d: Draft<IoLimit> = { path: '', readBytesPerSecond: 0, writeBytesPerSecond: 0, readsPerSecond: 0, writesPerSecond: 0, latencyUs: 0 }): Draft<IoLimit> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -1679,6 +1681,9 @@ function readIoLimit(r: Reader, end: number, d: Draft<IoLimit> = { path: '', rea
       case 40:
         d.writesPerSecond = wide(r.int64(), 'IoLimit.writesPerSecond')
         continue
+      case 48:
+        d.latencyUs = r.uint32()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -1686,7 +1691,69 @@ function readIoLimit(r: Reader, end: number, d: Draft<IoLimit> = { path: '', rea
 }
 
 function completeIoLimit(m: Init<IoLimit>): IoLimit {
-  const d: Draft<IoLimit> = { path: String(m.path ?? ''), readBytesPerSecond: m.readBytesPerSecond ?? 0, writeBytesPerSecond: m.writeBytesPerSecond ?? 0, readsPerSecond: m.readsPerSecond ?? 0, writesPerSecond: m.writesPerSecond ?? 0 }
+  const d: Draft<IoLimit> = { path: String(m.path ?? ''), readBytesPerSecond: m.readBytesPerSecond ?? 0, writeBytesPerSecond: m.writeBytesPerSecond ?? 0, readsPerSecond: m.readsPerSecond ?? 0, writesPerSecond: m.writesPerSecond ?? 0, latencyUs: (m.latencyUs ?? 0) >>> 0 }
+  return copyUnknown(m, d)
+}
+
+function writeRdmaLimit(w: Writer, m: Init<RdmaLimit>): Writer {
+  if (m.device != null && m.device !== '') w.uint32(10).string(String(m.device))
+  const handles = (m.handles ?? 0) >>> 0
+  if (handles !== 0) w.uint32(16).uint32(handles)
+  const objects = (m.objects ?? 0) >>> 0
+  if (objects !== 0) w.uint32(24).uint32(objects)
+  return writeUnknown(w, m)
+}
+
+function readRdmaLimit(r: Reader, end: number, d: Draft<RdmaLimit> = { device: '', handles: 0, objects: 0 }): Draft<RdmaLimit> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.device = r.stringVerify()
+        continue
+      case 16:
+        d.handles = r.uint32()
+        continue
+      case 24:
+        d.objects = r.uint32()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeRdmaLimit(m: Init<RdmaLimit>): RdmaLimit {
+  const d: Draft<RdmaLimit> = { device: String(m.device ?? ''), handles: (m.handles ?? 0) >>> 0, objects: (m.objects ?? 0) >>> 0 }
+  return copyUnknown(m, d)
+}
+
+function writeCountedLimit(w: Writer, m: Init<CountedLimit>): Writer {
+  if (m.name != null && m.name !== '') w.uint32(10).string(String(m.name))
+  if (m.max !== undefined && wide(m.max, 'CountedLimit.max') !== 0) w.uint32(16).int64(m.max)
+  return writeUnknown(w, m)
+}
+
+function readCountedLimit(r: Reader, end: number, d: Draft<CountedLimit> = { name: '', max: 0 }): Draft<CountedLimit> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.name = r.stringVerify()
+        continue
+      case 16:
+        d.max = wide(r.int64(), 'CountedLimit.max')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeCountedLimit(m: Init<CountedLimit>): CountedLimit {
+  const d: Draft<CountedLimit> = { name: String(m.name ?? ''), max: m.max ?? 0 }
   return copyUnknown(m, d)
 }
 
@@ -1738,10 +1805,15 @@ function writeTaskLimits(w: Writer, m: Init<TaskLimits>): Writer {
   if (ioWeight !== 0) w.uint32(88).uint32(ioWeight)
   if (m.io != null) for (const item of m.io) writeIoLimit(w.uint32(98).fork(), item).ldelim()
   if (m.hugePages != null) for (const item of m.hugePages) writeHugePageLimit(w.uint32(106).fork(), item).ldelim()
+  if (m.zswapBytes !== undefined && wide(m.zswapBytes, 'TaskLimits.zswapBytes') !== 0) w.uint32(112).int64(m.zswapBytes)
+  if (m.numaNodes != null && m.numaNodes !== '') w.uint32(122).string(String(m.numaNodes))
+  if (m.memoryNodes != null && m.memoryNodes !== '') w.uint32(130).string(String(m.memoryNodes))
+  if (m.rdma != null) for (const item of m.rdma) writeRdmaLimit(w.uint32(138).fork(), item).ldelim()
+  if (m.misc != null) for (const item of m.misc) writeCountedLimit(w.uint32(146).fork(), item).ldelim()
   return writeUnknown(w, m)
 }
 
-function readTaskLimits(r: Reader, end: number, d: Draft<TaskLimits> = { io: [], hugePages: [], cpuWeight: 0, cpuBurstUs: 0, cpuIdle: false, exclusiveCores: 0, memoryMinBytes: 0, memoryLowBytes: 0, memoryHighBytes: 0, swapBytes: 0, oomPolicy: 'unspecified_oom', pidsMax: 0, ioWeight: 0 }): Draft<TaskLimits> {
+function readTaskLimits(r: Reader, end: number, d: Draft<TaskLimits> = { io: [], hugePages: [], rdma: [], misc: [], cpuWeight: 0, cpuBurstUs: 0, cpuIdle: false, exclusiveCores: 0, memoryMinBytes: 0, memoryLowBytes: 0, memoryHighBytes: 0, swapBytes: 0, oomPolicy: 'unspecified_oom', pidsMax: 0, ioWeight: 0, zswapBytes: 0, numaNodes: '', memoryNodes: '' }): Draft<TaskLimits> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -1785,6 +1857,21 @@ function readTaskLimits(r: Reader, end: number, d: Draft<TaskLimits> = { io: [],
       case 106:
         (d.hugePages as HugePageLimit[]).push(readNested(r, readHugePageLimit))
         continue
+      case 112:
+        d.zswapBytes = wide(r.int64(), 'TaskLimits.zswapBytes')
+        continue
+      case 122:
+        d.numaNodes = r.stringVerify()
+        continue
+      case 130:
+        d.memoryNodes = r.stringVerify()
+        continue
+      case 138:
+        (d.rdma as RdmaLimit[]).push(readNested(r, readRdmaLimit))
+        continue
+      case 146:
+        (d.misc as CountedLimit[]).push(readNested(r, readCountedLimit))
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -1792,7 +1879,7 @@ function readTaskLimits(r: Reader, end: number, d: Draft<TaskLimits> = { io: [],
 }
 
 function completeTaskLimits(m: Init<TaskLimits>): TaskLimits {
-  const d: Draft<TaskLimits> = { io: m.io?.map(completeIoLimit) ?? [], hugePages: m.hugePages?.map(completeHugePageLimit) ?? [], cpuWeight: (m.cpuWeight ?? 0) >>> 0, cpuBurstUs: (m.cpuBurstUs ?? 0) >>> 0, cpuIdle: Boolean(m.cpuIdle), exclusiveCores: (m.exclusiveCores ?? 0) >>> 0, memoryMinBytes: m.memoryMinBytes ?? 0, memoryLowBytes: m.memoryLowBytes ?? 0, memoryHighBytes: m.memoryHighBytes ?? 0, swapBytes: m.swapBytes ?? 0, oomPolicy: nameOf(oomPolicyNames, numberOf(oomPolicyNumbers, m.oomPolicy)), pidsMax: (m.pidsMax ?? 0) >>> 0, ioWeight: (m.ioWeight ?? 0) >>> 0 }
+  const d: Draft<TaskLimits> = { io: m.io?.map(completeIoLimit) ?? [], hugePages: m.hugePages?.map(completeHugePageLimit) ?? [], rdma: m.rdma?.map(completeRdmaLimit) ?? [], misc: m.misc?.map(completeCountedLimit) ?? [], cpuWeight: (m.cpuWeight ?? 0) >>> 0, cpuBurstUs: (m.cpuBurstUs ?? 0) >>> 0, cpuIdle: Boolean(m.cpuIdle), exclusiveCores: (m.exclusiveCores ?? 0) >>> 0, memoryMinBytes: m.memoryMinBytes ?? 0, memoryLowBytes: m.memoryLowBytes ?? 0, memoryHighBytes: m.memoryHighBytes ?? 0, swapBytes: m.swapBytes ?? 0, oomPolicy: nameOf(oomPolicyNames, numberOf(oomPolicyNumbers, m.oomPolicy)), pidsMax: (m.pidsMax ?? 0) >>> 0, ioWeight: (m.ioWeight ?? 0) >>> 0, zswapBytes: m.zswapBytes ?? 0, numaNodes: String(m.numaNodes ?? ''), memoryNodes: String(m.memoryNodes ?? '') }
   return copyUnknown(m, d)
 }
 
@@ -4976,6 +5063,8 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   Probe: { write: writeProbe, read: readProbe, complete: completeProbe },
   LeaseTerms: { write: writeLeaseTerms, read: readLeaseTerms, complete: completeLeaseTerms },
   IoLimit: { write: writeIoLimit, read: readIoLimit, complete: completeIoLimit },
+  RdmaLimit: { write: writeRdmaLimit, read: readRdmaLimit, complete: completeRdmaLimit },
+  CountedLimit: { write: writeCountedLimit, read: readCountedLimit, complete: completeCountedLimit },
   HugePageLimit: { write: writeHugePageLimit, read: readHugePageLimit, complete: completeHugePageLimit },
   TaskLimits: { write: writeTaskLimits, read: readTaskLimits, complete: completeTaskLimits },
   ResourceLimit: { write: writeResourceLimit, read: readResourceLimit, complete: completeResourceLimit },

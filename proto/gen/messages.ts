@@ -332,6 +332,18 @@ export interface IoLimit {
   readonly writeBytesPerSecond: number
   readonly readsPerSecond: number
   readonly writesPerSecond: number
+  readonly latencyUs: number
+}
+
+export interface RdmaLimit {
+  readonly device: string
+  readonly handles: number
+  readonly objects: number
+}
+
+export interface CountedLimit {
+  readonly name: string
+  readonly max: number
 }
 
 export interface HugePageLimit {
@@ -353,6 +365,11 @@ export interface TaskLimits {
   readonly ioWeight: number
   readonly io: readonly IoLimit[]
   readonly hugePages: readonly HugePageLimit[]
+  readonly zswapBytes: number
+  readonly numaNodes: string
+  readonly memoryNodes: string
+  readonly rdma: readonly RdmaLimit[]
+  readonly misc: readonly CountedLimit[]
 }
 
 export interface ResourceLimit {
@@ -1019,6 +1036,8 @@ export interface Messages {
   readonly Probe: Probe
   readonly LeaseTerms: LeaseTerms
   readonly IoLimit: IoLimit
+  readonly RdmaLimit: RdmaLimit
+  readonly CountedLimit: CountedLimit
   readonly HugePageLimit: HugePageLimit
   readonly TaskLimits: TaskLimits
   readonly ResourceLimit: ResourceLimit

@@ -30,7 +30,8 @@ t.test('everything that can be limited on cgroup v2', async (t) => {
     ...{ cpuWeight: 300, cpuBurstUs: 20_000, memoryMinBytes: 1, memoryLowBytes: 2, memoryHighBytes: 3, swapBytes: 4 },
     oomPolicy: 'task',
     ...{ ioWeight: 50, hugePages: [{ pageBytes: 2 ** 21, maxBytes: 2 ** 22 }] },
-    io: [{ path: '/data', readBytesPerSecond: 0, writeBytesPerSecond: 9, readsPerSecond: 0, writesPerSecond: 7 }]
+    io: [{ path: '/data', readBytesPerSecond: 0, writeBytesPerSecond: 9, readsPerSecond: 0, writesPerSecond: 7, latencyUs: 50 }],
+    ...{ zswapBytes: -1, rdma: [{ device: 'mlx4_0', handles: 2, objects: 0 }], misc: [{ name: 'sev', max: 3 }] }
   }
   const facts = { disks: new Map([['/data', { number: '8:0' }]]), has: () => true }
   t.same(
@@ -38,7 +39,8 @@ t.test('everything that can be limited on cgroup v2', async (t) => {
     [
       ...['cpu.weight 300', 'cpu.max 50000 100000', 'cpu.max.burst 20000', 'memory.min 1', 'memory.low 2', 'memory.high 3'],
       ...['memory.max 67108864', 'memory.swap.max 4', 'memory.oom.group 1', 'pids.max 100', 'io.weight 50'],
-      ...['io.max 8:0 rbps=max wbps=9 riops=max wiops=7', 'hugetlb.2MB.max 4194304']
+      ...['io.max 8:0 rbps=max wbps=9 riops=max wiops=7', 'io.latency 8:0 target=50', 'memory.zswap.max 0'],
+      ...['rdma.max mlx4_0 hca_handle=2 hca_object=max', 'misc.max sev 3', 'hugetlb.2MB.max 4194304']
     ]
   )
   t.same(planResources(all, facts), {

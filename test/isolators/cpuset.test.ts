@@ -6,8 +6,10 @@ import { fuzzRuns } from '../support/fuzz-runs.ts'
 const claim = (containerId: string, exclusiveCores = 0, has: readonly number[] = []): CpusetClaim => ({
   containerId,
   exclusiveCores,
+  memoryNodes: '',
   has
 })
+const inNode = (of: CpusetClaim, within: readonly number[]): CpusetClaim => ({ ...of, within })
 const plan = (cores: readonly number[], ...claims: readonly CpusetClaim[]) =>
   Object.fromEntries([...(planCpusets(cores, claims) ?? [['', ['no']]])].map(([id, own]) => [id, formatCores(own as number[])]))
 
@@ -26,6 +28,17 @@ t.test('one core at least is left', async (t) => {
   t.equal(planCpusets([0, 1], [claim('a', 1), claim('b', 1)]), undefined)
 })
 
+t.test('who asks for a NUMA node gets cores of it, own ones and shared ones', async (t) => {
+  const [node0, node1] = [
+    [0, 1],
+    [2, 3]
+  ]
+  const claims = [inNode(claim('own', 1), node0), inNode(claim('near'), node0), inNode(claim('far'), node1), claim('any')]
+  t.same(plan([0, 1, 2, 3], ...claims), { own: '1', near: '0', far: '2,3', any: '0,2,3' })
+  t.same(plan([0, 1, 2, 3], inNode(claim('moved', 1, [3]), node0)), { moved: '1' }, 'what it has elsewhere is no claim')
+  t.equal(planCpusets([0, 1, 2, 3], [inNode(claim('own', 2), node0), inNode(claim('near'), node0)]), undefined)
+})
+
 t.test('no core is ever two containers’ own, whatever was before', async () => {
   const some = fc.record({
     exclusiveCores: fc.integer({ min: 0, max: 3 }),
@@ -34,7 +47,7 @@ t.test('no core is ever two containers’ own, whatever was before', async () =>
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 10 }), fc.array(some, { maxLength: 6 }), (count, given) => {
       const cores = Array.from({ length: count }, (_, i) => i)
-      const claims = given.map((c, i) => ({ ...c, containerId: String(i) }))
+      const claims = given.map((c, i) => ({ ...c, containerId: String(i), memoryNodes: '' }))
       const planned = planCpusets(cores, claims)
       const wanted = claims.reduce((sum, c) => sum + c.exclusiveCores, 0)
       if (planned === undefined) return wanted >= count

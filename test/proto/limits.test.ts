@@ -19,6 +19,7 @@ t.test('limits that can be kept are taken', async (t) => {
   t.doesNotThrow(() =>
     checkLimits(asking({ memoryMinBytes: 1, memoryLowBytes: 2, memoryHighBytes: 5 * mebibyte, swapBytes: 1 }, 8 * mebibyte))
   )
+  t.doesNotThrow(() => checkLimits(asking({ zswapBytes: -1, numaNodes: '0,2-3', memoryNodes: '1' })))
   t.doesNotThrow(() =>
     checkLimits(asking({ io: [{ path: '/data', readsPerSecond: 1 }], hugePages: [{ pageBytes: 2 * mebibyte, maxBytes: 0 }] }))
   )
@@ -54,6 +55,11 @@ for (const [sentence, limits, mem, cpus, complaint] of [
   ['a relative path', { io: [{ path: 'data', readsPerSecond: 1 }] }, 0, 0, /absolute path, not "data"/],
   ['no rate', { io: [{ path: '/data' }] }, 0, 0, /limits nothing/],
   ['a rate below the floor', { io: [{ path: '/data', writeBytesPerSecond: 1 }] }, 0, 0, /at least 4096 bytes a second/],
+  ['compressed swap without swap', { zswapBytes: mebibyte }, 0, 0, /give --swap too/],
+  ['less compressed swap than none', { zswapBytes: -2 }, 0, 0, /zswapBytes cannot be -2/],
+  ['what is no list of nodes', { numaNodes: '0;1' }, 0, 0, /such as 0 or 0,2-3, not "0;1"/],
+  ['an RDMA limit of nothing', { rdma: [{ device: 'mlx4_0' }] }, 0, 0, /limits nothing/],
+  ['a name with a second line', { misc: [{ name: 'sev\n1', max: 1 }] }, 0, 0, /such as sev, not/],
   ['odd pages', { hugePages: [{ pageBytes: 3, maxBytes: 3 }] }, 0, 0, /no huge pages of 3 bytes/],
   ['half a page', { hugePages: [{ pageBytes: 2 * mebibyte, maxBytes: mebibyte }] }, 0, 0, /whole number of huge pages/]
 ] as const) {
@@ -68,10 +74,12 @@ t.test('every mistake is told at once', async (t) => {
 
 t.test('what is asked for names what the node must have', async (t) => {
   t.same(capabilitiesFor(completeMessage('TaskDefinition', {})), [])
-  t.same(capabilitiesFor(asking({ cpuIdle: true, oomPolicy: 'oom_task', io: [{ path: '/' }] })), [
-    'limit.cpu.idle',
-    'limit.memory.oom-task',
-    'limit.io'
+  const io = [
+    { path: '/', writesPerSecond: 1 },
+    { path: '/data', latencyUs: 1 }
+  ]
+  t.same(capabilitiesFor(asking({ cpuIdle: true, oomPolicy: 'oom_task', io, numaNodes: '0', misc: [{ name: 'sev', max: 1 }] })), [
+    ...['limit.cpu.idle', 'limit.memory.oom-task', 'limit.numa', 'limit.misc', 'limit.io', 'limit.io.latency']
   ])
   const apart = (mounts: readonly object[], runtime = ''): readonly string[] =>
     capabilitiesFor(completeMessage('TaskDefinition', { walls: { userNamespace: true }, mounts, runtime }))

@@ -116,6 +116,47 @@ t.test('a task with ids of its own is limited like any other', async (t) => {
   )
 })
 
+t.test('a task of a NUMA node has its processors and its memory, and what the node has not is refused by name', async (t) => {
+  const allowed = (more: string): string =>
+    `hearth task run --rm ${more} host -- sed -n 's/^\\(Cpus\\|Mems\\)_allowed_list:[[:space:]]*//p' /proc/self/status`
+  t.same((await machine.tell(['--numa 1', '--memory-nodes 0', '--numa 0-1'].map(allowed).join('; '), 90)).split('\n'), [
+    ...['1', '1', '0-1', '0', '0-1', '0-1']
+  ])
+  const refusal = async (more: string): Promise<string> => machine.tell(`hearth task run --rm ${more} host true 2>&1 || true`, 30)
+  t.match(await refusal('--numa 7'), /this node has no NUMA node 7: it has 0-1/)
+  t.match(await refusal('--misc sev=1'), /this node has no counted resource sev/)
+  t.match(await refusal('--rdma mlx4_0:handles=1'), /this node has no RDMA device mlx4_0/)
+})
+
+t.test('what compresses and what waits is written where the kernel reads it', async (t) => {
+  await startTask(machine, {
+    name: 'kept',
+    memoryBytes: 64 * mebibyte,
+    limits: { swapBytes: 32 * mebibyte, zswapBytes: 16 * mebibyte },
+    ...shell('sleep 1000')
+  })
+  await tasksAre(machine, 'running', 1)
+  const directory = await cgroupOf(machine, 'kept')
+  t.equal(await machine.tell(`cat ${directory}/memory.zswap.max`), String(16 * mebibyte))
+  await remove('kept')
+})
+
+t.test('a limit that shrinks below copies of files takes them back and ends nothing', async (t) => {
+  const script =
+    'dd if=/dev/zero of=/sandbox/x bs=1M count=60 status=none; sync /sandbox/x; cat /sandbox/x > /dev/null; echo read; sleep 1000'
+  await startTask(machine, { name: 'cached', memoryBytes: 100 * mebibyte, ...shell(script) })
+  await tasksAre(machine, 'running', 1)
+  const directory = await cgroupOf(machine, 'cached')
+  const current = `cat ${directory}/memory.current`
+  await machine.tell(`until grep -q read /var/lib/hearth/agent/sandboxes/$(basename ${directory})/log; do sleep 0.2; done`, 60)
+  t.ok(Number(await machine.tell(current)) > 50 * mebibyte)
+  await machine.tell('hearth task update --memory 32m cached', 60)
+  t.ok(Number(await machine.tell(current)) <= 32 * mebibyte)
+  t.match(await machine.tell(`sed -n 's/^oom_kill //p' ${directory}/memory.events`), '0')
+  await tasksAre(machine, 'running', 1)
+  await remove('cached')
+})
+
 t.test('exclusive cores are nobody else’s, and given back', async (t) => {
   const cores = async (...names: readonly string[]): Promise<readonly string[]> => {
     const places = await Promise.all(names.map((name) => cgroupOf(machine, name)))

@@ -139,6 +139,8 @@ function qemuArguments({ kernel, initialDisk, rootDisk }: Image, payload: string
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'pc,usb=off', '-rtc', 'clock=host'],
     ...['-accel', 'tcg,thread=multi,tb-size=512', '-cpu', processor, '-smp', '2', '-m', '3072'],
+    ...['-object', 'memory-backend-ram,id=near,size=1536M', '-numa', 'node,nodeid=0,cpus=0,memdev=near'],
+    ...['-object', 'memory-backend-ram,id=far,size=1536M', '-numa', 'node,nodeid=1,cpus=1,memdev=far'],
     ...['-kernel', kernel, '-initrd', initialDisk, '-append', kernelArguments],
     ...disk('root', rootDisk, 'snapshot=on,cache=unsafe'),
     ...disk('payload', payload, 'readonly=on'),

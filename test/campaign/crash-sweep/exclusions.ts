@@ -92,6 +92,7 @@ export const exclusions: readonly Exclusion[] = [
     why: 'Only on hosts with all controllers on cgroup v2: test/isolators and the virtual machine go there',
     at: [
       'isolators/cgroup2/tree.ts readFile writeFile mkdir',
+      'isolators/cgroup2/numa.ts',
       'isolators/cgroup2/cpusets.ts',
       'isolators/cgroup2/limits.ts existsSync',
       'isolators/cgroup2/offers.ts readdirSync existsSync',
