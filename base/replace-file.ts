@@ -1,17 +1,22 @@
-import { open, rename } from 'node:fs/promises'
+import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /** Where the bytes lie until they are whole. Who dies meanwhile leaves it, for the next one to write anew or to remove. */
 export const draftOf = (path: string): string => `${path}.draft`
 
-/** Write-new, fsync, rename, fsync the folder: a reader sees the old bytes or the new ones. */
+/** Write-new, fsync, rename, fsync the folder: a reader sees the old bytes or the new ones. A draft that comes to nothing goes. */
 export async function replaceFile(path: string, bytes: Uint8Array | string, mode = 0o600): Promise<void> {
   const draft = draftOf(path)
-  await withHandle(await open(draft, 'w', mode), async (f) => {
-    await f.writeFile(bytes)
-    await f.sync()
-  })
-  await rename(draft, path)
+  try {
+    await withHandle(await open(draft, 'w', mode), async (f) => {
+      await f.writeFile(bytes)
+      await f.sync()
+    })
+    await rename(draft, path)
+  } catch (e) {
+    await rm(draft, { force: true }).catch(() => undefined) // the first failure is the one to tell
+    throw e
+  }
   await syncDirectory(dirname(path))
 }
 

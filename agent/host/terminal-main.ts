@@ -26,6 +26,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     else if (argv[0] === 'attach') await attachToConmon(order, input, output, gone)
     else throw new Fault('invalid', 'usage: terminal exec|attach')
   } catch (e) {
+    if (output.isGone) process.exit(0)
     if (!isFault(e)) throw e
     await output.finish(faultFrame(e))
   }

@@ -10,8 +10,13 @@ export class TerminalOutput {
 
   constructor() {
     // With the agent gone there is nobody to tell; the end of our input tells us.
-    this.#socket.on('error', () => undefined)
+    this.#socket.on('error', () => this.#gone.abort())
     this.#socket.once('close', () => this.#gone.abort())
+  }
+
+  /** Whether the agent has ended, or has let go of us. */
+  get isGone(): boolean {
+    return this.#gone.signal.aborted
   }
 
   /** Tells the agent that the answer may begin. */

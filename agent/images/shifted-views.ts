@@ -1,4 +1,5 @@
-import { lstat, mkdir, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { rmdirSync } from 'node:fs'
+import { lstat, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Exec } from '../../base/exec.ts'
 import { errnoOf, Fault } from '../../base/fault.ts'
@@ -85,7 +86,7 @@ export class ShiftedViews {
         await this.#discard(path)
         removed += 1
       }
-      await rmdir(this.#files.path(folder, range)).catch(() => undefined) // there are others in it
+      this.#removeEmpty(this.#files.path(folder, range))
     }
     if (removed > 0) this.#parts.log.info({ removed }, 'image.views_collected')
     return removed
@@ -94,6 +95,16 @@ export class ShiftedViews {
   /** Resolves when each view made so far is on the disk, or is told in the log not to be. */
   async settled(): Promise<void> {
     await Promise.all(this.#settling)
+  }
+
+  /** At once, so that nobody begins to make a view in it meanwhile. */
+  #removeEmpty(range: string): void {
+    if ([...this.#making.keys()].some((view) => dirname(view) === range)) return
+    try {
+      rmdirSync(range)
+    } catch {
+      // There are others in it.
+    }
   }
 
   #path(layer: string, { first }: IdRange): string {
