@@ -145,6 +145,7 @@ export class Registration implements Service {
         if (message.kind === 'Registered') {
           onRegistered()
           this.#told = message.message.masters
+          if (message.message.wasGone) this.#parts.log.warn({ tasks: this.#parts.tasks.running }, 'agent.was_gone')
           this.#onRegistered(connection)
         }
         void this.#take(connection, relay, message, receivedNs).catch((e: unknown) => this.#parts.onBroken(e))
@@ -214,10 +215,12 @@ export class Registration implements Service {
       case 'Forget':
         return this.#isStale(message.message.epoch) ? undefined : tasks.forget(message.message)
       case 'StatusAcknowledgement':
+        if (this.#isVoid(message.message.epoch)) return
         return outbox.acknowledged(message.message.number)
       case 'LeaseGrant':
         return leases.granted(message.message)
       case 'StreamOpen':
+        if (this.#isVoid(message.message.epoch)) return relay.refuse(message.message)
         return relay.open(message.message)
       case 'StreamData':
         return relay.data(message.message)
@@ -238,6 +241,11 @@ export class Registration implements Service {
       default:
         return undefined
     }
+  }
+
+  /** As `#isStale`, of what masters say with an epoch only since it was added to the message. */
+  #isVoid(epoch: number): boolean {
+    return epoch !== 0 && this.#isStale(epoch)
   }
 
   /** Orders of a leader that has been followed by another are void (fencing). */

@@ -1,4 +1,4 @@
-import { Fault } from '../base/fault.ts'
+import { Fault, faultTable } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { Init } from '../proto/codec.ts'
 import type { Messages, StreamCredit, StreamData, StreamEnd, StreamOpen } from '../proto/gen/messages.ts'
@@ -92,8 +92,7 @@ export class StreamRelay {
 
   open(open: StreamOpen): void {
     if (this.#streams.size >= maxStreams) {
-      this.#send('StreamHead', { stream: open.stream, status: 429, contentType: 'text/plain', window: 0 })
-      this.#send('StreamEnd', { stream: open.stream, aborted: false })
+      this.#turnAway(open, 429)
       return
     }
     const stream = new RelayedStream(open)
@@ -107,6 +106,16 @@ export class StreamRelay {
         stream.abort('the stream is over')
         this.#streams.delete(open.stream)
       })
+  }
+
+  /** Of a leader that has been followed by another: nothing is read or run for it. */
+  refuse(open: StreamOpen): void {
+    this.#turnAway(open, faultTable['not-leader'].httpStatus)
+  }
+
+  #turnAway({ stream }: StreamOpen, status: number): void {
+    this.#send('StreamHead', { stream, status, contentType: 'text/plain', window: 0 })
+    this.#send('StreamEnd', { stream, aborted: false })
   }
 
   data(data: StreamData): void {

@@ -7,6 +7,14 @@ const endsTold = 10
 export const assignedContainer = (status: Pick<TaskStatus, 'assignedContainerId' | 'containerId'>): string =>
   status.assignedContainerId || status.containerId
 
+/** What a master's word about a task leaves as the agent told it. */
+export const attemptOf = ({ attempt, containerId, assignedContainerId, earlierAttempts }: TaskStatus) => ({
+  attempt,
+  containerId,
+  assignedContainerId,
+  earlierAttempts
+})
+
 /** What an agent says of an attempt, as a status of the task: the end of one that is followed by another is no end of the task. */
 export function taskStatusOf(status: TaskStatus): TaskStatus {
   if (!status.willRestart) return status

@@ -30,6 +30,8 @@ export interface MasterConfig {
   readonly listen: ListenAddress | undefined
   /** Under which other hosts know this one, the best name first. */
   readonly advertise: readonly string[]
+  /** How long a node may be unreachable before its tasks are given up; 0: for ever. */
+  readonly agentGoneAfterMs: number
   readonly logLevel: string
 }
 
@@ -39,6 +41,7 @@ const ofLinks = 'must be tcp:127.0.0.1:PORT; agents of other hosts come in over 
 const ofPeers =
   'must be tls:HOST:PORT, under which the other masters reach this one, or tcp:127.0.0.1:PORT for masters of one host'
 const ofListen = `must be an address of this host such as 0.0.0.0:${defaultPort} or [::]:${defaultPort}, or off`
+const ofGone = 'must be never, or a time from 60s to 8760h in s, m or h, such as 15m'
 const hostPattern = /^[0-9A-Za-z][0-9A-Za-z.-]*$|^[0-9a-fA-F:]+$/
 
 /** Every setting of the master; flag over environment over configuration file over default. */
@@ -107,6 +110,13 @@ export const masterSettings: readonly Setting[] = [
     check: (text) => (text.split(',').every((part) => hostPattern.test(part)) ? undefined : 'must be names or addresses')
   },
   {
+    flag: 'agent-gone-after',
+    env: 'HEARTH_AGENT_GONE_AFTER',
+    fallback: 'never',
+    help: 'how long a node may be unreachable before the cluster gives up its tasks, such as 90s, 15m or 24h; never: it waits',
+    check: (text) => (goneAfterMs(text) === undefined ? ofGone : undefined)
+  },
+  {
     flag: 'log-level',
     env: 'HEARTH_LOG_LEVEL',
     fallback: 'info',
@@ -141,8 +151,19 @@ export function readMasterConfig(argv: readonly string[], env: Env): MasterConfi
     join: of('join') === '' ? undefined : { at: of('join'), tokenFile: of('join-token-file') },
     listen: of('listen') === 'off' ? undefined : parseOpenAddress(of('listen')),
     advertise: of('advertise') === '' ? [hostname()] : of('advertise').split(','),
+    agentGoneAfterMs: goneAfterMs(of('agent-gone-after')) ?? 0,
     logLevel: of('log-level')
   })
+}
+
+const unitMs: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000 }
+
+/** 0: never. Shorter than a minute would give up nodes that are being restarted. */
+function goneAfterMs(text: string): number | undefined {
+  if (text === 'never') return 0
+  const [, digits = '', unit = ''] = /^(\d{1,8})([smh])$/.exec(text) ?? []
+  const ms = Number(digits) * (unitMs[unit] ?? 0)
+  return ms >= 60_000 && ms <= 8_760 * 3_600_000 ? ms : undefined
 }
 
 /** Only loopback: in clear text nothing crosses a network. */

@@ -2,6 +2,8 @@ import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
+import { absenceDefaults } from './absence-book.ts'
+import { Absences } from './absences.ts'
 import { AgentOrders } from './agent-orders.ts'
 import { Allocation } from './allocation.ts'
 import type { AgentDesk } from './api/agent-session.ts'
@@ -44,6 +46,8 @@ export interface CoreConfig {
   readonly missedBeats: number
   /** What agents get to come back after the master's own start. */
   readonly returnMs: number
+  /** How long an agent may be unreachable before the cluster gives its tasks up; 0: for ever. */
+  readonly goneAfterMs: number
   readonly offerTimeoutMs: number
   readonly allocationBatchMs: number
   readonly deliveryMs: number
@@ -56,6 +60,7 @@ export const coreDefaults: CoreConfig = {
   heartbeatMs: 1_000,
   missedBeats: 3,
   returnMs: 15_000,
+  goneAfterMs: 0,
   offerTimeoutMs: 30_000,
   allocationBatchMs: 1_000,
   deliveryMs: 10_000,
@@ -91,13 +96,17 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
   const launches = new Launches({ offers, allocation, assignments, frameworks, tenants, clock }, { restarting })
   const statuses = new Statuses({ state, liveTasks, frameworks, endings, leadership, background, log })
   statuses.onApplied((task) => deliveries.delivered(task))
+  const absences = new Absences(
+    { state, seats, liveTasks, changes, frameworks, endings, proposer, background, clock, log },
+    { ...absenceDefaults, ...config }
+  )
   const registration = new Registration(
     {
-      ...{ state, changes, seats, liveTasks, nodes, frameworks, deliveries, statuses, endings },
+      ...{ state, absences, seats, liveTasks, nodes, frameworks, deliveries, statuses, endings },
       ...{ proposer, leadership, background, clock, log },
       agentAddresses: parts.agentAddresses ?? (() => [])
     },
-    { silenceMs: config.heartbeatMs * config.missedBeats, returnMs: config.returnMs }
+    { silenceMs: config.heartbeatMs * config.missedBeats }
   )
   const desk: AgentDesk = {
     register: (link, register, signal) => registration.register(link, register, signal),
@@ -113,7 +122,7 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
   )
   const removals = new Removals({ state, members: parts.members, seats, liveTasks, endings, proposer, background, clock, log })
   const feed = new Feed({ replica, frameworks, changes, removals })
-  const services: readonly Service[] = [allocation, registration, removals, feed]
+  const services: readonly Service[] = [allocation, registration, absences, removals, feed]
   /** Resolves when what is read next shows every write that was acknowledged before the call, by whichever master. */
   const upToDate = async (signal: AbortSignal): Promise<void> => feed.reached(await replica.read(signal), signal)
   return { upToDate, changes, nodes, tenants, whereabouts, desk, link, services, offers, removals }

@@ -20,6 +20,7 @@ import { Doors } from './api/doors.ts'
 import { HttpServer } from './api/http-server.ts'
 import type { RaftDesk } from './api/raft.ts'
 import { RelayToLeader } from './api/relay-to-leader.ts'
+import { Validators } from './api/validators.ts'
 import { AuditLog } from './audit.ts'
 import { agentAddress, type MasterConfig, peerAddress, readMasterConfig } from './config.ts'
 import { type CoreConfig, composeCore, coreDefaults } from './core.ts'
@@ -35,6 +36,7 @@ import { membersFacts } from './members-facts.ts'
 import { raftMetrics, watchLoopDelay } from './metrics.ts'
 import { offlineCommand, offlineCommands } from './offline-command.ts'
 import { Proposer } from './proposer.ts'
+import { rehearsal } from './rehearsal.ts'
 import type { Replica } from './replica.ts'
 import { Serving, type TermRooms } from './serving.ts'
 import type { ClusterState } from './state/cluster.ts'
@@ -89,7 +91,7 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
     clusterKey: await ensureClusterKey(stateDir, replica.leadership.leading && replica.state.authorities.size === 0),
     certificatesEveryMs: 60_000,
     socketGroup: await hearthGroup(),
-    core: coreDefaults,
+    core: { ...coreDefaults, goneAfterMs: config.agentGoneAfterMs },
     tasks: taskDefaults
   }
   const master = inOrder('master', composeServing({ replica, log, board }, config, facts), () =>
@@ -148,7 +150,8 @@ function composeServing(
     leader: (request, signal) =>
       issueByLeader({ state: replica.state, post: (...of) => follower.post(...of) }, name, request, signal)
   })
-  const compose = (): TermRooms => {
+  const validators = new Validators()
+  const composeTerm = () => {
     const members = new Members(
       { replica, caller, proposer: wardens.proposer, clock: systemClock, log },
       { clusterId, formerClusterIds, operatorToken, agentToken, clusterKey, ...addresses }
@@ -163,7 +166,10 @@ function composeServing(
       backup: () => members.backup()
     }
     const agentAddresses = (): readonly string[] => members.agentAddresses
-    const { services, http, agentLink } = composeMaster({ replica, log, agentAddresses, ...wardens }, { ...facts, raft })
+    return { members, ...composeMaster({ replica, log, agentAddresses, validators, ...wardens }, { ...facts, raft }) }
+  }
+  const compose = (): TermRooms => {
+    const { members, services, http, agentLink } = composeTerm()
     return {
       services: inOrder('term', [members, ...services], () => AbortSignal.timeout(stopWithinMs)),
       http: (request, response) => http.answer(request, response),
@@ -176,7 +182,7 @@ function composeServing(
     { stopWithinMs }
   )
   const doors = composeDoors(() => serving.desk, { log, operators: () => replica.state.operators }, config, facts)
-  return [wardens.audit, serving, doors.agents, doors.http, wardens.identity]
+  return [rehearsal({ leadership, compose: composeTerm }), wardens.audit, serving, doors.agents, doors.http, wardens.identity]
 }
 
 /** Where people and agents come in; they outlast each leader. */
@@ -232,6 +238,8 @@ interface MasterParts extends Wardens {
   readonly replica: Replica & { readonly state: ClusterState }
   readonly log: Log
   readonly agentAddresses?: () => readonly string[]
+  /** Those of all terms. */
+  readonly validators?: Validators
 }
 
 interface WardenFacts {
@@ -253,7 +261,7 @@ interface MasterFacts extends WardenFacts {
 
 /** The rooms of a master that leads, in the order of starting. */
 export function composeMaster(
-  { replica, log, agentAddresses = () => [], identity, proposer, audit }: MasterParts,
+  { replica, log, agentAddresses = () => [], validators = new Validators(), identity, proposer, audit }: MasterParts,
   facts: Omit<MasterFacts, 'operatorToken' | 'socketGroup' | 'clusterKey' | 'certificatesEveryMs'>
 ) {
   const clock = systemClock
@@ -295,7 +303,7 @@ export function composeMaster(
       upToDate: core.upToDate,
       desk: identity.desk,
       remover: core.removals,
-      ...{ audit, clock, operators: { state, proposer, audit } },
+      ...{ audit, clock, validators, operators: { state, proposer, audit } },
       log,
       onBroken: (e) => void Promise.reject(e)
     },

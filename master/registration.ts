@@ -2,18 +2,18 @@ import type { Clock } from '../base/clock.ts'
 import { Fault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { Service } from '../base/service.ts'
-import type { Reason, Register, RegisterAgent, TaskReport, TaskState, TaskStatus } from '../proto/gen/messages.ts'
+import type { Reason, Register, RegisterAgent, TaskReport, TaskState } from '../proto/gen/messages.ts'
 import { containerId, frameworkId, nodeId, taskId } from '../proto/ids.ts'
 import { checkResource } from '../proto/resources.ts'
 import { canMove, isTerminal } from '../proto/task-state.ts'
+import type { Absences } from './absences.ts'
 import { taskStatusOf } from './attempts.ts'
 import type { Background } from './background.ts'
 import type { Deliveries } from './deliveries.ts'
 import type { Endings } from './endings.ts'
 import { type Frameworks, masterStatus, unheardStatus } from './frameworks.ts'
 import type { AgentLink } from './link.ts'
-import type { LiveTask, LiveTasks } from './live-tasks.ts'
-import type { NodeChanges } from './node-changes.ts'
+import type { LiveTasks } from './live-tasks.ts'
 import type { Nodes } from './nodes.ts'
 import type { Proposer } from './proposer.ts'
 import { reconcile, type Step } from './reconciliation.ts'
@@ -25,7 +25,7 @@ import type { Statuses } from './statuses.ts'
 
 interface RegistrationParts {
   readonly state: ClusterState
-  readonly changes: Pick<NodeChanges, 'touched'>
+  readonly absences: Pick<Absences, 'left' | 'came'>
   readonly seats: Seats
   readonly liveTasks: LiveTasks
   readonly nodes: Pick<Nodes, 'isOverCommitted'>
@@ -45,8 +45,6 @@ interface RegistrationParts {
 interface RegistrationConfig {
   /** The connection of an agent that is silent for longer is closed. */
   readonly silenceMs: number
-  /** What agents get to come back after the master's own start. */
-  readonly returnMs: number
 }
 
 /** An agent of which nothing is heard for so many times the silence that closes its connection is unreachable. */
@@ -74,7 +72,6 @@ export class Registration implements Service {
       const status = unheardStatus(assignment, clock.wallMs())
       liveTasks.put({ ...assignment, status, lastNumber: 0, delivered: false, released: false })
     }
-    for (const agentId of state.agents.keys()) this.#expect(agentId, this.#config.returnMs)
   }
 
   async stop(): Promise<void> {
@@ -83,15 +80,16 @@ export class Registration implements Service {
 
   /** Throws `Fault('conflict')` while another live agent has the same id, `invalid` for one that makes no sense. */
   async register(link: AgentLink, register: Register, signal: AbortSignal): Promise<void> {
-    const { seats, nodes, liveTasks, log, leadership, agentAddresses } = this.#parts
+    const { seats, nodes, liveTasks, absences, log, leadership, agentAddresses } = this.#parts
     const { agentId } = link
     const row = checkRegister(agentId, register)
     if (this.#registering.has(agentId)) throw duplicate(row, undefined)
     this.#registering.add(agentId)
+    let wasGone: boolean
     try {
       await this.#freeSeat(row, register.incarnation, signal)
       this.#tellChanges(row)
-      await this.#commit(row, signal)
+      wasGone = await this.#commit(row, signal)
     } finally {
       this.#registering.delete(agentId)
     }
@@ -99,10 +97,11 @@ export class Registration implements Service {
     const steps = this.#compare(agentId, register.tasks)
     for (const step of steps) this.#count(agentId, step)
     seats.attach(link, row, register.health)
+    absences.came(agentId)
     this.#incarnations.set(link, register.incarnation)
-    link.send('Registered', { agentId, epoch: leadership.term, masters: agentAddresses() })
+    link.send('Registered', { agentId, epoch: leadership.term, masters: agentAddresses(), wasGone })
     for (const step of steps) this.#take(link, step)
-    log.info({ agentId, hostname: row.hostname, tasks: register.tasks.length }, 'agent.registered')
+    log.info({ agentId, hostname: row.hostname, tasks: register.tasks.length, wasGone }, 'agent.registered')
     if (nodes.isOverCommitted(agentId)) {
       // Its tasks go on, and nothing new is offered until they fit (docs/decisions/0010).
       log.warn({ agentId, resources: row.resources, used: liveTasks.usedOn(agentId) }, 'agent.over_committed')
@@ -145,18 +144,21 @@ export class Registration implements Service {
     if (!this.#parts.seats.detach(link)) return
     this.#leaving.get(link)?.()
     this.#parts.log.warn({ agentId: link.agentId, why }, 'agent.disconnected')
-    this.#expect(link.agentId, Math.max(0, awayFactor * this.#config.silenceMs - link.silentMs))
+    this.#parts.absences.left(link.agentId, Math.max(0, awayFactor * this.#config.silenceMs - link.silentMs))
   }
 
-  async #commit(row: RegisterAgent, signal: AbortSignal): Promise<void> {
+  /** Resolves with whether it had been given up. */
+  async #commit(row: RegisterAgent, signal: AbortSignal): Promise<boolean> {
     const { state, proposer } = this.#parts
     const before = state.agents.get(row.agentId)
-    if (before === undefined || JSON.stringify(before.agent) !== JSON.stringify(row)) {
+    const wasGone = before?.condition === 'agent_gone'
+    if (before === undefined || wasGone || JSON.stringify(before.agent) !== JSON.stringify(row)) {
       await proposer.propose({ registerAgent: row }, signal)
     }
     if (state.agents.get(row.agentId)?.condition !== 'active') {
       await proposer.propose({ setAgentCondition: { agentId: row.agentId, condition: 'active' } }, signal)
     }
+    return wasGone
   }
 
   #compare(agentId: string, reports: readonly TaskReport[]): readonly Step[] {
@@ -242,41 +244,9 @@ export class Registration implements Service {
     const status = masterStatus(task, state, reason, message, clock.wallMs())
     background.run('task.ending_not_committed', (signal) => endings.commit(status, true, signal))
   }
-
-  #expect(agentId: string, withinMs: number): void {
-    const { seats, liveTasks, changes, clock, background, proposer, state, log } = this.#parts
-    background.run('agent.condition_not_committed', async (signal) => {
-      await clock.sleep(withinMs, signal)
-      if (seats.link(agentId) !== undefined) return
-      if (state.agents.get(agentId)?.condition === 'active') {
-        await proposer.propose({ setAgentCondition: { agentId, condition: 'agent_unreachable' } }, signal)
-        log.warn({ agentId, silentMs: withinMs }, 'agent.unreachable')
-      }
-      if (seats.link(agentId) === undefined) for (const task of liveTasks.tasksOn(agentId)) this.#unreachable(task)
-      changes.touched(agentId)
-    })
-  }
-
-  #unreachable(task: LiveTask): void {
-    const { state } = task.status
-    if (task.released || state === 'unspecified_state' || !canMove(state, 'unreachable')) return
-    task.status = {
-      ...masterStatus(task, 'unreachable', 'agent_disconnected', 'its node is out of reach', this.#parts.clock.wallMs()),
-      ...attemptOf(task.status)
-    }
-    this.#parts.frameworks.deliver(task.frameworkId, { kind: 'status', status: task.status })
-  }
 }
 
 const isTerminalReport = ({ state }: TaskReport): boolean => state !== 'unspecified_state' && isTerminal(state)
-
-/** What a master's word about a task leaves as the agent told it. */
-const attemptOf = ({ attempt, containerId, assignedContainerId, earlierAttempts }: TaskStatus) => ({
-  attempt,
-  containerId,
-  assignedContainerId,
-  earlierAttempts
-})
 
 function duplicate(row: RegisterAgent, seated: RegisterAgent | undefined): Fault {
   const where = seated === undefined ? 'another connection' : `host ${seated.hostname}`

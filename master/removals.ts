@@ -40,7 +40,9 @@ export class Removals implements Service {
   /** A leader may have ended between a removal and the ends of its tasks. */
   async start(): Promise<void> {
     const { agents } = this.#parts.state
-    for (const { agent, condition } of agents.values()) if (condition === 'agent_gone') this.removed(agent.agentId)
+    for (const { agent, condition, mayReturn } of agents.values()) {
+      if (condition === 'agent_gone' && !mayReturn) this.removed(agent.agentId)
+    }
   }
 
   async stop(): Promise<void> {}

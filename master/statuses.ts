@@ -93,7 +93,7 @@ export class Statuses {
   #acknowledgementsOf(link: AgentLink): Acknowledgements {
     let found = this.#acknowledgements.get(link)
     if (found === undefined) {
-      found = new Acknowledgements((number) => link.send('StatusAcknowledgement', { number }))
+      found = new Acknowledgements((number) => link.send('StatusAcknowledgement', { number, epoch: this.#parts.leadership.term }))
       this.#acknowledgements.set(link, found)
     }
     return found

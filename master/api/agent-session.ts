@@ -84,7 +84,8 @@ export class AgentSession implements AgentLink {
       {
         send: (kind, message) => this.send(kind, message),
         drained: () => this.#drained(),
-        sleep: (ms, signal) => parts.clock.sleep(ms, signal)
+        sleep: (ms, signal) => parts.clock.sleep(ms, signal),
+        epoch: () => parts.facts().epoch
       },
       { answerMs: config.answerMs }
     )

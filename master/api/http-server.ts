@@ -26,6 +26,7 @@ import type { ClusterFacts, NodeDirectory, NodeRemover, TaskService, Whereabouts
 import { type RaftDesk, raftRoutes } from './raft.ts'
 import { taskRoutes, taskStreamRoutes } from './tasks.ts'
 import { type TenantDirectory, tenantRoutes } from './tenants.ts'
+import type { Validators } from './validators.ts'
 
 export interface HttpServerParts {
   readonly tasks: TaskService
@@ -42,6 +43,7 @@ export interface HttpServerParts {
   readonly remover: NodeRemover
   readonly operators: OperatorDesk
   readonly audit: Pick<AuditLog, 'add'>
+  readonly validators: Pick<Validators, 'compiler'>
   readonly clock: Pick<Clock, 'wallMs'>
   readonly log: Log
   /** Hears of what is no request's fault: the process must not go on. */
@@ -89,9 +91,9 @@ export class HttpServer implements Service {
       // What fails before there is a route, such as a path that cannot be decoded.
       frameworkErrors: (e, request, { raw }) =>
         this.#failed(e, request.raw, raw, (status, body) => answerJson(raw, status, body)),
-      routerOptions: { maxParamLength: 3 * 255, ignoreTrailingSlash: true },
-      ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: false } }
+      routerOptions: { maxParamLength: 3 * 255, ignoreTrailingSlash: true }
     })
+    app.setValidatorCompiler(await this.#parts.validators.compiler())
     app.removeAllContentTypeParsers()
     app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
       try {

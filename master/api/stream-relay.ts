@@ -17,6 +17,8 @@ interface RelayParts {
   /** Resolves once the link's socket takes more, or rejects when it is gone. */
   readonly drained: () => Promise<void>
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>
+  /** Of the leader that asks: agents that know a later one refuse. */
+  readonly epoch: () => number
 }
 
 interface RelayConfig {
@@ -60,7 +62,8 @@ export class StreamRelay {
       path,
       body: isWhole ? body : new Uint8Array(),
       duplex: !isWhole,
-      window: streamWindow
+      window: streamWindow,
+      epoch: this.#parts.epoch()
     })
     if (!isWhole) void stream.pump(body)
     const head = await this.#answer(stream)

@@ -15,6 +15,7 @@ import type { RaftHost } from './host.ts'
 import { noPeers, type PeerTransport } from './port.ts'
 import { type RaftFacts, raftFacts } from './raft-facts.ts'
 import { type RaftReplica, tooOld } from './raft-replica.ts'
+import { ticksDue } from './ticks-due.ts'
 
 interface OpenParts {
   readonly log: Log
@@ -92,7 +93,7 @@ async function open(
     await host.close()
     throw e
   }
-  const ticking = parts.transport === undefined ? undefined : setInterval(() => host.tick(), config.tickMs ?? defaultTickMs)
+  const ticking = parts.transport === undefined ? undefined : keepTicking(host, clock, config.tickMs ?? defaultTickMs)
   let closing: Promise<void> | undefined
   const close = async (): Promise<void> => {
     await stepDown(replica, host, clock)
@@ -120,6 +121,17 @@ async function open(
       return closing
     }
   }
+}
+
+function keepTicking(host: RaftHost, clock: Clock, tickMs: number): NodeJS.Timeout {
+  let lastMs = clock.monotonicMs()
+  return setInterval(() => {
+    const { raft } = host
+    const nowMs = clock.monotonicMs()
+    const due = ticksDue(nowMs - lastMs, tickMs, raft?.role === 'leader', raft?.options.heartbeatTicks ?? 1)
+    lastMs = nowMs
+    for (let i = 0; i < due; i += 1) host.tick()
+  }, tickMs)
 }
 
 /** Whoever has nobody to wait for leads before it is of use to anybody. */

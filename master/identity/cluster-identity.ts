@@ -12,7 +12,7 @@ import { isCancelled } from '../background.ts'
 import type { ListenAddress } from '../config.ts'
 import type { Proposer } from '../proposer.ts'
 import type { AppliedChange, Replica } from '../replica.ts'
-import type { ClusterState } from '../state/cluster.ts'
+import { type ClusterState, highestFeatureLevel } from '../state/cluster.ts'
 import { CertificateDesk, type Papers } from './certificate-desk.ts'
 import type { CredentialsBoard } from './credentials-board.ts'
 import type { Visitor } from './guard.ts'
@@ -127,8 +127,16 @@ export class ClusterIdentity implements Service {
     return tending
   }
 
-  /** Whatever is missing, in the order in which one needs the other. */
+  /** Levels that no certificate needs come last: in the middle of an upgrade everything else goes on without them. */
   async #lookAtAll(): Promise<void> {
+    await this.#lookAtPapers()
+    const { leadership, state } = this.#parts.replica
+    while (leadership.leading && state.featureLevel < highestFeatureLevel) await this.#raiseLevel(state.featureLevel + 1)
+    this.#told = ''
+  }
+
+  /** Whatever is missing, in the order in which one needs the other. */
+  async #lookAtPapers(): Promise<void> {
     const { signal } = this.#closing
     const { replica, clock } = this.#parts
     const { leadership, state } = replica
@@ -147,7 +155,6 @@ export class ClusterIdentity implements Service {
       leadership.leading || leader === undefined ? desk.issueOwn(request, signal) : leader(request, signal)
     this.#use(isDue ? await takeCredentials(issue, this.#config) : await trustedBy(desk, good, this.#config))
     if (listen !== undefined) await this.#open(listen)
-    this.#told = ''
   }
 
   /** Only once every member knows it: whoever does not would have to stop (consensus/raft-replica.ts). */
@@ -213,7 +220,8 @@ export class ClusterIdentity implements Service {
     if (answer.refused) return
     const { removeNode, renewCertificate, admitNode, setAuthority, retireAuthority } = command
     if (removeNode !== null) this.#parts.peers?.recheckPeers?.(removeNode.nodeId)
-    if (removeNode !== null || renewCertificate !== null || admitNode !== null) this.#door?.recheck()
+    const about = removeNode?.nodeId ?? renewCertificate?.nodeId ?? admitNode?.node?.nodeId
+    if (about !== undefined) this.#door?.recheck(about)
     // The last one to follow a new authority makes it this master's turn.
     if (renewCertificate !== null && this.#parts.replica.state.authorities.size > 1) this.#tendSoon()
     if (setAuthority === null && retireAuthority === null) return

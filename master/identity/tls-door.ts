@@ -23,7 +23,7 @@ interface DoorConfig {
 }
 
 const handshakeMs = 5_000
-const handshakes = { perTurn: 8, atOnce: 512, waitingMost: 16_384 }
+const handshakes = { perTurn: 8, atOnce: 24, slowMs: 1_000, underWayMost: 512, waitingMost: 16_384, patienceMs: handshakeMs }
 /** Connections without a certificate of a node: operators, newcomers, strangers. */
 const maxUncertified = 1_024
 
@@ -99,10 +99,10 @@ export class TlsDoor implements Service {
     this.#server?.setSecureContext(this.#context())
   }
 
-  /** Cuts every connection whose certificate has become void. */
-  recheck(): void {
+  /** Cuts every connection whose certificate has become void; of that node alone where one is named. */
+  recheck(nodeId?: string): void {
     for (const [socket, { node }] of this.#open) {
-      if (node === undefined) continue
+      if (node === undefined || (nodeId !== undefined && node.nodeId !== nodeId)) continue
       try {
         checkNode(node, this.#parts.state)
       } catch (e) {

@@ -29,7 +29,10 @@ export interface SessionState {
 }
 
 /** The highest feature level this build can apply. */
-export const highestFeatureLevel = 2
+export const highestFeatureLevel = 3
+
+/** From which on an agent that was given up, and not removed, may come back. */
+export const levelOfReturn = 3
 
 /** At each limit a command is recorded as refused with `exhausted`; the sessions' oldest-used one goes instead. */
 export const clusterLimits = {

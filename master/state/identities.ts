@@ -7,7 +7,7 @@ import type {
   RenewCertificate,
   SetAuthority
 } from '../../proto/gen/messages.ts'
-import { setAgentCondition } from './agents.ts'
+import { removeAgent } from './agents.ts'
 import { accepted, isId, refused } from './answer.ts'
 import type { ClusterLimits, ClusterState } from './cluster.ts'
 
@@ -127,6 +127,6 @@ export function renewCertificate(state: ClusterState, command: RenewCertificate,
 
 export function removeNode(state: ClusterState, nodeId: string, index: number): Answer {
   const known = state.nodeIdentities.delete(nodeId)
-  if (state.agents.has(nodeId)) return setAgentCondition(state, { agentId: nodeId, condition: 'agent_gone' }, index)
+  if (state.agents.has(nodeId)) return removeAgent(state, nodeId, index)
   return known ? accepted(index) : refused('not-found', `there is no node ${nodeId}`)
 }

@@ -421,10 +421,11 @@ function writeRegistered(w: Writer, m: Init<Registered>): Writer {
   if (m.agentId != null && m.agentId !== '') w.uint32(10).string(String(m.agentId))
   if (m.epoch !== undefined && wide(m.epoch, 'Registered.epoch') !== 0) w.uint32(16).int64(m.epoch)
   if (m.masters != null) for (const item of m.masters) w.uint32(26).string(String(item))
+  if (m.wasGone) w.uint32(32).bool(true)
   return writeUnknown(w, m)
 }
 
-function readRegistered(r: Reader, end: number, d: Draft<Registered> = { masters: [], agentId: '', epoch: 0 }): Draft<Registered> {
+function readRegistered(r: Reader, end: number, d: Draft<Registered> = { masters: [], agentId: '', epoch: 0, wasGone: false }): Draft<Registered> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -438,6 +439,9 @@ function readRegistered(r: Reader, end: number, d: Draft<Registered> = { masters
       case 26:
         (d.masters as string[]).push(r.stringVerify())
         continue
+      case 32:
+        d.wasGone = r.bool()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -445,7 +449,7 @@ function readRegistered(r: Reader, end: number, d: Draft<Registered> = { masters
 }
 
 function completeRegistered(m: Init<Registered>): Registered {
-  const d: Draft<Registered> = { masters: m.masters?.map(String) ?? [], agentId: String(m.agentId ?? ''), epoch: m.epoch ?? 0 }
+  const d: Draft<Registered> = { masters: m.masters?.map(String) ?? [], agentId: String(m.agentId ?? ''), epoch: m.epoch ?? 0, wasGone: Boolean(m.wasGone) }
   return copyUnknown(m, d)
 }
 
@@ -766,16 +770,20 @@ function completeResize(m: Init<Resize>): Resize {
 
 function writeStatusAcknowledgement(w: Writer, m: Init<StatusAcknowledgement>): Writer {
   if (m.number !== undefined && wide(m.number, 'StatusAcknowledgement.number') !== 0) w.uint32(8).int64(m.number)
+  if (m.epoch !== undefined && wide(m.epoch, 'StatusAcknowledgement.epoch') !== 0) w.uint32(16).int64(m.epoch)
   return writeUnknown(w, m)
 }
 
-function readStatusAcknowledgement(r: Reader, end: number, d: Draft<StatusAcknowledgement> = { number: 0 }): Draft<StatusAcknowledgement> {
+function readStatusAcknowledgement(r: Reader, end: number, d: Draft<StatusAcknowledgement> = { number: 0, epoch: 0 }): Draft<StatusAcknowledgement> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
     switch (tag) {
       case 8:
         d.number = wide(r.int64(), 'StatusAcknowledgement.number')
+        continue
+      case 16:
+        d.epoch = wide(r.int64(), 'StatusAcknowledgement.epoch')
         continue
     }
     skip(r, tag, start, d)
@@ -784,7 +792,7 @@ function readStatusAcknowledgement(r: Reader, end: number, d: Draft<StatusAcknow
 }
 
 function completeStatusAcknowledgement(m: Init<StatusAcknowledgement>): StatusAcknowledgement {
-  const d: Draft<StatusAcknowledgement> = { number: m.number ?? 0 }
+  const d: Draft<StatusAcknowledgement> = { number: m.number ?? 0, epoch: m.epoch ?? 0 }
   return copyUnknown(m, d)
 }
 
@@ -797,10 +805,11 @@ function writeStreamOpen(w: Writer, m: Init<StreamOpen>): Writer {
   if (m.duplex) w.uint32(40).bool(true)
   const window = (m.window ?? 0) >>> 0
   if (window !== 0) w.uint32(48).uint32(window)
+  if (m.epoch !== undefined && wide(m.epoch, 'StreamOpen.epoch') !== 0) w.uint32(56).int64(m.epoch)
   return writeUnknown(w, m)
 }
 
-function readStreamOpen(r: Reader, end: number, d: Draft<StreamOpen> = { stream: 0, method: '', path: '', body: noBytes, duplex: false, window: 0 }): Draft<StreamOpen> {
+function readStreamOpen(r: Reader, end: number, d: Draft<StreamOpen> = { stream: 0, method: '', path: '', body: noBytes, duplex: false, window: 0, epoch: 0 }): Draft<StreamOpen> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -823,6 +832,9 @@ function readStreamOpen(r: Reader, end: number, d: Draft<StreamOpen> = { stream:
       case 48:
         d.window = r.uint32()
         continue
+      case 56:
+        d.epoch = wide(r.int64(), 'StreamOpen.epoch')
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -830,7 +842,7 @@ function readStreamOpen(r: Reader, end: number, d: Draft<StreamOpen> = { stream:
 }
 
 function completeStreamOpen(m: Init<StreamOpen>): StreamOpen {
-  const d: Draft<StreamOpen> = { stream: (m.stream ?? 0) >>> 0, method: String(m.method ?? ''), path: String(m.path ?? ''), body: m.body ?? noBytes, duplex: Boolean(m.duplex), window: (m.window ?? 0) >>> 0 }
+  const d: Draft<StreamOpen> = { stream: (m.stream ?? 0) >>> 0, method: String(m.method ?? ''), path: String(m.path ?? ''), body: m.body ?? noBytes, duplex: Boolean(m.duplex), window: (m.window ?? 0) >>> 0, epoch: m.epoch ?? 0 }
   return copyUnknown(m, d)
 }
 
@@ -4292,10 +4304,11 @@ function writeAgentRow(w: Writer, m: Init<AgentRow>): Writer {
   const condition = numberOf(agentConditionNumbers, m.condition)
   if (condition !== 0) w.uint32(16).int32(condition)
   if (m.registeredAtMs !== undefined && wide(m.registeredAtMs, 'AgentRow.registeredAtMs') !== 0) w.uint32(24).int64(m.registeredAtMs)
+  if (m.mayReturn) w.uint32(32).bool(true)
   return writeUnknown(w, m)
 }
 
-function readAgentRow(r: Reader, end: number, d: Draft<AgentRow> = { agent: null, condition: 'unspecified_condition', registeredAtMs: 0 }): Draft<AgentRow> {
+function readAgentRow(r: Reader, end: number, d: Draft<AgentRow> = { agent: null, condition: 'unspecified_condition', registeredAtMs: 0, mayReturn: false }): Draft<AgentRow> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -4309,6 +4322,9 @@ function readAgentRow(r: Reader, end: number, d: Draft<AgentRow> = { agent: null
       case 24:
         d.registeredAtMs = wide(r.int64(), 'AgentRow.registeredAtMs')
         continue
+      case 32:
+        d.mayReturn = r.bool()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -4316,7 +4332,7 @@ function readAgentRow(r: Reader, end: number, d: Draft<AgentRow> = { agent: null
 }
 
 function completeAgentRow(m: Init<AgentRow>): AgentRow {
-  const d: Draft<AgentRow> = { agent: m.agent == null ? null : completeRegisterAgent(m.agent), condition: nameOf(agentConditionNames, numberOf(agentConditionNumbers, m.condition)), registeredAtMs: m.registeredAtMs ?? 0 }
+  const d: Draft<AgentRow> = { agent: m.agent == null ? null : completeRegisterAgent(m.agent), condition: nameOf(agentConditionNames, numberOf(agentConditionNumbers, m.condition)), registeredAtMs: m.registeredAtMs ?? 0, mayReturn: Boolean(m.mayReturn) }
   return copyUnknown(m, d)
 }
 

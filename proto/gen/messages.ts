@@ -101,6 +101,7 @@ export interface Registered {
   readonly agentId: string
   readonly epoch: number
   readonly masters: readonly string[]
+  readonly wasGone: boolean
 }
 
 export interface HeartbeatAnswer {
@@ -166,6 +167,7 @@ export interface Resize {
 
 export interface StatusAcknowledgement {
   readonly number: number
+  readonly epoch: number
 }
 
 export interface StreamOpen {
@@ -175,6 +177,7 @@ export interface StreamOpen {
   readonly body: Uint8Array
   readonly duplex: boolean
   readonly window: number
+  readonly epoch: number
 }
 
 export interface StreamHead {
@@ -851,6 +854,7 @@ export interface AgentRow {
   readonly agent: RegisterAgent | null
   readonly condition: AgentCondition
   readonly registeredAtMs: number
+  readonly mayReturn: boolean
 }
 
 export interface AssignmentRow {

@@ -60,6 +60,27 @@ t.test('a task goes on while its agent is away, is shown as unreachable, and is 
   await until(master, 'a', 'killed')
 })
 
+t.test('an agent that stays away for longer than the cluster waits is gone, and its tasks end when it comes back', async (t) => {
+  const master = await startTestMaster({ heartbeatMs: 50, missedBeats: 4, goneAfterMs: 100 })
+  t.teardown(() => master.stop())
+  const { agent, launch } = await running(t, master)
+  agent.close()
+  t.match(await until(master, 'a', 'gone'), { reason: 'agent_removed', nodeId: agent.agentId })
+  t.match((await master.call('GET', '/v1/nodes')).body.nodes[0], { condition: 'agent_gone', connected: false, tasks: 0 })
+
+  const back = new ScriptedAgent(master.agents, agent.agentId)
+  t.teardown(() => back.close())
+  back.hello(master.token)
+  await back.next('Welcome')
+  back.register({ tasks: [reportOf(launch, { state: 'running' })] })
+  t.match(await back.next('Registered'), { wasGone: true }, 'it is told so')
+  t.match(await back.next('Kill'), { taskId: 'a' }, 'nobody waits for what still runs there')
+  t.match((await master.call('GET', '/v1/nodes')).body.nodes[0], { condition: 'active', connected: true })
+  back.status(launch, { state: 'killed', number: 10 })
+  t.match(await back.next('StatusAcknowledgement'), { number: 10 })
+  t.match((await master.call('GET', '/v1/tasks/a')).body, { state: 'gone' }, 'the first ending stands')
+})
+
 t.test('an ending that happened while the agent was away is committed when it is back', async (t) => {
   const master = await startTestMaster()
   t.teardown(() => master.stop())
@@ -94,7 +115,7 @@ t.test('a launch without an answer is sent again, then given up by name of its s
   t.match((await master.call('GET', '/v1/nodes')).body.nodes[0], { tasks: 1 }, 'its resources count until the agent lets go')
   const ids = { frameworkId: 'hearth-tasks', taskId: 'a', attempt: 1, containerId: launch.containerId }
   const number = agent.status(ids, { state: 'killed' })
-  t.same(await agent.next('StatusAcknowledgement'), { number })
+  t.same(await agent.next('StatusAcknowledgement'), { number, epoch: 1 })
   t.match((await master.call('GET', '/v1/nodes')).body.nodes[0], { tasks: 0, used: [] })
   t.match((await master.call('GET', '/v1/tasks/a')).body, { state: 'lost' }, 'the first ending stands')
 })
@@ -150,7 +171,7 @@ t.test('what the agent has and the master does not know is ended and forgotten',
   t.match(await agent.next('Forget'), { taskId: 'dead' })
   t.match((await master.call('GET', '/v1/nodes')).body.nodes[0].used, [{ name: 'cpus', scalar: 700 }], 'until it ends it counts')
   const number = agent.status(live, { state: 'killed' })
-  t.same(await agent.next('StatusAcknowledgement'), { number })
+  t.same(await agent.next('StatusAcknowledgement'), { number, epoch: 1 })
   t.match(await agent.next('Forget'), { taskId: 'live' })
   t.same((await master.call('GET', '/v1/nodes')).body.nodes[0].used, [])
 })
@@ -163,7 +184,7 @@ t.test('repeated and late statuses change nothing, and are acknowledged in order
   agent.status(launch, { state: 'finished', exitCode: 0, number: finished })
   agent.status(launch, { state: 'running', number: 1 })
   agent.status(launch, { state: 'failed', exitCode: 9, number: 40 })
-  t.same(await agent.next('StatusAcknowledgement'), { number: finished })
+  t.same(await agent.next('StatusAcknowledgement'), { number: finished, epoch: 1 })
   const rest = [(await agent.next('StatusAcknowledgement')).number, (await agent.next('StatusAcknowledgement')).number]
   t.same(rest, [1, 40])
   t.match((await master.call('GET', '/v1/tasks/a')).body, { state: 'finished', exitCode: 0 })
@@ -176,7 +197,7 @@ t.test('an ending whose commit is uncertain is repeated until it is known, and c
   const { agent, launch } = await running(t, master)
   master.replica.fates.push('lose', 'lose', 'swallow')
   const number = agent.status(launch, { state: 'finished', exitCode: 0 })
-  t.same(await agent.next('StatusAcknowledgement'), { number })
+  t.same(await agent.next('StatusAcknowledgement'), { number, epoch: 1 })
   t.match(
     master.replica.state.assignmentOf('hearth-tasks', 'a')?.ending,
     { state: 'finished' },

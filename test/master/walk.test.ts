@@ -22,7 +22,7 @@ t.test('a task walks from its request over the wire to its end, its log and its 
   agent.status(launch, { state: 'starting' })
   const running = agent.status(launch, { state: 'running', atMs: 2_000 })
   await agent.next('StatusAcknowledgement')
-  t.same(await agent.next('StatusAcknowledgement'), { number: running })
+  t.same(await agent.next('StatusAcknowledgement'), { number: running, epoch: 1 })
   t.match(await master.call('GET', '/v1/tasks/web'), {
     status: 200,
     body: { state: 'running', nodeId: agent.agentId, hostname: 'scripted', startedAtMs: 2_000 }

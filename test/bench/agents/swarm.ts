@@ -47,8 +47,13 @@ class Swarm {
     const lane = async (): Promise<void> => {
       while (begun < agents) {
         begun += 1
-        const newcomer = { role: 'agent' as const, nodeId: newNodeId(), hostname: `swarm-${begun}` }
-        this.#agents.push(await patiently(async () => (await join(door, { token, shown, newcomer }, never)).credentials))
+        const hostname = `swarm-${begun}`
+        // A join whose answer was lost may have taken place: the next one is of another node.
+        const joined = await patiently(() => {
+          const newcomer = { role: 'agent' as const, nodeId: newNodeId(), hostname }
+          return join(door, { token, shown, newcomer }, never)
+        })
+        this.#agents.push(joined.credentials)
       }
     }
     const telling = setInterval(() => tell({ kind: 'joined', agents: this.#agents.length }), tellEveryMs)

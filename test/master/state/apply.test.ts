@@ -54,6 +54,22 @@ t.test('an agent registers again in place, and never after it was marked gone', 
   t.match(cluster.does({ setAgentCondition: { agentId: 'a' } }), { refused: true, code: 'invalid' })
 })
 
+t.test('an agent that was given up comes back from feature level 3 on, one that was removed never', async (t) => {
+  const cluster = newCluster()
+  const gone: Init<Command> = { setAgentCondition: { agentId: 'a', condition: 'agent_gone' } }
+  const back: Init<Command> = { registerAgent: { agentId: 'a', hostname: 'back' } }
+  const level = cluster.state.featureLevel
+  for (let next = level + 1; next <= 3; next += 1) cluster.does({ raiseFeatureLevel: { level: next } })
+  t.match(cluster.does(gone), { refused: false })
+  t.match(cluster.state.agents.get('a'), { condition: 'agent_gone', mayReturn: true })
+  t.match(cluster.does({ setAgentCondition: { agentId: 'a', condition: 'active' } }), { refused: true, code: 'conflict' })
+  t.match(cluster.does(back), { refused: false })
+  t.match(cluster.state.agents.get('a'), { condition: 'active', mayReturn: false })
+  t.match(cluster.does({ removeNode: { nodeId: 'a' } }), { refused: false })
+  t.match(cluster.does(gone), { refused: false })
+  t.match(cluster.does(back), { refused: true, code: 'conflict' })
+})
+
 t.test('an agent with resources that cannot be is refused', async (t) => {
   const { does } = bound(newCluster())
   const answer = does({ registerAgent: { agentId: 'b', resources: [{ name: 'cpus', kind: 'scalar', scalar: -1 }] } })
