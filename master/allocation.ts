@@ -10,6 +10,7 @@ import type { LiveTasks } from './live-tasks.ts'
 import type { NodeChanges } from './node-changes.ts'
 import type { Nodes } from './nodes.ts'
 import type { Offers } from './offers.ts'
+import { Pace } from './pace.ts'
 import type { Seats } from './seats.ts'
 
 interface AllocationParts {
@@ -26,6 +27,7 @@ interface AllocationParts {
 
 /** Past this, refusals of one framework, role and agent replace the oldest. */
 const maxRefusals = 100_000
+const restParts = 4
 const longestRefusalMs = 365 * 24 * 3_600_000
 
 /** Drives the pure allocator: gathers what is free, sends the offers, and takes back what was declined or has expired. */
@@ -36,6 +38,8 @@ export class Allocation implements Service {
   readonly #refusals = new Map<string, Refusal>()
   readonly #closing = new AbortController()
   #loop: Promise<void> = Promise.resolve()
+  /** A round looks at every node: while thousands of them come in, each of which asks for one, the rounds must not be all that is done. */
+  readonly #pace = new Pace(restParts)
   #scheduled = false
 
   constructor(parts: AllocationParts, config: { readonly batchMs: number }) {
@@ -67,10 +71,23 @@ export class Allocation implements Service {
   request(): void {
     if (this.#scheduled || this.#closing.signal.aborted) return
     this.#scheduled = true
-    setImmediate(() => {
-      this.#scheduled = false
-      if (!this.#closing.signal.aborted) this.#run()
-    })
+    const { clock } = this.#parts
+    const waitMs = this.#pace.waitMs(clock.monotonicMs())
+    if (waitMs < 1) setImmediate(() => this.#takeTurn())
+    else
+      clock.sleep(waitMs, this.#closing.signal).then(
+        () => this.#takeTurn(),
+        () => undefined
+      )
+  }
+
+  #takeTurn(): void {
+    this.#scheduled = false
+    if (this.#closing.signal.aborted) return
+    const { clock } = this.#parts
+    const fromMs = clock.monotonicMs()
+    this.#run()
+    this.#pace.worked(fromMs, clock.monotonicMs())
   }
 
   /** The framework wants these resources of the agent no more for a while. */

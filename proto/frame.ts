@@ -33,10 +33,11 @@ export function encodeFrameBefore(type: number, body: Uint8Array, rest: Uint8Arr
 }
 
 const nothing = new Uint8Array()
+const nothingHeld: Buffer = Buffer.alloc(0)
 
 /** Collects bytes as they come and gives out whole frames. Holds at most one frame's bytes. */
 export class FrameDecoder {
-  #held: Buffer = Buffer.alloc(0)
+  #held = nothingHeld
   readonly #maxBytes: number
 
   constructor(maxBytes = maxFrameBytes) {
@@ -58,7 +59,8 @@ export class FrameDecoder {
       frames.push({ type: payload.readUInt8(0), body: payload.subarray(1) })
       at = end
     }
-    this.#held = this.#held.subarray(at)
+    // Also a part without bytes would keep all that it is a part of.
+    this.#held = at === this.#held.length ? nothingHeld : this.#held.subarray(at)
     return frames
   }
 

@@ -1,4 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Registration } from '../../agent/registration.ts'
@@ -18,7 +20,9 @@ type Parts = ConstructorParameters<typeof Registration>[0]
 
 /** A master of that epoch which says only what the test has it say. */
 async function masterOf(t: Test, epoch: number) {
-  const path = join(t.testdir(), 'agents.sock')
+  // The path of a socket has 107 bytes at most.
+  const dir = mkdtempSync(join(tmpdir(), 'hr-'))
+  const path = join(dir, 'agents.sock')
   const heard: WireMessage[] = []
   let socket: Socket | undefined
   const send = <K extends WireName>(kind: K, message: Init<Messages[K]>): void => void socket?.write(encodeWire(kind, message))
@@ -39,6 +43,7 @@ async function masterOf(t: Test, epoch: number) {
   t.teardown(() => {
     socket?.destroy()
     server.close()
+    rmSync(dir, { recursive: true, force: true })
   })
   return { address: `unix:${path}`, heard, send }
 }

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, copyFileSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Fault } from '../../../base/fault.ts'
+import { masterHeap } from '../../../cli/supervise-main.ts'
 import type { MembersFacts } from '../../../sdk/raft-messages.ts'
 import type { Bench } from '../bench.ts'
 import { eventually } from '../eventually.ts'
@@ -31,7 +32,7 @@ export class MasterUnderTest {
   start(more: readonly string[] = []): void {
     const output = openSync(join(this.stateDir, 'master.log'), 'a')
     const doors = ['--http', 'off', '--listen', this.door, '--advertise', '127.0.0.1', '--peer-listen', this.peerAddress]
-    const words = [join(this.#bench.root, 'dist/master.cjs'), '--state-dir', this.stateDir, ...doors, ...more]
+    const words = [masterHeap, join(this.#bench.root, 'dist/master.cjs'), '--state-dir', this.stateDir, ...doors, ...more]
     const child = spawn(process.execPath, words, { cwd: '/', detached: true, stdio: ['ignore', output, output] })
     closeSync(output)
     this.#child = child
