@@ -158,7 +158,7 @@ export class Registration implements Service {
         agentId: head.agentId,
         incarnation: this.#incarnation,
         health,
-        tasks: [...this.#parts.tasks.reports()]
+        tasks: [...this.#parts.tasks.reports({ definitions: connection.welcome.wantsDefinitions })]
       })
       for (let sequence = 1; ; sequence += 1) {
         await this.#parts.clock.sleep(connection.welcome.heartbeatMs, connection.closed)

@@ -1,8 +1,18 @@
 import { constants } from 'node:os'
 import { type Fault, isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
-import type { Init } from '../proto/codec.ts'
-import type { Forget, Kill, KillPolicy, Launch, LaunchAnswer, Reason, TaskReport, TaskRow } from '../proto/gen/messages.ts'
+import { encodeMessage, type Init } from '../proto/codec.ts'
+import type {
+  Forget,
+  Kill,
+  KillPolicy,
+  Launch,
+  LaunchAnswer,
+  Reason,
+  TaskGroup,
+  TaskReport,
+  TaskRow
+} from '../proto/gen/messages.ts'
 import { containerId, newContainerId } from '../proto/ids.ts'
 import { aborted } from './aborted.ts'
 import { assignmentOf } from './assignment.ts'
@@ -43,6 +53,8 @@ const assignedByMaster = {
 } as const
 
 /** Ends of attempts that wait for the master, of one task, beyond which the oldest are given up: later ones tell them too. */
+/** A frame holds 4 MiB, and each report is something besides. */
+const mostDefinitionBytes = 3 * 1024 * 1024
 const untoldAttempts = 32
 
 /** All tasks of this agent, by container id. Ended ones stay until the master says forget. */
@@ -164,24 +176,31 @@ export class Tasks implements LocalTasks {
   }
 
   /** What this agent knows, for the master at registration: one report of each assignment. */
-  reports(): readonly Init<TaskReport>[] {
+  /** `definitions`: with the group of each, as far as a message holds them. */
+  reports({ definitions = false } = {}): readonly Init<TaskReport>[] {
+    const told = definitionsUpTo(definitions ? mostDefinitionBytes : 0)
     return [...this.#lines.values()].flatMap((line) => {
       const { newest, assigned } = line
       if (newest === undefined) return []
-      const told = [...line.attempts].reverse().find((r) => r.latest() !== null)
-      const latest = told?.latest() ?? null
-      const task = newest.row.group?.tasks[0]
+      const latest =
+        [...line.attempts]
+          .reverse()
+          .find((r) => r.latest() !== null)
+          ?.latest() ?? null
+      const { group } = newest.row
+      const task = group?.tasks[0]
       return [
         {
           frameworkId: newest.frameworkId,
           taskId: newest.taskId,
           ...assigned,
-          role: newest.row.group?.role ?? '*',
+          role: group?.role ?? '*',
           name: task?.name ?? '',
           state: latest?.willRestart ? 'starting' : (latest?.state ?? 'staging'),
           resources: task?.resources ?? [],
           specDigest: newest.row.specDigest,
-          latest
+          latest,
+          group: told(group)
         }
       ]
     })
@@ -284,6 +303,18 @@ export class Tasks implements LocalTasks {
 }
 
 /** A signal that this kernel does not know must not stop the kill: it becomes SIGTERM. */
+/** What is over the limit with those before it is left out. */
+function definitionsUpTo(mostBytes: number): (group: TaskGroup | null) => TaskGroup | null {
+  let left = mostBytes
+  return (group) => {
+    if (left === 0 || group === null) return null
+    const bytes = encodeMessage('TaskGroup', group).length
+    if (bytes > left) return null
+    left -= bytes
+    return group
+  }
+}
+
 const knownSignal = (policy: KillPolicy | null): KillPolicy | null =>
   policy !== null && policy.signal !== '' && !Object.hasOwn(constants.signals, policy.signal) ? { ...policy, signal: '' } : policy
 

@@ -32,6 +32,8 @@ export interface MasterConfig {
   readonly advertise: readonly string[]
   /** How long a node may be unreachable before its tasks are given up; 0: for ever. */
   readonly agentGoneAfterMs: number
+  /** Every log was lost: tasks are what agents report. */
+  readonly rebuildsFromAgents: boolean
   readonly logLevel: string
 }
 
@@ -110,6 +112,13 @@ export const masterSettings: readonly Setting[] = [
     check: (text) => (text.split(',').every((part) => hostPattern.test(part)) ? undefined : 'must be names or addresses')
   },
   {
+    flag: 'rebuild-from-agents',
+    env: 'HEARTH_REBUILD_FROM_AGENTS',
+    fallback: 'no',
+    help: 'yes, after hearth raft recover --from-agents: tasks that agents report are taken over in place of being ended',
+    check: (text) => (text === 'yes' || text === 'no' ? undefined : 'must be yes or no')
+  },
+  {
     flag: 'agent-gone-after',
     env: 'HEARTH_AGENT_GONE_AFTER',
     fallback: 'never',
@@ -151,6 +160,7 @@ export function readMasterConfig(argv: readonly string[], env: Env): MasterConfi
     join: of('join') === '' ? undefined : { at: of('join'), tokenFile: of('join-token-file') },
     listen: of('listen') === 'off' ? undefined : parseOpenAddress(of('listen')),
     advertise: of('advertise') === '' ? [hostname()] : of('advertise').split(','),
+    rebuildsFromAgents: of('rebuild-from-agents') === 'yes',
     agentGoneAfterMs: goneAfterMs(of('agent-gone-after')) ?? 0,
     logLevel: of('log-level')
   })

@@ -19,6 +19,7 @@ import { NodeChanges } from './node-changes.ts'
 import { Nodes } from './nodes.ts'
 import { Offers } from './offers.ts'
 import { Proposer } from './proposer.ts'
+import { Rebuilding } from './rebuilding.ts'
 import { Registration } from './registration.ts'
 import { type MastersFacts, Removals } from './removals.ts'
 import type { Replica } from './replica.ts'
@@ -38,6 +39,8 @@ interface CoreParts {
   readonly log: Log
   /** Where agents reach the masters of the cluster, the leader first; empty where there is one alone. */
   readonly agentAddresses?: () => readonly string[]
+  /** Where tasks are rebuilt from what agents report: tells their scheduler (master/rebuilding.ts). */
+  readonly rebuild?: ConstructorParameters<typeof Rebuilding>[0]['wish'] | undefined
 }
 
 export interface CoreConfig {
@@ -104,6 +107,7 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
     {
       ...{ state, absences, seats, liveTasks, nodes, frameworks, deliveries, statuses, endings },
       ...{ proposer, leadership, background, clock, log },
+      rebuilding: parts.rebuild === undefined ? undefined : new Rebuilding({ state, proposer, log, wish: parts.rebuild }),
       agentAddresses: parts.agentAddresses ?? (() => [])
     },
     { silenceMs: config.heartbeatMs * config.missedBeats }

@@ -5,7 +5,7 @@ import { silentLog } from '../base/log.ts'
 import { randomToken } from '../base/random.ts'
 import { decodeMessage } from '../proto/codec.ts'
 import type { Command, LogEntry, SnapshotHead } from '../proto/gen/messages.ts'
-import { newClusterId, newNodeId } from '../proto/ids.ts'
+import { clusterId, newClusterId, newNodeId } from '../proto/ids.ts'
 import { founderId, genesisOf, type Membership, membershipMessage, readMembership } from './consensus/membership.ts'
 import { type Identity, readIdentity, writeIdentity, writeToken } from './identity.ts'
 import { decodeConfChange } from './raft/conf-change-codec.ts'
@@ -105,6 +105,15 @@ export async function foundAnew(stateDir: string, remains: Remains, nowMs: numbe
     await lock.release()
   }
   return identity
+}
+
+/** Of a cluster of which no log is left, and no more known than the id that its agents have. Throws `Fault('invalid')` for what is none. */
+export function noRemains(formerClusterId: string): Remains {
+  const state = new ClusterState()
+  state.clusterId = clusterId(formerClusterId)
+  state.featureLevel = 1
+  state.index = 1
+  return { state, term: 0, lastTerm: 0, formerClusterIds: [], highestRaftId: founderId }
 }
 
 /** Throws `Fault('conflict')` for a state directory that a master has used. */

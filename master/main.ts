@@ -90,6 +90,7 @@ async function run(config: MasterConfig, log: Log): Promise<number> {
     // Who does not lead yet has nothing of the log yet either: another key would open nothing.
     clusterKey: await ensureClusterKey(stateDir, replica.leadership.leading && replica.state.authorities.size === 0),
     certificatesEveryMs: 60_000,
+    rebuildsFromAgents: config.rebuildsFromAgents,
     socketGroup: await hearthGroup(),
     core: { ...coreDefaults, goneAfterMs: config.agentGoneAfterMs },
     tasks: taskDefaults
@@ -255,6 +256,7 @@ interface MasterFacts extends WardenFacts {
   readonly agentToken: string
   readonly socketGroup: number | undefined
   readonly raft: RaftDesk
+  readonly rebuildsFromAgents?: boolean
   readonly core: CoreConfig
   readonly tasks: TaskSchedulerConfig
 }
@@ -271,7 +273,10 @@ export function composeMaster(
   const epoch = leadership.term
   const closing = new AbortController()
   const core = composeCore(
-    { replica, clock, random: systemRandom, log, agentAddresses, members: () => facts.raft.facts() },
+    {
+      ...{ replica, clock, random: systemRandom, log, agentAddresses, members: () => facts.raft.facts() },
+      rebuild: facts.rebuildsFromAgents === true ? (...of) => wishes.rebuilt(...of) : undefined
+    },
     { ...facts.core, restarting: [frameworkOfTasks] }
   )
   const book = new TaskBook()
@@ -286,7 +291,10 @@ export function composeMaster(
       desk: core.desk,
       clock,
       log,
-      facts: () => ({ clusterId, nodeId, epoch, formerClusterIds, authority: signingAuthority(state)?.digest ?? '' })
+      facts: () => ({
+        ...{ clusterId, nodeId, epoch, formerClusterIds, wantsDefinitions: facts.rebuildsFromAgents ?? false },
+        authority: signingAuthority(state)?.digest ?? ''
+      })
     },
     { token: facts.agentToken, heartbeatMs, missedBeats, handshakeMs: 5_000, answerMs: 60_000 }
   )

@@ -1,12 +1,14 @@
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { errnoOf, Fault } from '../base/fault.ts'
-import { checkUnused, foundAnew, type Remains, readBackup, readRemains } from './found-anew.ts'
+import { checkUnused, foundAnew, noRemains, type Remains, readBackup, readRemains } from './found-anew.ts'
 import type { Identity } from './identity.ts'
 
 const options = {
   'state-dir': { type: 'string', default: '/var/lib/hearth' },
   'others-are-lost': { type: 'boolean', default: false },
+  'from-agents': { type: 'boolean', default: false },
+  'cluster-id': { type: 'string', default: '' },
   json: { type: 'boolean', default: false }
 } as const
 
@@ -28,6 +30,13 @@ export async function offlineCommand(argv: readonly string[], nowMs: number, wri
     await checkUnused(stateDir)
     const identity = await foundAnew(stateDir, remains, nowMs)
     tell({ stateDir, ...identity, ...factsOf(remains) }, `restored ${contentOf(remains)}\n${nextSteps(stateDir, identity)}`)
+    return 0
+  }
+  if (values['from-agents']) {
+    const remains = noRemains(values['cluster-id'])
+    await checkUnused(stateDir)
+    const identity = await foundAnew(stateDir, remains, nowMs)
+    tell({ stateDir, ...identity }, `${nextSteps(stateDir, identity)}${thenRebuild}`)
     return 0
   }
   const remains = await readRemains(stateDir)
@@ -70,6 +79,12 @@ const nextSteps = (stateDir: string, { clusterId, formerClusterIds }: Identity):
     `the new ${stateDir}/master-token and empty state directories, and take them in with hearth raft add`,
     ''
   ].join('\n')
+
+const thenRebuild = [
+  'start the master with --rebuild-from-agents yes (HEARTH_REBUILD_FROM_AGENTS=yes) until hearth node list shows every node,',
+  'then without it: until then no task that a node reports is ended for not being known, and afterwards it is',
+  ''
+].join('\n')
 
 function notYet(stateDir: string, { state, lastTerm }: Remains): Fault {
   const message = [

@@ -16,6 +16,7 @@ import type { AgentLink } from './link.ts'
 import type { LiveTasks } from './live-tasks.ts'
 import type { Nodes } from './nodes.ts'
 import type { Proposer } from './proposer.ts'
+import type { Rebuilding } from './rebuilding.ts'
 import { reconcile, type Step } from './reconciliation.ts'
 import type { Leadership } from './replica.ts'
 import { askSeat } from './seat-check.ts'
@@ -35,6 +36,8 @@ interface RegistrationParts {
   readonly endings: Endings
   readonly proposer: Proposer
   readonly leadership: Pick<Leadership, 'term'>
+  /** Only after every log was lost. */
+  readonly rebuilding: Rebuilding | undefined
   readonly background: Background
   readonly clock: Clock
   readonly log: Log
@@ -93,8 +96,9 @@ export class Registration implements Service {
     } finally {
       this.#registering.delete(agentId)
     }
+    await this.#parts.rebuilding?.take(agentId, register.tasks, signal)
     signal.throwIfAborted()
-    const steps = this.#compare(agentId, register.tasks)
+    const steps = this.#compare(agentId, register.tasks).filter((step) => !this.#isLeft(step))
     for (const step of steps) this.#count(agentId, step)
     seats.attach(link, row, register.health)
     absences.came(agentId)
@@ -170,6 +174,11 @@ export class Registration implements Service {
       held: deliveries.holds(assignment.containerId)
     }))
     return reconcile(expected, reports, (f, t) => state.assignmentOf(f, t) !== undefined)
+  }
+
+  #isLeft(step: Step): boolean {
+    const { rebuilding } = this.#parts
+    return rebuilding !== undefined && (step.kind === 'kill' || step.kind === 'forget') && rebuilding.leaves(step.report)
   }
 
   /** Before anything of this agent is offered: what runs there is not free. */

@@ -43,10 +43,14 @@ export function addRaftCommands(program: Command, shell: Shell): void {
   leaf(raft, 'recover', 'when no majority of the masters is left: make this host’s master a cluster of its own, with what it has')
     .addOption(jsonOption())
     .option('--others-are-lost', 'do it; without it only what this master has is told, and nothing is changed')
+    .option('--from-agents', 'where no log is left at all: found a cluster whose tasks are those that agents report')
+    .option('--cluster-id <id>', 'of the lost cluster, for --from-agents')
     .action((options) =>
       shell.run(async (c) => {
         const sure = options.othersAreLost === true ? ['--others-are-lost'] : []
-        return (await offline()).runMaster(c, ['recover', ...sure], options)
+        const lost = options.clusterId === undefined ? [] : ['--cluster-id', options.clusterId]
+        const fromAgents = options.fromAgents === true ? ['--from-agents'] : []
+        return (await offline()).runMaster(c, ['recover', ...sure, ...fromAgents, ...lost], options)
       })
     )
   const wal = group(raft, 'wal', 'the log of this host’s master as it lies on the disk, whether the master runs or not')

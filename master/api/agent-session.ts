@@ -42,6 +42,8 @@ interface MasterFacts {
   readonly formerClusterIds: readonly string[]
   /** Digest of the authority that signs by now. */
   readonly authority?: string
+  /** Agents are to tell what their tasks are, and not only how they do. */
+  readonly wantsDefinitions?: boolean
 }
 
 export interface SessionConfig {

@@ -118,10 +118,11 @@ function writeWelcome(w: Writer, m: Init<Welcome>): Writer {
   if (heartbeatMs !== 0) w.uint32(40).uint32(heartbeatMs)
   if (m.authority != null && m.authority !== '') w.uint32(50).string(String(m.authority))
   if (m.formerClusterIds != null) for (const item of m.formerClusterIds) w.uint32(58).string(String(item))
+  if (m.wantsDefinitions) w.uint32(64).bool(true)
   return writeUnknown(w, m)
 }
 
-function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { formerClusterIds: [], protocol: 0, clusterId: '', nodeId: '', epoch: 0, heartbeatMs: 0, authority: '' }): Draft<Welcome> {
+function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { formerClusterIds: [], protocol: 0, clusterId: '', nodeId: '', epoch: 0, heartbeatMs: 0, authority: '', wantsDefinitions: false }): Draft<Welcome> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -147,6 +148,9 @@ function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { formerCluster
       case 58:
         (d.formerClusterIds as string[]).push(r.stringVerify())
         continue
+      case 64:
+        d.wantsDefinitions = r.bool()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -154,7 +158,7 @@ function readWelcome(r: Reader, end: number, d: Draft<Welcome> = { formerCluster
 }
 
 function completeWelcome(m: Init<Welcome>): Welcome {
-  const d: Draft<Welcome> = { formerClusterIds: m.formerClusterIds?.map(String) ?? [], protocol: (m.protocol ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), nodeId: String(m.nodeId ?? ''), epoch: m.epoch ?? 0, heartbeatMs: (m.heartbeatMs ?? 0) >>> 0, authority: String(m.authority ?? '') }
+  const d: Draft<Welcome> = { formerClusterIds: m.formerClusterIds?.map(String) ?? [], protocol: (m.protocol ?? 0) >>> 0, clusterId: String(m.clusterId ?? ''), nodeId: String(m.nodeId ?? ''), epoch: m.epoch ?? 0, heartbeatMs: (m.heartbeatMs ?? 0) >>> 0, authority: String(m.authority ?? ''), wantsDefinitions: Boolean(m.wantsDefinitions) }
   return copyUnknown(m, d)
 }
 
@@ -335,10 +339,11 @@ function writeTaskReport(w: Writer, m: Init<TaskReport>): Writer {
   if (m.resources != null) for (const item of m.resources) writeResource(w.uint32(66).fork(), item).ldelim()
   if (m.specDigest != null && m.specDigest !== '') w.uint32(74).string(String(m.specDigest))
   if (m.latest != null) writeTaskStatus(w.uint32(82).fork(), m.latest).ldelim()
+  if (m.group != null) writeTaskGroup(w.uint32(90).fork(), m.group).ldelim()
   return writeUnknown(w, m)
 }
 
-function readTaskReport(r: Reader, end: number, d: Draft<TaskReport> = { resources: [], frameworkId: '', taskId: '', attempt: 0, containerId: '', role: '', name: '', state: 'unspecified_state', specDigest: '', latest: null }): Draft<TaskReport> {
+function readTaskReport(r: Reader, end: number, d: Draft<TaskReport> = { resources: [], frameworkId: '', taskId: '', attempt: 0, containerId: '', role: '', name: '', state: 'unspecified_state', specDigest: '', latest: null, group: null }): Draft<TaskReport> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -373,6 +378,9 @@ function readTaskReport(r: Reader, end: number, d: Draft<TaskReport> = { resourc
       case 82:
         d.latest = readNested(r, readTaskStatus, d.latest)
         continue
+      case 90:
+        d.group = readNested(r, readTaskGroup, d.group)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -380,7 +388,7 @@ function readTaskReport(r: Reader, end: number, d: Draft<TaskReport> = { resourc
 }
 
 function completeTaskReport(m: Init<TaskReport>): TaskReport {
-  const d: Draft<TaskReport> = { resources: m.resources?.map(completeResource) ?? [], frameworkId: String(m.frameworkId ?? ''), taskId: String(m.taskId ?? ''), attempt: (m.attempt ?? 0) >>> 0, containerId: String(m.containerId ?? ''), role: String(m.role ?? ''), name: String(m.name ?? ''), state: nameOf(taskStateNames, numberOf(taskStateNumbers, m.state)), specDigest: String(m.specDigest ?? ''), latest: m.latest == null ? null : completeTaskStatus(m.latest) }
+  const d: Draft<TaskReport> = { resources: m.resources?.map(completeResource) ?? [], frameworkId: String(m.frameworkId ?? ''), taskId: String(m.taskId ?? ''), attempt: (m.attempt ?? 0) >>> 0, containerId: String(m.containerId ?? ''), role: String(m.role ?? ''), name: String(m.name ?? ''), state: nameOf(taskStateNames, numberOf(taskStateNumbers, m.state)), specDigest: String(m.specDigest ?? ''), latest: m.latest == null ? null : completeTaskStatus(m.latest), group: m.group == null ? null : completeTaskGroup(m.group) }
   return copyUnknown(m, d)
 }
 

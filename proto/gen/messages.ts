@@ -43,6 +43,7 @@ export interface Welcome {
   readonly heartbeatMs: number
   readonly authority: string
   readonly formerClusterIds: readonly string[]
+  readonly wantsDefinitions: boolean
 }
 
 export interface Refusal {
@@ -89,6 +90,7 @@ export interface TaskReport {
   readonly resources: readonly Resource[]
   readonly specDigest: string
   readonly latest: TaskStatus | null
+  readonly group: TaskGroup | null
 }
 
 export interface Heartbeat {

@@ -1,6 +1,6 @@
 import { Fault, isFault } from '../../base/fault.ts'
 import { decodeMessage, encodeMessage, type Init } from '../../proto/codec.ts'
-import type { KillPolicy, TaskDefinition, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
+import type { KillPolicy, TaskDefinition, TaskGroup, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
 import type { SchedulerStore } from '../../sdk/scheduler-link.ts'
 import { frameworkOfTasks } from './task-view.ts'
 
@@ -47,6 +47,11 @@ export class WishStore {
         e
       )
     }
+  }
+
+  /** Of a task that a node has and nobody remembers. Rejects with `Fault('conflict')` where the name is in use. */
+  rebuilt(taskId: string, group: TaskGroup, createdAtMs: number): Promise<void> {
+    return this.create(taskId, { group, createdAtMs })
   }
 
   kill(taskId: string, kill: KillPolicy): Promise<void> {
