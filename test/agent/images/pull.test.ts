@@ -77,6 +77,30 @@ t.test('an image of each format comes over with all that its layers hold', { ski
   t.match(await verify(store, `${host}/shop/web:docker`), { layers: 2, damage: [] })
 })
 
+t.test('what umoci wrote and skopeo pushed comes over', { skip }, async (t) => {
+  const { store: open, directory } = here(bench)
+  const { push, host } = here(registry)
+  const [layout, tree] = [join(directory, 'umoci'), join(directory, 'umoci-tree')]
+  await mkdir(tree)
+  await writeFile(join(tree, 'kept'), 'kept')
+  await writeFile(join(tree, 'gone'), '')
+  const edit = (...words: readonly string[]) =>
+    run('umoci', [...words.slice(0, 1), '--image', `${layout}:one`, ...words.slice(1)])
+  await run('umoci', ['init', '--layout', layout])
+  await edit('new')
+  await edit('insert', tree, '/opt')
+  await edit('insert', '--whiteout', '/opt/gone')
+  await edit('config', '--config.cmd', '/bin/hello', '--config.user', '5:6', '--config.workingdir', '/opt')
+  await push(`${layout}:one`, 'shop/umoci:1')
+  const store = await open('umoci-store')
+  await pull(store, `${host}/shop/umoci:1`)
+  const image = await store.resolve(`${host}/shop/umoci:1`, never)
+  t.match(image, { command: ['/bin/hello'], user: '5:6', workingDirectory: '/opt' })
+  const [top = '', bottom = ''] = image.layers
+  t.equal(await readFile(join(bottom, 'opt/kept'), 'utf8'), 'kept')
+  t.ok((await lstat(join(top, 'opt/gone'))).isCharacterDevice())
+})
+
 t.test('layers packed by zstd come over too, and a digest names what it names', { skip }, async (t) => {
   const { store: open, layout } = here(bench)
   const { push, host } = here(registry)
