@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import type { Clock } from '../../base/clock.ts'
-import { replaceFile } from '../../base/replace-file.ts'
+import { draftOf, replaceFile } from '../../base/replace-file.ts'
 
 /** When each image was last used. Written down from time to time: to the minute it need not be known. */
 export class LastUse {
@@ -17,6 +17,7 @@ export class LastUse {
 
   /** A file that is damaged, or none, says nothing: then an image counts from its arrival. */
   static async open(path: string, clock: Pick<Clock, 'wallMs'>): Promise<LastUse> {
+    await rm(draftOf(path), { force: true }).catch(() => undefined) // the next save writes it anew
     const text = await readFile(path, 'utf8').catch(() => '{}')
     return new LastUse(path, clock, new Map(Object.entries(timesIn(text))))
   }
@@ -36,7 +37,12 @@ export class LastUse {
     for (const digest of this.#atMs.keys()) if (!known.has(digest)) this.#atMs.delete(digest)
     if (!this.#changed) return
     this.#changed = false
-    await replaceFile(this.#path, `${JSON.stringify(Object.fromEntries(this.#atMs))}\n`)
+    try {
+      await replaceFile(this.#path, `${JSON.stringify(Object.fromEntries(this.#atMs))}\n`)
+    } catch (e) {
+      this.#changed = true
+      throw e
+    }
   }
 }
 

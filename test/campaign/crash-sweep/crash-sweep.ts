@@ -85,7 +85,8 @@ class CrashSweep implements Campaign {
     const { more, seed } = this.#wish
     const asked = more['point'] ?? more['fault'] ?? more['hit'] ?? more['scenario']
     if (asked === undefined) yield completeness
-    const all = cellsOf(this.#recordings, this.#points, this.#wish.long).filter((cell) => isAsked(cell, this.#wish))
+    const isOne = more['point'] !== undefined
+    const all = cellsOf(this.#recordings, this.#points, this.#wish.long || isOne).filter((cell) => isAsked(cell, this.#wish))
     const drawn = shuffled(all, seed)
     yield* drawn.slice(0, numberOption(this.#wish, 'sample', 1) ?? drawn.length).map(nameOf)
   }
@@ -148,7 +149,8 @@ async function record(place: CampaignPlace, wish: CampaignWish, programs: string
   const all = scenarios.flatMap((scenario) => scenario.variants.map((variant) => ({ scenario, variant })))
   const asked = all.filter(({ scenario, variant }) => isScenario(wish, scenario.name, variant))
   if (point !== undefined) {
-    return asked.map(({ scenario, variant }) => ({ scenario: scenario.name, variant, hits: [point], violations: [] }))
+    const hits = Array.from({ length: Number(wish.more['hit'] ?? 1) }, () => point)
+    return asked.map(({ scenario, variant }) => ({ scenario: scenario.name, variant, hits, violations: [] }))
   }
   const found: Recording[] = []
   const waiting = [...asked]
