@@ -57,14 +57,19 @@ export class Arrivals {
       this.#waiting.delete(socket)
     })
     // What it says stays where it is: the handshake begins with what has been read by then.
-    socket.once('readable', () => {
-      socket.setTimeout(0)
-      this.#silent.delete(socket)
-      if (socket.readableLength === 0) socket.destroy()
-      if (socket.destroyed) return
-      this.#waiting.set(socket, performance.now())
-      this.#askForTurn()
+    let said = 0
+    socket.on('readable', () => {
+      // Nothing more: that is the end of the stream.
+      if (socket.readableLength === said) socket.destroy()
+      said = socket.readableLength
+      if (!socket.destroyed && this.#silent.delete(socket)) this.#waits(socket)
     })
+  }
+
+  #waits(socket: Socket): void {
+    socket.setTimeout(0)
+    this.#waiting.set(socket, performance.now())
+    this.#askForTurn()
   }
 
   /** Its handshake is over, one way or the other. */
@@ -119,6 +124,7 @@ export class Arrivals {
     }
     this.#greeting.set(placeOf(socket), greeting)
     socket.once('close', () => this.greeted(socket))
+    socket.removeAllListeners('readable')
     this.#begin(socket)
   }
 }

@@ -53,7 +53,7 @@ async function doorOf(t: Test, config: Partial<Config>) {
     for (const socket of newcomers) arrivals.arrived(socket)
     return newcomers
   }
-  return { arrivals, begun, turns, come }
+  return { arrivals, begun, turns, clients, come }
 }
 
 t.test('no more begin in a turn of the event loop than may, and all come to theirs', async (t) => {
@@ -117,4 +117,15 @@ t.test('who has waited for longer than a client does is let go', async (t) => {
   arrivals.greeted(first)
   await until(() => second.destroyed)
   t.same(begun, [first])
+})
+
+t.test('a client that gives up while it waits is not begun', async (t) => {
+  const { arrivals, begun, clients, come } = await doorOf(t, { atOnce: 1 })
+  const [first, second, third] = (await come(3)) as [Socket, Socket, Socket]
+  await until(() => begun.length === 1)
+  clients[1]?.end()
+  await until(() => second.destroyed)
+  arrivals.greeted(first)
+  await until(() => begun.length === 2)
+  t.equal(begun[1], third)
 })
