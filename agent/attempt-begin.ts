@@ -21,6 +21,8 @@ export interface Neighbours {
   isSucceeded(): boolean
   /** Makes the attempt that follows, in the same turn; where there is one already it does nothing. */
   succeed(next: NextAttempt): void
+  /** Resolves when it is its turn in its pod. Rejects with the signal's reason. */
+  turn(signal: AbortSignal): Promise<void>
 }
 
 /** When a launch may go on. */
@@ -34,7 +36,8 @@ export const alone: Neighbours = {
   earlier: () => [],
   previous: () => undefined,
   isSucceeded: () => false,
-  succeed: () => undefined
+  succeed: () => undefined,
+  turn: async () => undefined
 }
 export const atOnce: LaunchTurn = { take: async () => () => undefined, left: new AbortController().signal }
 

@@ -14,6 +14,7 @@ import type { ShiftedViews } from './images/shifted-views.ts'
 import { makeVolumes, volumesAmong } from './images/volumes.ts'
 import { logBudgetDefaults, unattendedLogBytes } from './logs/rotation.ts'
 import type { DeviceDesk } from './named-devices.ts'
+import { sharedOf } from './pods/shared.ts'
 import type { ImageStore, Ledger, ResolvedImage } from './ports.ts'
 import { cleanUpAll, isolateAll, prepareAll } from './prepare.ts'
 import { bundleOf, fullRequest, logOf, onlyTask, type RequestConfig, sandboxOf, type User } from './task-request.ts'
@@ -56,13 +57,15 @@ export async function openAttempt(
   const owner = { uid: base + request.process.uid, gid: base + request.process.gid }
   await parts.images.artifacts.place(artifacts, { folder: join(request.sandboxDir, 'files'), ...owner }, signal)
   // A runtime inside a user namespace can mount no overlay over the store: what would be a volume stays in the writable layer.
+  const shared = await sharedOf(parts.runtime, config, row)
   const volumes = ids === undefined ? await makeVolumes(image.volumes ?? [], request) : []
   const lent = parts.devices.lend(row.containerId, task)
   const layers = ids === undefined ? request.layers : await parts.views.over(request.layers, ids, signal)
   return {
     ...request,
     layers,
-    imageMounts: [...request.imageMounts, ...volumes],
+    shared: shared.namespaces,
+    imageMounts: [...request.imageMounts, ...volumes, ...shared.mounts],
     walls: { ...request.walls, devices: [...request.walls.devices, ...lent] }
   }
 }

@@ -23,6 +23,8 @@ export type Decided =
   | { readonly kind: 'limit'; readonly limitation: Limitation }
   | { readonly kind: 'probe'; readonly message: string }
   | { readonly kind: 'lease'; readonly message: string }
+  /** The pod that it belongs to is over. */
+  | { readonly kind: 'pod'; readonly message: string }
   | undefined
 
 const longestWhy = 1_000
@@ -38,6 +40,7 @@ export function decisionFacts(decided: NonNullable<Decided>): Readonly<Record<st
       return { decided: decided.limitation.limit, why: decided.limitation.message.slice(0, longestWhy) }
     case 'probe':
     case 'lease':
+    case 'pod':
       return { decided: decided.kind, why: decided.message.slice(0, longestWhy) }
   }
 }
@@ -54,6 +57,7 @@ export function decisionOf({ decided: kind, why: message = '' }: Readonly<Record
       return { kind: 'limit', limitation: { limit: kind, message } }
     case 'probe':
     case 'lease':
+    case 'pod':
       return { kind, message }
     default:
       return undefined
@@ -61,7 +65,7 @@ export function decisionOf({ decided: kind, why: message = '' }: Readonly<Record
 }
 
 export function endingOf(exit: ContainerExit, decided: Decided): Ending {
-  if (decided?.kind === 'lease' || decided?.kind === 'probe' || decided?.kind === 'node-stop') return endingOfOurs(exit, decided)
+  if (decided !== undefined && decided.kind !== 'kill' && decided.kind !== 'limit') return endingOfOurs(exit, decided)
   if (exit.kind === 'lost') {
     if (decided?.kind === 'kill') return { state: 'killed', reason: 'kill_requested', message: `killed as asked; ${exit.why}` }
     return { state: 'failed', reason: 'exit_unknown', message: exit.why }
@@ -104,7 +108,16 @@ function endingOfOurs(exit: ContainerExit, decided: Exclude<Decided, undefined |
       return { state: 'failed', reason: 'probe_failed', message: decided.message, ...facts }
     case 'node-stop':
       return { state: 'killed', reason: 'node_stopped', message: 'ended with all workloads of its node', ...facts }
+    case 'pod':
+      return { state: 'killed', reason: 'pod_ended', message: decided.message, ...facts }
   }
+}
+
+/** Of one whose launch was given up because its end was decided. */
+export function endingOfUnlaunched(decided: Decided): Ending {
+  if (decided?.kind === 'pod') return { state: 'killed', reason: 'pod_ended', message: decided.message }
+  const reason = decided?.kind === 'node-stop' ? 'node_stopped' : 'killed_during_launch'
+  return { state: 'killed', reason, message: 'killed as asked before it ran' }
 }
 
 const reasons: ReadonlySet<string> = new Set<Reason>([

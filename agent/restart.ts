@@ -31,6 +31,7 @@ const final: ReadonlySet<Reason> = new Set<Reason>([
   'lease_expired',
   'kill_requested',
   'killed_during_launch',
+  'pod_ended',
   'framework_removed'
 ])
 

@@ -6,6 +6,7 @@ import type { Service } from '../base/service.ts'
 import { completeMessage, type Init } from '../proto/codec.ts'
 import type { TaskStatus } from '../proto/gen/messages.ts'
 import { isTerminal } from '../proto/task-state.ts'
+import { isSandbox } from './pods/seat.ts'
 import type { Ledger } from './ports.ts'
 
 export interface StatusOutboxParts {
@@ -123,7 +124,8 @@ export class StatusOutbox implements Service {
   }
 
   #advance(containerId: string): void {
-    const head = this.#parts.ledger.view.tasks.get(containerId)?.unacknowledged[0]
+    const { row, unacknowledged: [head] = [] } = this.#parts.ledger.view.tasks.get(containerId) ?? {}
+    if (isSandbox(row)) return // no master knows of it
     if (this.#send === undefined || head === undefined || this.#flights.has(containerId) || this.#unsynced.has(head.number))
       return
     if (this.#isBehind(containerId)) return

@@ -45,11 +45,11 @@ export const sandboxOf = (config: RequestConfig, containerId: string): string =>
 export const bundleOf = (config: RequestConfig, containerId: string): string => join(config.runDir, 'c', containerId)
 export const logOf = (config: RequestConfig, containerId: string): string => join(sandboxOf(config, containerId), 'log')
 
-/** The one task of the group; larger groups come with pods. Throws `Fault('unsupported')`. */
+/** The one task of a row; a pod has a row for each of its containers (agent/pods/seat.ts). Throws `Fault('unsupported')`. */
 export function onlyTask(row: TaskRow): TaskDefinition {
   const [task, ...more] = row.group?.tasks ?? []
   if (task === undefined || more.length > 0)
-    throw new Fault('unsupported', 'this agent runs groups of exactly one task', { reason: 'unsupported_request' })
+    throw new Fault('unsupported', 'a row of the ledger holds exactly one task', { reason: 'unsupported_request' })
   checkPolicy(row, task)
   const unfit = task.lease === null ? undefined : unfitLength(task.lease.lengthMs)
   if (unfit !== undefined) throw new Fault('invalid', unfit, { reason: 'lease_refused' })

@@ -14,7 +14,7 @@ import { AttemptRemoval } from './attempt-removal.ts'
 import { AttemptReport } from './attempt-report.ts'
 import { AttemptStop, graceOf } from './attempt-stop.ts'
 import { AttemptWatch, type AttemptWatchParts } from './attempt-watch.ts'
-import { type Decided, type Ending, endingOf, endingOfFault, launchFailure, statusFacts } from './ending.ts'
+import { type Decided, type Ending, endingOf, endingOfFault, endingOfUnlaunched, launchFailure, statusFacts } from './ending.ts'
 import { type BootClock, msPerTick } from './host/boot-time.ts'
 import { AttemptLease } from './lease/attempt-lease.ts'
 import type { Leases } from './lease/leases.ts'
@@ -70,6 +70,12 @@ export class TaskRunner {
   readonly #launched = new AbortController()
   readonly #ended = new AbortController()
   readonly #removed = new AbortController()
+  /** Aborts when the launch is over: the container runs, or never will. */
+  readonly launched = this.#launched.signal
+  /** Aborts when the container has ended, its last status is on the disk and its log is complete. */
+  readonly ended = this.#ended.signal
+  /** Aborts when nothing of the container is left but its sandbox and log. */
+  readonly removed = this.#removed.signal
 
   constructor(
     row: TaskRow,
@@ -148,18 +154,6 @@ export class TaskRunner {
   }
   get bundleDir(): string {
     return bundleOf(this.#config, this.containerId)
-  }
-  /** Aborts when the launch is over: the container runs, or never will. */
-  get launched(): AbortSignal {
-    return this.#launched.signal
-  }
-  /** Aborts when the container has ended, its last status is on the disk and its log is complete. */
-  get ended(): AbortSignal {
-    return this.#ended.signal
-  }
-  /** Aborts when nothing of the container is left but its sandbox and log. */
-  get removed(): AbortSignal {
-    return this.#removed.signal
   }
   readonly latest = (): TaskStatus | null => this.#report.latest
 
@@ -262,6 +256,14 @@ export class TaskRunner {
     else this.#stopBy(policy)
   }
 
+  /** Its pod is over, and it ends by its own policy. Not recorded where it does not run: the next agent comes to the same end. */
+  endWithPod(message: string): void {
+    const isUnderWay = this.#container === 'preparing' || this.#container === 'creating'
+    if (!isUnderWay && !this.#runs) return
+    this.#over({ kind: 'pod', message }, this.#task?.killPolicy ?? null)
+    if (isUnderWay) this.#launchStop.abort(new KilledDuringLaunch())
+  }
+
   /** Removes what outlives the container, but for a log that is to outlive its task. Only for a removed one. */
   async forget(what: 'sandbox' | 'everything' = 'everything', keeper?: LogKeeper): Promise<void> {
     const { containerId, frameworkId, taskId, attempt } = this
@@ -297,7 +299,7 @@ export class TaskRunner {
   /** How an end that was decided on before the container was taken over goes on. */
   #policyOfEnd(): KillPolicy | null {
     if (this.#decided?.kind === 'limit') return { signal: '', graceMs: 0 }
-    if (this.#decided?.kind === 'probe' || this.#decided?.kind === 'lease') return this.#task?.killPolicy ?? null
+    if (this.#decided !== undefined && 'message' in this.#decided) return this.#task?.killPolicy ?? null
     return this.#parts.ledger.view.tasks.get(this.containerId)?.kill?.policy ?? null
   }
 
@@ -337,11 +339,7 @@ export class TaskRunner {
   async #neverRan(failure: unknown): Promise<void> {
     const killed = failure instanceof KilledDuringLaunch
     if (!killed && !isFault(failure)) throw failure
-    const reason = this.#decided?.kind === 'node-stop' ? 'node_stopped' : 'killed_during_launch'
-    const ending: Ending = killed
-      ? { state: 'killed', reason, message: 'killed as asked before it ran' }
-      : endingOfFault(failure as Fault)
-    await this.#end(ending)
+    await this.#end(killed ? endingOfUnlaunched(this.#decided) : endingOfFault(failure as Fault))
   }
 
   /** False where the launch is left to the next agent. */
@@ -350,6 +348,7 @@ export class TaskRunner {
     this.#waits = this.row.previousContainerId !== ''
     try {
       const given = AbortSignal.any([this.#launchStop.signal, left])
+      await this.#neighbours.turn(this.#launchStop.signal)
       await untilBegin(this.#parts, of, given)
       await this.#lease.granted(given)
       return true

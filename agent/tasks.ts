@@ -19,6 +19,8 @@ import { assignmentOf } from './assignment.ts'
 import { AttemptLine, isSucceeded } from './attempt-line.ts'
 import { LaunchTurns } from './launch-turns.ts'
 import type { LocalTasks } from './local-api/task-routes.ts'
+import { Pod } from './pods/pod.ts'
+import { isSandbox, rowsOf } from './pods/seat.ts'
 import type { NextAttempt } from './restart.ts'
 import { onlyTask } from './task-request.ts'
 import { type LogKeeper, TaskRunner, type TaskRunnerConfig, type TaskRunnerParts } from './task-runner.ts'
@@ -66,6 +68,9 @@ export class Tasks implements LocalTasks {
   readonly #lives = new Set<Promise<void>>()
   readonly #onBroken: (error: unknown) => void
   readonly #lines = new Map<string, AttemptLine>()
+  readonly #pods = new Map<string, Pod>()
+  /** Launches that are on their way to the disk, by each container that they make. */
+  readonly #recording = new Map<string, Promise<void>>()
   readonly #turns: LaunchTurns
   readonly #leaving = new AbortController()
 
@@ -103,41 +108,29 @@ export class Tasks implements LocalTasks {
     // Known in the same turn where there is no trial: its kill may be the next frame.
     if (!this.#config.settled.aborted) await aborted(this.#config.settled)
     if (this.#leaving.signal.aborted) return undefined
-    const row: TaskRow = {
-      group: launch.group,
-      attempt: launch.attempt,
-      containerId: launch.containerId,
-      specDigest: launch.specDigest,
-      atMs: Math.round(this.#parts.clock.wallMs()),
-      bootId: this.#config.bootId,
-      ...assignedByMaster
-    }
-    const answer = {
-      frameworkId: launch.group?.frameworkId ?? '',
-      taskId: launch.group?.tasks[0]?.taskId ?? '',
-      attempt: launch.attempt
-    }
-    const known = this.#runners.get(launch.containerId)
-    if (known !== undefined) return { ...answer, accepted: true }
+    const answer = answerTo(launch)
     try {
-      containerId(launch.containerId)
-      onlyTask(row)
-      if (this.running >= this.#config.maxTasks) {
-        return {
-          ...answer,
-          accepted: false,
-          reason: 'launch_failed',
-          message: `this node runs ${this.running} tasks already, its limit`
-        }
+      // Of a pod each task has a launch: the others wait for the one that came first.
+      const recording = this.#recording.get(launch.containerId)
+      if (recording !== undefined) await recording
+      if (this.#runners.has(launch.containerId)) return { ...answer, accepted: true }
+      const rows = rowsOf(launch, {
+        specDigest: launch.specDigest,
+        atMs: Math.round(this.#parts.clock.wallMs()),
+        bootId: this.#config.bootId,
+        ...assignedByMaster
+      })
+      for (const row of rows) {
+        containerId(row.containerId)
+        onlyTask(row)
+      }
+      if (this.running + rows.length > this.#config.maxTasks) {
+        const message = `this node runs ${this.running} tasks already, and its limit is ${this.#config.maxTasks}`
+        return { ...answer, accepted: false, reason: 'launch_failed', message }
       }
       const unfit = this.#parts.refusal?.()
       if (unfit !== undefined) return { ...answer, accepted: false, reason: 'node_unhealthy', message: unfit }
-      const runner = this.#adopt(row)
-      await this.#parts.ledger.append({ task: row }, 'disk').catch((cause: unknown) => {
-        this.#drop(runner)
-        throw cause
-      })
-      this.#live(this.#launchInTurn(runner))
+      await this.#accept(rows)
       return { ...answer, accepted: true }
     } catch (e) {
       if (!isFault(e)) throw e
@@ -145,10 +138,31 @@ export class Tasks implements LocalTasks {
     }
   }
 
+  /** All rows are in the ledger, or none is; then they live. */
+  async #accept(rows: readonly TaskRow[]): Promise<void> {
+    const [first] = rows
+    const runners = rows.map((row) => this.#adopt(row))
+    const record = rows.length === 1 && first !== undefined ? { task: first } : { pod: { rows } }
+    const recorded = this.#parts.ledger.append(record, 'disk')
+    for (const { containerId } of rows) this.#recording.set(containerId, recorded)
+    try {
+      await recorded
+    } catch (cause) {
+      for (const runner of runners) this.#drop(runner)
+      throw cause
+    } finally {
+      for (const { containerId } of rows) this.#recording.delete(containerId)
+    }
+    for (const runner of runners) this.#live(this.#launchInTurn(runner))
+  }
+
   async kill(kill: Kill): Promise<void> {
     // Its launch may be waiting for the end of the trial, and comes first then.
     if (this.#targetsOf(kill).length === 0 && !this.#config.settled.aborted) await aborted(this.#config.settled)
-    for (const runner of this.#targetsOf(kill)) await runner.kill(knownSignal(kill.policy))
+    for (const runner of this.#targetsOf(kill)) {
+      await runner.kill(knownSignal(kill.policy))
+      this.#podOf(runner.row)?.look()
+    }
   }
 
   #targetsOf({ frameworkId, taskId, attempt }: Kill): readonly TaskRunner[] {
@@ -164,13 +178,26 @@ export class Tasks implements LocalTasks {
       if (newest?.frameworkId !== forget.frameworkId || newest.taskId !== forget.taskId || !newest.ended.aborted) continue
       if (newest.latest()?.willRestart) continue
       for (const runner of [...line.attempts]) await this.#forget(runner, this.#parts.keeper)
+      await this.#forgetSandbox(newest.row)
     }
+  }
+
+  /** Of a pod none of whose tasks is known any more. */
+  async #forgetSandbox(row: TaskRow): Promise<void> {
+    const pod = this.#podOf(row)
+    if (pod === undefined || !pod.isForgotten) return
+    const sandbox = this.#runners.get(row.pod?.sandboxId ?? '')
+    if (sandbox !== undefined) await this.#forget(sandbox)
+    this.#pods.delete(row.pod?.sandboxId ?? '')
   }
 
   async stopAll(signal: AbortSignal): Promise<void> {
     this.#leaving.abort()
     const live = this.list().filter((r) => !r.removed.aborted && !r.waits)
-    await Promise.all(live.map((r) => r.kill({ signal: '', graceMs: 3_000 }, 'node-stop')))
+    // A sandbox ends after the last of its pod, by itself.
+    const asked = live.filter((r) => !isSandbox(r.row)).map((r) => r.kill({ signal: '', graceMs: 3_000 }, 'node-stop'))
+    await Promise.all(asked)
+    for (const pod of this.#pods.values()) pod.look()
     await Promise.race([Promise.all(live.map((r) => aborted(r.removed))), aborted(signal)])
     signal.throwIfAborted()
   }
@@ -181,7 +208,7 @@ export class Tasks implements LocalTasks {
     const told = definitionsUpTo(definitions ? mostDefinitionBytes : 0)
     return [...this.#lines.values()].flatMap((line) => {
       const { newest, assigned } = line
-      if (newest === undefined) return []
+      if (newest === undefined || isSandbox(newest.row)) return []
       const latest =
         [...line.attempts]
           .reverse()
@@ -209,7 +236,8 @@ export class Tasks implements LocalTasks {
   /** Puts a task of the ledger under a runner without running it; recovery decides what happens next. */
   recovered(row: TaskRow, live: (runner: TaskRunner) => Promise<void>): void {
     const runner = this.#adopt(row)
-    this.#live(live(runner))
+    this.#live(live(runner).then(() => this.#forgetSandbox(row)))
+    this.#podOf(row)?.look()
   }
 
   launchRecovered(runner: TaskRunner): Promise<void> {
@@ -227,7 +255,10 @@ export class Tasks implements LocalTasks {
     const line = this.#lines.get(assigned) ?? new AttemptLine(row)
     this.#lines.set(assigned, line)
     const latest = ledger.view.tasks.get(row.containerId)?.latest ?? null
-    const runner: TaskRunner = new TaskRunner(row, latest, this.#parts, this.#config, {
+    const pod = this.#podOf(row)
+    const parts = pod === undefined ? this.#parts : { ...this.#parts, outbox: heardBy(pod, this.#parts.outbox) }
+    const runner: TaskRunner = new TaskRunner(row, latest, parts, this.#config, {
+      turn: async (signal) => pod?.turn(row.containerId, signal),
       earlier: () => line.endsBefore(runner),
       previous: () => line.before(runner),
       isSucceeded: () => line.after(runner) !== undefined || isSucceeded(ledger.view, row.containerId),
@@ -235,7 +266,15 @@ export class Tasks implements LocalTasks {
     })
     this.#runners.set(row.containerId, runner)
     line.add(runner)
+    pod?.add(runner)
     return runner
+  }
+
+  #podOf({ pod: seat }: TaskRow): Pod | undefined {
+    if (seat === null) return undefined
+    const pod = this.#pods.get(seat.sandboxId) ?? new Pod(this.#parts, seat)
+    this.#pods.set(seat.sandboxId, pod)
+    return pod
   }
 
   /** The next attempt has its runner in this turn, so that a kill finds it; its row may follow the end of the one before. */
@@ -301,6 +340,21 @@ export class Tasks implements LocalTasks {
     void lived.finally(() => this.#lives.delete(lived))
   }
 }
+
+/** Of the task that it is sent for: in a pod each has one. */
+function answerTo({ group, containerId, attempt, pod }: Launch) {
+  const at = pod?.members.findIndex((member) => member.containerId === containerId) ?? 0
+  return { frameworkId: group?.frameworkId ?? '', taskId: group?.tasks[Math.max(0, at)]?.taskId ?? '', attempt }
+}
+
+/** The pod looks at each status once it is in the ledger. */
+const heardBy = (pod: Pod, outbox: TasksParts['outbox']): TasksParts['outbox'] => ({
+  async report(status) {
+    const told = await outbox.report(status)
+    pod.look()
+    return told
+  }
+})
 
 /** A signal that this kernel does not know must not stop the kill: it becomes SIGTERM. */
 /** What is over the limit with those before it is left out. */

@@ -118,6 +118,8 @@ export interface IsolatorRequest {
   readonly sandboxDir: string
   readonly limits: Limits
   readonly network: 'host' | 'none'
+  /** Of a container that has some of its namespaces in common with others; absent: all are its own. */
+  readonly shared?: readonly SharedNamespace[]
   /**
    * Read-only layers of the image, uppermost first, as absolute directories; empty for a rootfs made of mounts alone. With a user
    * namespace their files belong to its ids already, some by metadata alone (overlayfs, "Metadata only copy up").
@@ -134,6 +136,16 @@ export interface IsolatorRequest {
   readonly made: readonly MadeObject[]
   /** Says what is about to be made outside the bundle, before it is made. */
   readonly journal: (object: MadeObject) => Promise<void>
+}
+
+/** A namespace that is there already. */
+export interface SharedNamespace {
+  /** As the OCI runtime spec names it: `network`, `ipc`, `pid`. */
+  readonly type: string
+  /** A file that leads to it for as long as its holder lives. */
+  readonly path: string
+  /** What a link to it says (namespaces(7), `/proc/PID/ns`): another one that has come into the place of `path` is not it. */
+  readonly identity: string
 }
 
 export interface MountRequest {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Log } from '../base/log.ts'
 import { encodeMessage } from '../proto/codec.ts'
-import type { KillPolicy, TaskGroup } from '../proto/gen/messages.ts'
+import type { KillPolicy, PodLaunch, TaskGroup } from '../proto/gen/messages.ts'
 import type { LiveTask, LiveTasks } from './live-tasks.ts'
 import type { Leadership } from './replica.ts'
 import type { Seats } from './seats.ts'
@@ -13,6 +13,13 @@ interface AgentOrdersParts {
   readonly seats: Pick<Seats, 'link'>
   readonly leadership: Pick<Leadership, 'term'>
   readonly log: Log
+}
+
+/** What a launch carries besides whose it is. */
+export interface LaunchBody {
+  readonly group: TaskGroup
+  /** Null for a single task. */
+  readonly pod: PodLaunch | null
 }
 
 /** What the leader tells an agent about one task. An agent that is away is told nothing: its registration brings both up to date. */
@@ -27,11 +34,11 @@ export class AgentOrders {
     return this.#parts.seats.link(agentId) !== undefined
   }
 
-  launch(task: LiveTask, group: TaskGroup): void {
+  launch(task: LiveTask, { group, pod }: LaunchBody): void {
     const { state, leadership, seats, log } = this.#parts
     const { agentId, containerId, attempt, frameworkId, taskId } = task
     const specDigest = digestOf(group)
-    const launch = { epoch: leadership.term, clusterId: state.clusterId, group, attempt, containerId, specDigest }
+    const launch = { epoch: leadership.term, clusterId: state.clusterId, group, attempt, containerId, specDigest, pod }
     seats.link(agentId)?.send('Launch', launch)
     log.info({ frameworkId, taskId, attempt, agentId }, 'task.launch_sent')
   }

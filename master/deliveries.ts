@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
-import type { LaunchAnswer, Reason, TaskGroup, TaskState } from '../proto/gen/messages.ts'
-import type { AgentOrders } from './agent-orders.ts'
+import type { LaunchAnswer, Reason, TaskState } from '../proto/gen/messages.ts'
+import type { AgentOrders, LaunchBody } from './agent-orders.ts'
 import { assignedContainer } from './attempts.ts'
 import type { Background } from './background.ts'
 import type { Endings } from './endings.ts'
@@ -38,7 +38,7 @@ export class Deliveries {
   readonly #parts: DeliveriesParts
   readonly #config: DeliveriesConfig
   /** Bodies of launches that no agent has confirmed: the log holds only their digest. */
-  readonly #bodies = new Map<string, TaskGroup>()
+  readonly #bodies = new Map<string, LaunchBody>()
   readonly #watches = new Map<string, AbortController>()
   readonly #watchers = new Set<(task: LiveTask) => void>()
 
@@ -55,8 +55,8 @@ export class Deliveries {
     this.#watchers.add(watcher)
   }
 
-  hold(containerId: string, group: TaskGroup): void {
-    this.#bodies.set(containerId, group)
+  hold(containerId: string, body: LaunchBody): void {
+    this.#bodies.set(containerId, body)
   }
 
   drop(containerId: string): void {
@@ -72,14 +72,20 @@ export class Deliveries {
     this.#send(task)
     this.#watches.get(task.containerId)?.abort()
     const watch = new AbortController()
+    const isAlone = this.#bodies.get(task.containerId)?.pod === null
     this.#watches.set(task.containerId, watch)
     this.#parts.background.run('launch.watch_failed', async (closing) => {
       try {
-        await this.#watch(task, AbortSignal.any([watch.signal, closing]))
+        await this.#watch(task, isAlone, AbortSignal.any([watch.signal, closing]))
       } finally {
         if (this.#watches.get(task.containerId) === watch) this.#watches.delete(task.containerId)
       }
     })
+  }
+
+  /** Never sent, and never to be. */
+  giveUp(task: LiveTask, why: string): void {
+    this.#end(task, 'dropped', 'invalid_offers', why, true)
   }
 
   answered(link: AgentLink, answer: LaunchAnswer): void {
@@ -104,11 +110,12 @@ export class Deliveries {
   }
 
   #send(task: LiveTask): void {
-    const group = this.#bodies.get(task.containerId)
-    if (group !== undefined) this.#parts.orders.launch(task, group)
+    const body = this.#bodies.get(task.containerId)
+    if (body !== undefined) this.#parts.orders.launch(task, body)
   }
 
-  async #watch(task: LiveTask, signal: AbortSignal): Promise<void> {
+  /** How long a task of a pod waits for others of it nobody can tell: only what runs alone has to begin in time. */
+  async #watch(task: LiveTask, isAlone: boolean, signal: AbortSignal): Promise<void> {
     const { clock, orders } = this.#parts
     const { deliveryMs, startMs } = this.#config
     for (let sent = 1; !task.delivered; sent += 1) {
@@ -121,6 +128,7 @@ export class Deliveries {
       }
       this.#send(task)
     }
+    if (!isAlone) return
     await clock.sleep(startMs, signal)
     const isStarting = task.status.state === 'staging' || task.status.state === 'starting'
     if (!task.released && isStarting && orders.reaches(task.agentId)) {

@@ -51,7 +51,7 @@ export class Launches {
       left = subtractResources(left, verdict.resources)
       // Whatever the scheduler wrote there.
       const whole = { ...group, policy, ids: hasOwnIds(group) ? ids : null }
-      launching.push(assignments.assign(whole, verdict.taskId, agentId, verdict.resources, signal))
+      launching.push(assignments.assign(whole, agentId, verdict.tasks, signal))
     }
     allocation.refuse({ frameworkId, role, agentId, resources: left }, acceptance.refuseMs)
     await Promise.all(launching)
@@ -72,11 +72,12 @@ export class Launches {
   }
 
   #tellRefusal(frameworkId: string, group: TaskGroup, refusal: Verdict & { readonly kind: 'refused' }): void {
-    const taskId = group.tasks[0]?.taskId ?? ''
-    const nothing = { frameworkId, taskId, attempt: 0, containerId: '', agentId: '' }
     const { state, reason, message } = refusal
-    const status = masterStatus(nothing, state, reason, message, this.#parts.clock.wallMs())
-    this.#parts.frameworks.deliver(frameworkId, { kind: 'status', status })
+    for (const taskId of group.tasks.length === 0 ? [''] : group.tasks.map((task) => task.taskId)) {
+      const nothing = { frameworkId, taskId, attempt: 0, containerId: '', agentId: '' }
+      const status = masterStatus(nothing, state, reason, message, this.#parts.clock.wallMs())
+      this.#parts.frameworks.deliver(frameworkId, { kind: 'status', status })
+    }
   }
 }
 

@@ -128,6 +128,12 @@ class TaskCalls {
     return json(this.#send, 'POST', '/v1/tasks', request, signal)
   }
 
+  /** `request` is what docs/pods.md describes; the master says what is wrong with it. */
+  async runPod(request: unknown, signal: AbortSignal): Promise<readonly Task[]> {
+    const { tasks } = await json<{ tasks: readonly Task[] }>(this.#send, 'POST', '/v1/tasks/pods', request, signal)
+    return tasks
+  }
+
   async list(query: Query, signal: AbortSignal): Promise<readonly Task[]> {
     const { tasks } = await json<{ tasks: readonly Task[] }>(this.#send, 'GET', withQuery('/v1/tasks', query), undefined, signal)
     return tasks

@@ -165,6 +165,8 @@ export interface Task {
   readonly startedAtMs: number | null
   readonly endedAtMs: number | null
   readonly removeWhenDone: boolean
+  /** Of its pod; null for a single task, absent from an older master. */
+  readonly part?: 'init' | 'sidecar' | 'main' | null
 }
 
 export interface ArtifactRequest {

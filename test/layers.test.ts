@@ -65,7 +65,7 @@ const may: Readonly<Record<string, readonly string[]>> = {
   ],
   schedulers: ['base', 'proto', 'sdk'],
   sdk: ['base', 'proto', 'identity', 'node:'],
-  cli: ['base', 'proto', 'identity', 'sdk', 'node:', 'npm:commander', 'npm:tar-stream'],
+  cli: ['base', 'proto', 'identity', 'sdk', 'node:', 'npm:commander', 'npm:tar-stream', 'npm:yaml'],
   'proto/generate.mjs': ['proto', 'node:', 'npm:protobufjs'],
   setup: ['*'],
   test: ['*'],

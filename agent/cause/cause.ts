@@ -14,6 +14,7 @@ export type CauseKind =
   | 'lease'
   | 'operator'
   | 'node_stop'
+  | 'pod'
   | 'refusal'
   | 'node_reboot'
   | 'monitor_lost'
@@ -58,6 +59,7 @@ export const adviceOf: Readonly<Record<CauseKind, string>> = {
   probe: 'read the log around the failed probes; give it a longer start-up time if it was still starting',
   lease: 'the node could not reach a master in time: look at the network between them',
   operator: 'nothing: it was asked for',
+  pod: 'nothing where its pod ended well; else look at the container that the message names',
   node_stop: 'nothing: the node’s workloads were stopped',
   refusal: 'change what the message names, and run it again',
   node_reboot: 'look into the node’s own log for why it restarted',

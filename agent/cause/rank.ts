@@ -72,6 +72,7 @@ function withoutExit(seen: Evidence): Cause[] {
   if (reason === 'node_stopped') return [cause('node_stop', 'proved', 'the node’s workloads were stopped', [message])]
   if (reason === 'node_rebooted') return [cause('node_reboot', 'proved', 'the node restarted while the task was on it')]
   if (reason === 'lease_expired') return [cause('lease', 'proved', message)]
+  if (reason === 'pod_ended') return [cause('pod', 'proved', message)]
   if (reason === 'probe_failed') return [cause('probe', 'proved', message)]
   if (reason === 'exit_unknown') {
     const lost = cause('monitor_lost', 'likely', 'it ended while nothing watched it, so its exit code is not known', [message])
@@ -90,6 +91,8 @@ function decidedCause(seen: Evidence): Cause | undefined {
       return cause('probe', 'proved', message)
     case 'lease_expired':
       return cause('lease', 'proved', message)
+    case 'pod_ended':
+      return cause('pod', 'proved', message)
     case 'node_stopped':
       return cause('node_stop', 'proved', 'the node’s workloads were stopped')
     case 'kill_requested':

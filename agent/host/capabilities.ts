@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Capability } from '../../proto/gen/messages.ts'
+import { podCapability } from '../../proto/pods.ts'
 import type { CgroupView, HostRoots, LimitingController } from './cgroups.ts'
 import type { ProgramVersion, ProgramVersions, RuntimeProgram } from './program-versions.ts'
 
@@ -27,6 +28,7 @@ export async function readCapabilities(parts: Parts, cgroups: CgroupView): Promi
     absent('network.address', 'this version gives no address of its own to a container'),
     present('task.walls', 'Linux capabilities, devices, paths, process limits and kernel settings as a task asks for them'),
     present('task.artifacts', 'files put into the sandbox before a task begins'),
+    present(podCapability, 'several containers that share network and IPC, and live and die together'),
     present('image.signatures', 'images whose tenant asks for it are checked against public keys'),
     await seccompRow(parts.roots)
   ]

@@ -1,3 +1,4 @@
+import { Fault } from '../../base/fault.ts'
 import { hearthVersion } from '../../base/version.ts'
 import type { Init } from '../../proto/codec.ts'
 import { hasUnknownFields } from '../../proto/fields.ts'
@@ -12,11 +13,12 @@ import type { LedgerItem, LedgerScan } from './salvage.ts'
  *   1  the beginning
  *   2  the head names the version that raised the level
  *   3  the next attempt of a task is a record of its own (`restart`), which takes its group from the one before it
+ *   4  rows of containers that share namespaces (`pod`), and one record for all of a pod
  */
 declare const HEARTH_LEDGER_LEVEL: number | undefined
 
 /** The highest level that this version writes and reads. Builds of tests set another. */
-export const ledgerLevel = typeof HEARTH_LEDGER_LEVEL === 'number' ? HEARTH_LEDGER_LEVEL : 3
+export const ledgerLevel = typeof HEARTH_LEDGER_LEVEL === 'number' ? HEARTH_LEDGER_LEVEL : 4
 
 /** The head as it may be written: its level is the ledger's own where none is named, and nothing above it is in it. */
 function headAt(head: Init<LedgerHead>, level: number): Init<LedgerHead> {
@@ -28,6 +30,10 @@ function headAt(head: Init<LedgerHead>, level: number): Init<LedgerHead> {
 /** The record with nothing in it that is above the ledger's level: below 3 the row of a next attempt is one like any other. */
 export function recordAt(record: Init<LedgerRecord>, { head, tasks }: LedgerView): Init<LedgerRecord> {
   if (record.head) return { ...record, head: headAt(record.head, head.format) }
+  if (record.pod && head.format < 4) {
+    const say = `its ledger is still at level ${head.format}, for the version before this one: upgrade the node, or wait until it is confirmed`
+    throw new Fault('unsupported', `this node runs no pods yet: ${say}`, { reason: 'unsupported_request' })
+  }
   if (!record.restart || head.format >= 3) return record
   const { restart, ...rest } = record
   return { ...rest, task: { ...restart, group: tasks.get(restart.previousContainerId ?? '')?.row.group ?? null } }

@@ -42,6 +42,7 @@ export class LedgerState implements LedgerView {
     if (record.head) this.head = record.head
     else if (record.task) this.#task(record.task.containerId, record.task).row = record.task
     else if (record.restart) this.#restart(record.restart)
+    else if (record.pod) for (const row of record.pod.rows) this.#task(row.containerId, row).row = row
     else if (record.object) this.#object(record.object)
     else if (record.status) this.#status(record.status)
     else if (record.acknowledged) this.#acknowledged(record.acknowledged)

@@ -46,6 +46,9 @@ export async function listTasks(context: Context, options: ListOptions): Promise
   return 0
 }
 
+/** Of a single task nothing, as from a master that knows nothing of pods. */
+const partOf = ({ part }: Task): string | null => part ?? null
+
 export async function showTask(context: Context, id: string, options: CommonOptions): Promise<number> {
   const task = await context.client(options).tasks.show(id, context.signal)
   const { stdout } = context.streams
@@ -65,6 +68,7 @@ export async function showTask(context: Context, id: string, options: CommonOpti
       ['Message', task.message],
       ['Exit code', task.exitCode === null ? null : String(task.exitCode)],
       ['Signal', task.signal === null || task.signal === 0 ? null : showSignal(task.signal)],
+      ['Part of its pod', partOf(task)],
       ['Image', task.image],
       ['Command', task.arguments.map(quoted).join(' ')],
       ['Resources', showResources(task.resources)],

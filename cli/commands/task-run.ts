@@ -13,7 +13,13 @@ import { buildTaskRequest, type RunOptions } from '../task-request.ts'
 const goodbyeMs = 5_000
 
 /** Foreground: the program's output is ours byte for byte, and its exit code too. */
-export async function runTask(context: Context, image: string, command: readonly string[], options: RunOptions): Promise<number> {
+export async function runTask(
+  context: Context,
+  image: string | undefined,
+  command: readonly string[],
+  options: RunOptions
+): Promise<number> {
+  if (image === undefined) throw usage('name an image to run, such as host, or a pod’s file with --pod')
   const client = context.client(options)
   const { stdin, stdout } = context.streams
   const attached = options.detach !== true && (options.interactive === true || options.tty === true)

@@ -1,4 +1,6 @@
 import { type Command, Option } from 'commander'
+import type { PodOptions } from '../commands/pod-run.ts'
+import type { Context } from '../context.ts'
 import { collect, group, jsonOption, leaf, type Shell } from './shell.ts'
 
 export function addTaskCommands(program: Command, shell: Shell): void {
@@ -12,7 +14,7 @@ export function addTaskCommands(program: Command, shell: Shell): void {
 function addRun(task: Command, shell: Shell): void {
   const run = leaf(task, 'run', 'run a program in a new container')
     .usage('[options] IMAGE [--] [COMMAND...]')
-    .argument('<image>', 'an image of a registry or an imported one, or host for the programs of the host itself')
+    .argument('[image]', 'an image of a registry or an imported one, or host for the programs of the host itself')
     .argument('[command...]', 'what to run instead of the image’s own command')
     .passThroughOptions()
   run
@@ -63,11 +65,16 @@ function addRun(task: Command, shell: Shell): void {
       collect
     )
     .option('-p, --publish <port>', 'not yet: addresses per container come in a later version', collect)
+    .option('--pod <file>', 'run the containers of a pod instead, as a YAML or JSON file describes it')
   addLimits(run)
   addWalls(run)
-  run.action((image: string, command: string[], options) =>
-    shell.run(async (c) => (await import('../commands/task-run.ts')).runTask(c, image, command, options))
-  )
+  run.action((image: string | undefined, command: string[], options) => shell.run((c) => runOf(c, image, command, options)))
+}
+
+async function runOf(context: Context, image: string | undefined, command: string[], options: PodOptions): Promise<number> {
+  const { pod } = options
+  if (pod !== undefined) return (await import('../commands/pod-run.ts')).runPod(context, image, { ...options, pod })
+  return (await import('../commands/task-run.ts')).runTask(context, image, command, options)
 }
 
 /** The same words for `task run` and `task update`. */

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { Isolator, OciMount } from '../isolator.ts'
+import { namespaceOf } from '../namespaces.ts'
 
 /** Files of the host that a task on the host's network needs to find others; the built-in image brings its own. */
 const resolverFiles = ['/etc/resolv.conf', '/etc/hosts'] as const
@@ -12,7 +13,7 @@ export const networkModes: Isolator = {
     { name: 'network.none', present: true, detail: 'an own namespace with a loopback interface' }
   ],
   async prepare(request) {
-    if (request.network === 'none') return { namespaces: [{ type: 'network' }] }
+    if (request.network === 'none') return { namespaces: [namespaceOf(request, 'network')] }
     const taken = new Set([...request.imageMounts.map((m) => m.destination), ...request.mounts.map((m) => m.target)])
     return { mounts: taken.has('/etc') ? [] : resolverFiles.filter((f) => !taken.has(f) && existsSync(f)).map(readOnlyFile) }
   },

@@ -105,7 +105,8 @@ const task = object({
   createdAtMs: whole,
   startedAtMs: orNull(whole),
   endedAtMs: orNull(whole),
-  removeWhenDone: flag
+  removeWhenDone: flag,
+  part: described(orNull(text), 'of its pod: init, sidecar or main; null for a single task')
 })
 
 const tenant = object({

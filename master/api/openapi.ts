@@ -26,6 +26,7 @@ const answers: Readonly<Record<string, Answered>> = {
   'get /v1/openapi.json': raw(json, 'This document'),
   'get /v1/events': raw('text/event-stream', 'Server-sent events'),
   'post /v1/tasks': is('Task', 'The task, as it was taken', 201),
+  'post /v1/tasks/pods': is('Tasks', 'The tasks of the pod, as they were taken', 201),
   'get /v1/tasks': is('Tasks', 'All tasks'),
   'get /v1/tasks/{id}': is('Task', 'The task'),
   'get /v1/tasks/{id}/wait': is('Task', 'The task'),

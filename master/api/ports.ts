@@ -26,10 +26,19 @@ export interface TaskOrder {
   readonly removeWhenDone: boolean
 }
 
+export interface PodOrder {
+  /** Each with its name, in the order of the pod. */
+  readonly definitions: readonly TaskDefinition[]
+  readonly role: string
+  readonly shareProcesses: boolean
+  readonly removeWhenDone: boolean
+}
+
 export interface TaskService {
   /** Under which its tasks are known to the nodes. */
   readonly frameworkId: string
   run(order: TaskOrder): Promise<TaskView>
+  runPod(order: PodOrder): Promise<readonly TaskView[]>
   list(): readonly TaskView[]
   get(taskId: string): TaskView | undefined
   kill(taskId: string, policy: KillPolicy | undefined): Promise<TaskView>

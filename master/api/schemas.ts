@@ -222,6 +222,27 @@ export const taskRequestSchema = {
   }
 } as const
 
+const { role: podRole, network: podNetwork, removeWhenDone: podRemoval, ...ofContainer } = taskRequestSchema.properties
+
+export const podRequestSchema = {
+  ...closed,
+  required: ['name', 'containers'],
+  properties: {
+    name: taskRequestSchema.properties.name,
+    ...{ role: podRole, network: podNetwork, removeWhenDone: podRemoval },
+    shareProcesses: { type: 'boolean' },
+    containers: {
+      type: 'array',
+      maxItems: 256,
+      items: {
+        ...closed,
+        required: ['name', 'image'],
+        properties: { ...ofContainer, part: { type: 'string', enum: ['init', 'sidecar', 'main'] } }
+      }
+    }
+  }
+} as const
+
 const policyList = { type: 'array', maxItems: 256, items: text(1024, 1) } as const
 
 export const policySchema = {

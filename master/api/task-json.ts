@@ -34,7 +34,8 @@ export function taskJson(task: TaskView, hostname: string | undefined) {
     createdAtMs: task.createdAtMs,
     startedAtMs: task.startedAtMs,
     endedAtMs: task.endedAtMs,
-    removeWhenDone: task.removeWhenDone
+    removeWhenDone: task.removeWhenDone,
+    part: definition.part === 'unspecified_part' ? null : definition.part
   }
 }
 

@@ -6,9 +6,10 @@ import { capabilitiesFor } from '../../proto/limits.ts'
 import type { Resources } from '../../proto/resources.ts'
 import type { Tenants } from '../tenants.ts'
 import { keeperOf } from './kept-logs.ts'
-import type { NodeDirectory, TaskService, TaskView, Whereabouts } from './ports.ts'
+import { checkOrder, type PodRequest, podOrderOf } from './pod-request.ts'
+import type { ClusterFacts, NodeDirectory, TaskService, TaskView, Whereabouts } from './ports.ts'
 import { clientSignal, linkTo, relay } from './relay.ts'
-import { forceQuery, idParams, killRequestSchema, taskRequestSchema, updateRequestSchema } from './schemas.ts'
+import { forceQuery, idParams, killRequestSchema, podRequestSchema, taskRequestSchema, updateRequestSchema } from './schemas.ts'
 import { type TaskJson, taskJson } from './task-json.ts'
 import { checkAbility, checkCanFit, knownSignal, orderOf, type TaskRequest } from './task-request.ts'
 import { resizeOf, type UpdateRequest } from './task-update.ts'
@@ -18,6 +19,7 @@ export interface TaskRouteParts {
   readonly nodes: NodeDirectory
   readonly whereabouts: Whereabouts
   readonly tenants: Pick<Tenants, 'refusal'>
+  readonly facts: () => Pick<ClusterFacts, 'featureLevel'>
 }
 
 interface TaskParams {
@@ -38,6 +40,16 @@ export function taskRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
     checkAbility(capabilitiesFor(asked), nodes.nodes())
     checkCanFit((order.definition.resources ?? []) as Resources, nodes.nodes())
     return reply.code(201).send(shown(await tasks.run(order)))
+  })
+
+  const pod = {
+    schema: { summary: 'Run a pod: several tasks that share a network and live and die together', body: podRequestSchema }
+  }
+  app.post('/v1/tasks/pods', pod, async (request, reply) => {
+    const order = podOrderOf(request.body as PodRequest)
+    checkOrder(parts, order)
+    const run = await tasks.runPod(order)
+    return reply.code(201).send({ tasks: run.map(shown) })
   })
 
   const ofRole = { type: 'object', additionalProperties: false, properties: { role: { type: 'string', maxLength: 1024 } } }

@@ -4,7 +4,7 @@ import type { Reader, Writer } from 'protobufjs/minimal.js'
 import type { Init } from '../codec.ts'
 import { copyUnknown, type Draft, noBytes, type Read, readEntry, readNested, skip, wide, writeUnknown } from '../fields.ts'
 
-import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, Artifact, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CountedLimit, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, IdRange, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, RdmaLimit, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SignatureRule, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
+import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, Artifact, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CountedLimit, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, IdRange, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, PodLaunch, PodMember, PodPart, PodRows, PodSeat, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, RdmaLimit, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SignatureRule, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
 
 type Names<E extends string> = Readonly<Record<number, E>>
 
@@ -29,7 +29,7 @@ const attributeKindNumbers = numbersOf(attributeKindNames)
 const taskStateNames: Names<TaskState> = { 0: 'unspecified_state', 1: 'staging', 2: 'starting', 3: 'running', 4: 'killing', 5: 'finished', 6: 'failed', 7: 'killed', 8: 'error', 9: 'lost', 10: 'dropped', 11: 'unreachable', 12: 'gone', 13: 'gone_by_operator' }
 const taskStateNumbers = numbersOf(taskStateNames)
 
-const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 15: 'image_pull_failed', 16: 'policy_refused', 17: 'artifact_failed', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 29: 'limit_pids', 30: 'limit_other', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped', 48: 'agent_unheard' }
+const reasonNames: Names<Reason> = { 0: 'unspecified_reason', 1: 'task_invalid', 2: 'resources_unknown', 3: 'invalid_offers', 4: 'image_unknown', 5: 'image_damaged', 6: 'program_not_found', 7: 'program_not_executable', 8: 'launch_failed', 9: 'unsupported_request', 10: 'stage_timeout', 11: 'disk_full', 12: 'memory_too_small', 13: 'node_unhealthy', 14: 'lease_refused', 15: 'image_pull_failed', 16: 'policy_refused', 17: 'artifact_failed', 20: 'exited', 21: 'signaled', 22: 'limit_memory', 23: 'limit_disk', 24: 'kill_requested', 25: 'killed_during_launch', 26: 'exit_unknown', 27: 'probe_failed', 28: 'lease_expired', 29: 'limit_pids', 30: 'limit_other', 31: 'pod_ended', 40: 'agent_restarted', 41: 'agent_disconnected', 42: 'agent_removed', 43: 'agent_unknown', 44: 'node_rebooted', 45: 'reconciliation', 46: 'framework_removed', 47: 'node_stopped', 48: 'agent_unheard' }
 const reasonNumbers = numbersOf(reasonNames)
 
 const networkModeNames: Names<NetworkMode> = { 0: 'unspecified_network', 1: 'host', 2: 'none' }
@@ -43,6 +43,9 @@ const probePurposeNumbers = numbersOf(probePurposeNames)
 
 const oomPolicyNames: Names<OomPolicy> = { 0: 'unspecified_oom', 1: 'oom_process', 2: 'oom_task' }
 const oomPolicyNumbers = numbersOf(oomPolicyNames)
+
+const podPartNames: Names<PodPart> = { 0: 'unspecified_part', 1: 'main', 2: 'init', 3: 'sidecar' }
+const podPartNumbers = numbersOf(podPartNames)
 
 const phaseNames: Names<Phase> = { 0: 'unspecified_phase', 1: 'intent', 2: 'done', 3: 'released' }
 const phaseNumbers = numbersOf(phaseNames)
@@ -493,10 +496,11 @@ function writeLaunch(w: Writer, m: Init<Launch>): Writer {
   if (attempt !== 0) w.uint32(32).uint32(attempt)
   if (m.containerId != null && m.containerId !== '') w.uint32(42).string(String(m.containerId))
   if (m.specDigest != null && m.specDigest !== '') w.uint32(50).string(String(m.specDigest))
+  if (m.pod != null) writePodLaunch(w.uint32(58).fork(), m.pod).ldelim()
   return writeUnknown(w, m)
 }
 
-function readLaunch(r: Reader, end: number, d: Draft<Launch> = { epoch: 0, clusterId: '', group: null, attempt: 0, containerId: '', specDigest: '' }): Draft<Launch> {
+function readLaunch(r: Reader, end: number, d: Draft<Launch> = { epoch: 0, clusterId: '', group: null, attempt: 0, containerId: '', specDigest: '', pod: null }): Draft<Launch> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -519,6 +523,9 @@ function readLaunch(r: Reader, end: number, d: Draft<Launch> = { epoch: 0, clust
       case 50:
         d.specDigest = r.stringVerify()
         continue
+      case 58:
+        d.pod = readNested(r, readPodLaunch, d.pod)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -526,7 +533,64 @@ function readLaunch(r: Reader, end: number, d: Draft<Launch> = { epoch: 0, clust
 }
 
 function completeLaunch(m: Init<Launch>): Launch {
-  const d: Draft<Launch> = { epoch: m.epoch ?? 0, clusterId: String(m.clusterId ?? ''), group: m.group == null ? null : completeTaskGroup(m.group), attempt: (m.attempt ?? 0) >>> 0, containerId: String(m.containerId ?? ''), specDigest: String(m.specDigest ?? '') }
+  const d: Draft<Launch> = { epoch: m.epoch ?? 0, clusterId: String(m.clusterId ?? ''), group: m.group == null ? null : completeTaskGroup(m.group), attempt: (m.attempt ?? 0) >>> 0, containerId: String(m.containerId ?? ''), specDigest: String(m.specDigest ?? ''), pod: m.pod == null ? null : completePodLaunch(m.pod) }
+  return copyUnknown(m, d)
+}
+
+function writePodLaunch(w: Writer, m: Init<PodLaunch>): Writer {
+  if (m.sandboxId != null && m.sandboxId !== '') w.uint32(10).string(String(m.sandboxId))
+  if (m.members != null) for (const item of m.members) writePodMember(w.uint32(18).fork(), item).ldelim()
+  return writeUnknown(w, m)
+}
+
+function readPodLaunch(r: Reader, end: number, d: Draft<PodLaunch> = { members: [], sandboxId: '' }): Draft<PodLaunch> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.sandboxId = r.stringVerify()
+        continue
+      case 18:
+        (d.members as PodMember[]).push(readNested(r, readPodMember))
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completePodLaunch(m: Init<PodLaunch>): PodLaunch {
+  const d: Draft<PodLaunch> = { members: m.members?.map(completePodMember) ?? [], sandboxId: String(m.sandboxId ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writePodMember(w: Writer, m: Init<PodMember>): Writer {
+  if (m.containerId != null && m.containerId !== '') w.uint32(10).string(String(m.containerId))
+  const attempt = (m.attempt ?? 0) >>> 0
+  if (attempt !== 0) w.uint32(16).uint32(attempt)
+  return writeUnknown(w, m)
+}
+
+function readPodMember(r: Reader, end: number, d: Draft<PodMember> = { containerId: '', attempt: 0 }): Draft<PodMember> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.containerId = r.stringVerify()
+        continue
+      case 16:
+        d.attempt = r.uint32()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completePodMember(m: Init<PodMember>): PodMember {
+  const d: Draft<PodMember> = { containerId: String(m.containerId ?? ''), attempt: (m.attempt ?? 0) >>> 0 }
   return copyUnknown(m, d)
 }
 
@@ -2087,10 +2151,12 @@ function writeTaskDefinition(w: Writer, m: Init<TaskDefinition>): Writer {
   if (m.pull != null && m.pull !== '') w.uint32(138).string(String(m.pull))
   if (m.walls != null) writeWalls(w.uint32(146).fork(), m.walls).ldelim()
   if (m.artifacts != null) for (const item of m.artifacts) writeArtifact(w.uint32(154).fork(), item).ldelim()
+  const part = numberOf(podPartNumbers, m.part)
+  if (part !== 0) w.uint32(160).int32(part)
   return writeUnknown(w, m)
 }
 
-function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = { resources: [], mounts: [], labels: [], probes: [], artifacts: [], taskId: '', name: '', image: '', process: null, network: null, killPolicy: null, logBudget: null, runtime: '', seccomp: '', restart: null, lease: null, limits: null, pull: '', walls: null }): Draft<TaskDefinition> {
+function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = { resources: [], mounts: [], labels: [], probes: [], artifacts: [], taskId: '', name: '', image: '', process: null, network: null, killPolicy: null, logBudget: null, runtime: '', seccomp: '', restart: null, lease: null, limits: null, pull: '', walls: null, part: 'unspecified_part' }): Draft<TaskDefinition> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2152,6 +2218,9 @@ function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = {
       case 154:
         (d.artifacts as Artifact[]).push(readNested(r, readArtifact))
         continue
+      case 160:
+        d.part = nameOf(podPartNames, r.int32())
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2159,7 +2228,7 @@ function readTaskDefinition(r: Reader, end: number, d: Draft<TaskDefinition> = {
 }
 
 function completeTaskDefinition(m: Init<TaskDefinition>): TaskDefinition {
-  const d: Draft<TaskDefinition> = { resources: m.resources?.map(completeResource) ?? [], mounts: m.mounts?.map(completeMount) ?? [], labels: m.labels?.map(completeLabel) ?? [], probes: m.probes?.map(completeProbe) ?? [], artifacts: m.artifacts?.map(completeArtifact) ?? [], taskId: String(m.taskId ?? ''), name: String(m.name ?? ''), image: String(m.image ?? ''), process: m.process == null ? null : completeProcess(m.process), network: m.network == null ? null : completeNetworkRequest(m.network), killPolicy: m.killPolicy == null ? null : completeKillPolicy(m.killPolicy), logBudget: m.logBudget == null ? null : completeLogBudget(m.logBudget), runtime: String(m.runtime ?? ''), seccomp: String(m.seccomp ?? ''), restart: m.restart == null ? null : completeRestartPolicy(m.restart), lease: m.lease == null ? null : completeLeaseTerms(m.lease), limits: m.limits == null ? null : completeTaskLimits(m.limits), pull: String(m.pull ?? ''), walls: m.walls == null ? null : completeWalls(m.walls) }
+  const d: Draft<TaskDefinition> = { resources: m.resources?.map(completeResource) ?? [], mounts: m.mounts?.map(completeMount) ?? [], labels: m.labels?.map(completeLabel) ?? [], probes: m.probes?.map(completeProbe) ?? [], artifacts: m.artifacts?.map(completeArtifact) ?? [], taskId: String(m.taskId ?? ''), name: String(m.name ?? ''), image: String(m.image ?? ''), process: m.process == null ? null : completeProcess(m.process), network: m.network == null ? null : completeNetworkRequest(m.network), killPolicy: m.killPolicy == null ? null : completeKillPolicy(m.killPolicy), logBudget: m.logBudget == null ? null : completeLogBudget(m.logBudget), runtime: String(m.runtime ?? ''), seccomp: String(m.seccomp ?? ''), restart: m.restart == null ? null : completeRestartPolicy(m.restart), lease: m.lease == null ? null : completeLeaseTerms(m.lease), limits: m.limits == null ? null : completeTaskLimits(m.limits), pull: String(m.pull ?? ''), walls: m.walls == null ? null : completeWalls(m.walls), part: nameOf(podPartNames, numberOf(podPartNumbers, m.part)) }
   return copyUnknown(m, d)
 }
 
@@ -2246,10 +2315,11 @@ function writeTaskGroup(w: Writer, m: Init<TaskGroup>): Writer {
   if (m.executor != null) writeExecutorDefinition(w.uint32(34).fork(), m.executor).ldelim()
   if (m.policy != null) writeTenantPolicy(w.uint32(42).fork(), m.policy).ldelim()
   if (m.ids != null) writeIdRange(w.uint32(50).fork(), m.ids).ldelim()
+  if (m.shareProcesses) w.uint32(56).bool(true)
   return writeUnknown(w, m)
 }
 
-function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: [], frameworkId: '', role: '', executor: null, policy: null, ids: null }): Draft<TaskGroup> {
+function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: [], frameworkId: '', role: '', executor: null, policy: null, ids: null, shareProcesses: false }): Draft<TaskGroup> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2272,6 +2342,9 @@ function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: []
       case 50:
         d.ids = readNested(r, readIdRange, d.ids)
         continue
+      case 56:
+        d.shareProcesses = r.bool()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2279,7 +2352,7 @@ function readTaskGroup(r: Reader, end: number, d: Draft<TaskGroup> = { tasks: []
 }
 
 function completeTaskGroup(m: Init<TaskGroup>): TaskGroup {
-  const d: Draft<TaskGroup> = { tasks: m.tasks?.map(completeTaskDefinition) ?? [], frameworkId: String(m.frameworkId ?? ''), role: String(m.role ?? ''), executor: m.executor == null ? null : completeExecutorDefinition(m.executor), policy: m.policy == null ? null : completeTenantPolicy(m.policy), ids: m.ids == null ? null : completeIdRange(m.ids) }
+  const d: Draft<TaskGroup> = { tasks: m.tasks?.map(completeTaskDefinition) ?? [], frameworkId: String(m.frameworkId ?? ''), role: String(m.role ?? ''), executor: m.executor == null ? null : completeExecutorDefinition(m.executor), policy: m.policy == null ? null : completeTenantPolicy(m.policy), ids: m.ids == null ? null : completeIdRange(m.ids), shareProcesses: Boolean(m.shareProcesses) }
   return copyUnknown(m, d)
 }
 
@@ -2748,10 +2821,11 @@ function writeTaskRow(w: Writer, m: Init<TaskRow>): Writer {
   const backoffMs = (m.backoffMs ?? 0) >>> 0
   if (backoffMs !== 0) w.uint32(96).uint32(backoffMs)
   if (m.beginAtBootMs !== undefined && wide(m.beginAtBootMs, 'TaskRow.beginAtBootMs') !== 0) w.uint32(104).int64(m.beginAtBootMs)
+  if (m.pod != null) writePodSeat(w.uint32(114).fork(), m.pod).ldelim()
   return writeUnknown(w, m)
 }
 
-function readTaskRow(r: Reader, end: number, d: Draft<TaskRow> = { group: null, attempt: 0, containerId: '', specDigest: '', atMs: 0, bootId: '', assignedAttempt: 0, assignedContainerId: '', previousContainerId: '', restarts: 0, quickEnds: 0, backoffMs: 0, beginAtBootMs: 0 }): Draft<TaskRow> {
+function readTaskRow(r: Reader, end: number, d: Draft<TaskRow> = { group: null, attempt: 0, containerId: '', specDigest: '', atMs: 0, bootId: '', assignedAttempt: 0, assignedContainerId: '', previousContainerId: '', restarts: 0, quickEnds: 0, backoffMs: 0, beginAtBootMs: 0, pod: null }): Draft<TaskRow> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2795,6 +2869,9 @@ function readTaskRow(r: Reader, end: number, d: Draft<TaskRow> = { group: null, 
       case 104:
         d.beginAtBootMs = wide(r.int64(), 'TaskRow.beginAtBootMs')
         continue
+      case 114:
+        d.pod = readNested(r, readPodSeat, d.pod)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2802,7 +2879,59 @@ function readTaskRow(r: Reader, end: number, d: Draft<TaskRow> = { group: null, 
 }
 
 function completeTaskRow(m: Init<TaskRow>): TaskRow {
-  const d: Draft<TaskRow> = { group: m.group == null ? null : completeTaskGroup(m.group), attempt: (m.attempt ?? 0) >>> 0, containerId: String(m.containerId ?? ''), specDigest: String(m.specDigest ?? ''), atMs: m.atMs ?? 0, bootId: String(m.bootId ?? ''), assignedAttempt: (m.assignedAttempt ?? 0) >>> 0, assignedContainerId: String(m.assignedContainerId ?? ''), previousContainerId: String(m.previousContainerId ?? ''), restarts: (m.restarts ?? 0) >>> 0, quickEnds: (m.quickEnds ?? 0) >>> 0, backoffMs: (m.backoffMs ?? 0) >>> 0, beginAtBootMs: m.beginAtBootMs ?? 0 }
+  const d: Draft<TaskRow> = { group: m.group == null ? null : completeTaskGroup(m.group), attempt: (m.attempt ?? 0) >>> 0, containerId: String(m.containerId ?? ''), specDigest: String(m.specDigest ?? ''), atMs: m.atMs ?? 0, bootId: String(m.bootId ?? ''), assignedAttempt: (m.assignedAttempt ?? 0) >>> 0, assignedContainerId: String(m.assignedContainerId ?? ''), previousContainerId: String(m.previousContainerId ?? ''), restarts: (m.restarts ?? 0) >>> 0, quickEnds: (m.quickEnds ?? 0) >>> 0, backoffMs: (m.backoffMs ?? 0) >>> 0, beginAtBootMs: m.beginAtBootMs ?? 0, pod: m.pod == null ? null : completePodSeat(m.pod) }
+  return copyUnknown(m, d)
+}
+
+function writePodSeat(w: Writer, m: Init<PodSeat>): Writer {
+  if (m.sandboxId != null && m.sandboxId !== '') w.uint32(10).string(String(m.sandboxId))
+  if (m.containerIds != null) for (const item of m.containerIds) w.uint32(18).string(String(item))
+  return writeUnknown(w, m)
+}
+
+function readPodSeat(r: Reader, end: number, d: Draft<PodSeat> = { containerIds: [], sandboxId: '' }): Draft<PodSeat> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.sandboxId = r.stringVerify()
+        continue
+      case 18:
+        (d.containerIds as string[]).push(r.stringVerify())
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completePodSeat(m: Init<PodSeat>): PodSeat {
+  const d: Draft<PodSeat> = { containerIds: m.containerIds?.map(String) ?? [], sandboxId: String(m.sandboxId ?? '') }
+  return copyUnknown(m, d)
+}
+
+function writePodRows(w: Writer, m: Init<PodRows>): Writer {
+  if (m.rows != null) for (const item of m.rows) writeTaskRow(w.uint32(10).fork(), item).ldelim()
+  return writeUnknown(w, m)
+}
+
+function readPodRows(r: Reader, end: number, d: Draft<PodRows> = { rows: [] }): Draft<PodRows> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        (d.rows as TaskRow[]).push(readNested(r, readTaskRow))
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completePodRows(m: Init<PodRows>): PodRows {
+  const d: Draft<PodRows> = { rows: m.rows?.map(completeTaskRow) ?? [] }
   return copyUnknown(m, d)
 }
 
@@ -2929,10 +3058,11 @@ function writeLedgerRecord(w: Writer, m: Init<LedgerRecord>): Writer {
   if (m.forget != null) writeForgetRow(w.uint32(66).fork(), m.forget).ldelim()
   if (m.quarantine != null) writeQuarantineRow(w.uint32(74).fork(), m.quarantine).ldelim()
   if (m.restart != null) writeTaskRow(w.uint32(82).fork(), m.restart).ldelim()
+  if (m.pod != null) writePodRows(w.uint32(90).fork(), m.pod).ldelim()
   return writeUnknown(w, m)
 }
 
-function readLedgerRecord(r: Reader, end: number, d: Draft<LedgerRecord> = { sequence: 0, head: null, task: null, object: null, status: null, acknowledged: null, kill: null, forget: null, quarantine: null, restart: null }): Draft<LedgerRecord> {
+function readLedgerRecord(r: Reader, end: number, d: Draft<LedgerRecord> = { sequence: 0, head: null, task: null, object: null, status: null, acknowledged: null, kill: null, forget: null, quarantine: null, restart: null, pod: null }): Draft<LedgerRecord> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -2967,6 +3097,9 @@ function readLedgerRecord(r: Reader, end: number, d: Draft<LedgerRecord> = { seq
       case 82:
         d.restart = readNested(r, readTaskRow, d.restart)
         continue
+      case 90:
+        d.pod = readNested(r, readPodRows, d.pod)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -2974,7 +3107,7 @@ function readLedgerRecord(r: Reader, end: number, d: Draft<LedgerRecord> = { seq
 }
 
 function completeLedgerRecord(m: Init<LedgerRecord>): LedgerRecord {
-  const d: Draft<LedgerRecord> = { sequence: m.sequence ?? 0, head: m.head == null ? null : completeLedgerHead(m.head), task: m.task == null ? null : completeTaskRow(m.task), object: m.object == null ? null : completeObjectRow(m.object), status: m.status == null ? null : completeTaskStatus(m.status), acknowledged: m.acknowledged == null ? null : completeStatusAcknowledgedRow(m.acknowledged), kill: m.kill == null ? null : completeKillRow(m.kill), forget: m.forget == null ? null : completeForgetRow(m.forget), quarantine: m.quarantine == null ? null : completeQuarantineRow(m.quarantine), restart: m.restart == null ? null : completeTaskRow(m.restart) }
+  const d: Draft<LedgerRecord> = { sequence: m.sequence ?? 0, head: m.head == null ? null : completeLedgerHead(m.head), task: m.task == null ? null : completeTaskRow(m.task), object: m.object == null ? null : completeObjectRow(m.object), status: m.status == null ? null : completeTaskStatus(m.status), acknowledged: m.acknowledged == null ? null : completeStatusAcknowledgedRow(m.acknowledged), kill: m.kill == null ? null : completeKillRow(m.kill), forget: m.forget == null ? null : completeForgetRow(m.forget), quarantine: m.quarantine == null ? null : completeQuarantineRow(m.quarantine), restart: m.restart == null ? null : completeTaskRow(m.restart), pod: m.pod == null ? null : completePodRows(m.pod) }
   return copyUnknown(m, d)
 }
 
@@ -5002,10 +5135,11 @@ function writeTaskWish(w: Writer, m: Init<TaskWish>): Writer {
   if (m.removeWhenDone) w.uint32(24).bool(true)
   if (m.kill != null) writeKillPolicy(w.uint32(34).fork(), m.kill).ldelim()
   if (m.ending != null) writeTaskStatus(w.uint32(42).fork(), m.ending).ldelim()
+  if (m.podTaskIds != null) for (const item of m.podTaskIds) w.uint32(50).string(String(item))
   return writeUnknown(w, m)
 }
 
-function readTaskWish(r: Reader, end: number, d: Draft<TaskWish> = { group: null, createdAtMs: 0, removeWhenDone: false, kill: null, ending: null }): Draft<TaskWish> {
+function readTaskWish(r: Reader, end: number, d: Draft<TaskWish> = { podTaskIds: [], group: null, createdAtMs: 0, removeWhenDone: false, kill: null, ending: null }): Draft<TaskWish> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -5025,6 +5159,9 @@ function readTaskWish(r: Reader, end: number, d: Draft<TaskWish> = { group: null
       case 42:
         d.ending = readNested(r, readTaskStatus, d.ending)
         continue
+      case 50:
+        (d.podTaskIds as string[]).push(r.stringVerify())
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -5032,7 +5169,7 @@ function readTaskWish(r: Reader, end: number, d: Draft<TaskWish> = { group: null
 }
 
 function completeTaskWish(m: Init<TaskWish>): TaskWish {
-  const d: Draft<TaskWish> = { group: m.group == null ? null : completeTaskGroup(m.group), createdAtMs: m.createdAtMs ?? 0, removeWhenDone: Boolean(m.removeWhenDone), kill: m.kill == null ? null : completeKillPolicy(m.kill), ending: m.ending == null ? null : completeTaskStatus(m.ending) }
+  const d: Draft<TaskWish> = { podTaskIds: m.podTaskIds?.map(String) ?? [], group: m.group == null ? null : completeTaskGroup(m.group), createdAtMs: m.createdAtMs ?? 0, removeWhenDone: Boolean(m.removeWhenDone), kill: m.kill == null ? null : completeKillPolicy(m.kill), ending: m.ending == null ? null : completeTaskStatus(m.ending) }
   return copyUnknown(m, d)
 }
 
@@ -5054,6 +5191,8 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   Registered: { write: writeRegistered, read: readRegistered, complete: completeRegistered },
   HeartbeatAnswer: { write: writeHeartbeatAnswer, read: readHeartbeatAnswer, complete: completeHeartbeatAnswer },
   Launch: { write: writeLaunch, read: readLaunch, complete: completeLaunch },
+  PodLaunch: { write: writePodLaunch, read: readPodLaunch, complete: completePodLaunch },
+  PodMember: { write: writePodMember, read: readPodMember, complete: completePodMember },
   LaunchAnswer: { write: writeLaunchAnswer, read: readLaunchAnswer, complete: completeLaunchAnswer },
   Kill: { write: writeKill, read: readKill, complete: completeKill },
   Forget: { write: writeForget, read: readForget, complete: completeForget },
@@ -5109,6 +5248,8 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   LedgerHead: { write: writeLedgerHead, read: readLedgerHead, complete: completeLedgerHead },
   ObjectRow: { write: writeObjectRow, read: readObjectRow, complete: completeObjectRow },
   TaskRow: { write: writeTaskRow, read: readTaskRow, complete: completeTaskRow },
+  PodSeat: { write: writePodSeat, read: readPodSeat, complete: completePodSeat },
+  PodRows: { write: writePodRows, read: readPodRows, complete: completePodRows },
   KillRow: { write: writeKillRow, read: readKillRow, complete: completeKillRow },
   StatusAcknowledgedRow: { write: writeStatusAcknowledgedRow, read: readStatusAcknowledgedRow, complete: completeStatusAcknowledgedRow },
   ForgetRow: { write: writeForgetRow, read: readForgetRow, complete: completeForgetRow },

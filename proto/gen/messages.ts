@@ -8,7 +8,7 @@ export type AttributeKind = 'unspecified_attribute' | 'text' | 'number' | 'span'
 
 export type TaskState = 'unspecified_state' | 'staging' | 'starting' | 'running' | 'killing' | 'finished' | 'failed' | 'killed' | 'error' | 'lost' | 'dropped' | 'unreachable' | 'gone' | 'gone_by_operator'
 
-export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'node_unhealthy' | 'lease_refused' | 'image_pull_failed' | 'policy_refused' | 'artifact_failed' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'probe_failed' | 'lease_expired' | 'limit_pids' | 'limit_other' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed' | 'node_stopped' | 'agent_unheard'
+export type Reason = 'unspecified_reason' | 'task_invalid' | 'resources_unknown' | 'invalid_offers' | 'image_unknown' | 'image_damaged' | 'program_not_found' | 'program_not_executable' | 'launch_failed' | 'unsupported_request' | 'stage_timeout' | 'disk_full' | 'memory_too_small' | 'node_unhealthy' | 'lease_refused' | 'image_pull_failed' | 'policy_refused' | 'artifact_failed' | 'exited' | 'signaled' | 'limit_memory' | 'limit_disk' | 'kill_requested' | 'killed_during_launch' | 'exit_unknown' | 'probe_failed' | 'lease_expired' | 'limit_pids' | 'limit_other' | 'pod_ended' | 'agent_restarted' | 'agent_disconnected' | 'agent_removed' | 'agent_unknown' | 'node_rebooted' | 'reconciliation' | 'framework_removed' | 'node_stopped' | 'agent_unheard'
 
 export type NetworkMode = 'unspecified_network' | 'host' | 'none'
 
@@ -17,6 +17,8 @@ export type RestartMode = 'unspecified_restart' | 'never' | 'on_failure' | 'alwa
 export type ProbePurpose = 'unspecified_probe' | 'startup' | 'readiness' | 'liveness'
 
 export type OomPolicy = 'unspecified_oom' | 'oom_process' | 'oom_task'
+
+export type PodPart = 'unspecified_part' | 'main' | 'init' | 'sidecar'
 
 export type Phase = 'unspecified_phase' | 'intent' | 'done' | 'released'
 
@@ -117,6 +119,17 @@ export interface Launch {
   readonly attempt: number
   readonly containerId: string
   readonly specDigest: string
+  readonly pod: PodLaunch | null
+}
+
+export interface PodLaunch {
+  readonly sandboxId: string
+  readonly members: readonly PodMember[]
+}
+
+export interface PodMember {
+  readonly containerId: string
+  readonly attempt: number
 }
 
 export interface LaunchAnswer {
@@ -430,6 +443,7 @@ export interface TaskDefinition {
   readonly pull: string
   readonly walls: Walls | null
   readonly artifacts: readonly Artifact[]
+  readonly part: PodPart
 }
 
 export interface Artifact {
@@ -454,6 +468,7 @@ export interface TaskGroup {
   readonly executor: ExecutorDefinition | null
   readonly policy: TenantPolicy | null
   readonly ids: IdRange | null
+  readonly shareProcesses: boolean
 }
 
 export interface IdRange {
@@ -560,6 +575,16 @@ export interface TaskRow {
   readonly quickEnds: number
   readonly backoffMs: number
   readonly beginAtBootMs: number
+  readonly pod: PodSeat | null
+}
+
+export interface PodSeat {
+  readonly sandboxId: string
+  readonly containerIds: readonly string[]
+}
+
+export interface PodRows {
+  readonly rows: readonly TaskRow[]
 }
 
 export interface KillRow {
@@ -593,6 +618,7 @@ export interface LedgerRecord {
   readonly forget: ForgetRow | null
   readonly quarantine: QuarantineRow | null
   readonly restart: TaskRow | null
+  readonly pod: PodRows | null
 }
 
 export interface SegmentHead {
@@ -995,6 +1021,7 @@ export interface TaskWish {
   readonly removeWhenDone: boolean
   readonly kill: KillPolicy | null
   readonly ending: TaskStatus | null
+  readonly podTaskIds: readonly string[]
 }
 
 export interface Messages {
@@ -1009,6 +1036,8 @@ export interface Messages {
   readonly Registered: Registered
   readonly HeartbeatAnswer: HeartbeatAnswer
   readonly Launch: Launch
+  readonly PodLaunch: PodLaunch
+  readonly PodMember: PodMember
   readonly LaunchAnswer: LaunchAnswer
   readonly Kill: Kill
   readonly Forget: Forget
@@ -1064,6 +1093,8 @@ export interface Messages {
   readonly LedgerHead: LedgerHead
   readonly ObjectRow: ObjectRow
   readonly TaskRow: TaskRow
+  readonly PodSeat: PodSeat
+  readonly PodRows: PodRows
   readonly KillRow: KillRow
   readonly StatusAcknowledgedRow: StatusAcknowledgedRow
   readonly ForgetRow: ForgetRow

@@ -3,13 +3,13 @@ import { isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import type { Service } from '../../base/service.ts'
 import { completeMessage, decodeMessage } from '../../proto/codec.ts'
-import type { FrameworkDefinition, Offer, StoreRow, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
+import type { FrameworkDefinition, Offer, Reason, StoreRow, TaskStatus, TaskWish } from '../../proto/gen/messages.ts'
 import { anyRole } from '../../proto/ids.ts'
-import { capabilitiesFor } from '../../proto/limits.ts'
 import { isTerminal } from '../../proto/task-state.ts'
 import type { SchedulerEvent, SchedulerLink } from '../../sdk/scheduler-link.ts'
-import { place, type Wanted, whyItWaits } from '../placement.ts'
-import { decide, surplus } from './decide.ts'
+import { place, whyItWaits } from '../placement.ts'
+import { decide, type Step, surplus } from './decide.ts'
+import { groupOf, othersOf, type Waiting, waitingOf, whyPodIsOver } from './pods.ts'
 import type { TaskBook } from './task-book.ts'
 import { defaultKillPolicy, endingOf, frameworkOfTasks, type TaskRecord } from './task-view.ts'
 import { keyPrefix, type WishStore } from './wish-store.ts'
@@ -202,8 +202,12 @@ export class TaskScheduler implements Service {
   }
 
   #update(record: TaskRecord): void {
-    this.#parts.book.put(record)
-    if (this.#synced) this.#act(record)
+    const { book } = this.#parts
+    book.put(record)
+    if (!this.#synced) return
+    this.#act(record)
+    if (endingOf(record) === null && record.wish.kill === null) return
+    for (const other of othersOf(record, (id) => book.get(id))) if (actsOn.has(decide(other).kind)) this.#act(other)
   }
 
   #act(record: TaskRecord): void {
@@ -212,19 +216,31 @@ export class TaskScheduler implements Service {
     switch (step.kind) {
       case 'none':
         break
-      case 'launch':
+      case 'launch': {
+        const over = whyPodIsOver(record, (id) => this.#parts.book.get(id))
+        if (over !== undefined) {
+          this.#work(this.#parts.wishes.end(taskId, this.#endedUnlaunched(taskId, 'pod_ended', over)))
+          break
+        }
         this.#wanted.add(record.role)
         this.#work(this.#parts.link.revive(frameworkOfTasks, [record.role]))
         break
+      }
       case 'kill':
         if (this.#killed.has(taskId)) break
         this.#killed.add(taskId)
         this.#work(this.#parts.link.kill(frameworkOfTasks, taskId, wish.kill ?? defaultKillPolicy))
         break
       case 'end-unlaunched':
-        this.#work(this.#parts.wishes.end(taskId, this.#killedUnlaunched(taskId)))
+        this.#work(
+          this.#parts.wishes.end(
+            taskId,
+            this.#endedUnlaunched(taskId, 'killed_during_launch', 'killed before it was placed on a node')
+          )
+        )
         break
       case 'remove-later':
+        if (othersOf(record, (id) => this.#parts.book.get(id)).some((other) => endingOf(other) === null)) break
         this.#later(this.#config.removeAfterMs, taskId, () => this.#work(this.remove(taskId)))
         break
     }
@@ -235,35 +251,36 @@ export class TaskScheduler implements Service {
     }
   }
 
-  #killedUnlaunched(taskId: string): TaskStatus {
+  #endedUnlaunched(taskId: string, reason: Reason, message: string): TaskStatus {
     return completeMessage('TaskStatus', {
       frameworkId: frameworkOfTasks,
       taskId,
       state: 'killed',
-      reason: 'killed_during_launch',
-      message: 'killed before it was placed on a node',
+      reason,
+      message,
       atMs: this.#parts.clock.wallMs()
     })
   }
 
   #offered(offers: readonly Offer[]): void {
     const { book, link } = this.#parts
-    const waiting = [...book.records()].filter((r) => decide(r).kind === 'launch')
-    const wanted = waiting.map(
-      (r): Wanted => ({
-        ...{ key: r.taskId, role: r.role, resources: r.definition.resources },
-        needs: capabilitiesFor(r.definition)
-      })
+    const waiting = waitingOf(book.records(), (id) => book.get(id))
+    const byKey = new Map(waiting.map((one) => [one.wanted.key, one]))
+    const { taken, left } = place(
+      waiting.map(({ wanted }) => wanted),
+      offers
     )
-    const { taken, left } = place(wanted, offers)
     for (const wish of left) {
-      const record = book.get(wish.key)
       const toItsRole = offers.filter((o) => o.role === wish.role)
       if (toItsRole.length === 0) continue // Another role was asked first; its own turn will tell.
       const waits = whyItWaits(wish, toItsRole)
-      if (record !== undefined && record.waits !== waits) book.put({ ...record, waits })
+      for (const record of byKey.get(wish.key)?.records ?? []) if (record.waits !== waits) book.put({ ...record, waits })
     }
-    for (const [offerId, taskIds] of taken) this.#accept(offerId, taskIds)
+    for (const [offerId, keys] of taken)
+      this.#accept(
+        offerId,
+        keys.flatMap((key) => byKey.get(key) ?? [])
+      )
     const unwanted = offers.map((o) => o.offerId).filter((id) => !taken.has(id))
     if (unwanted.length > 0) this.#work(link.decline({ frameworkId: frameworkOfTasks, offerIds: unwanted, refuseMs }))
     const served = [...this.#wanted].filter((role) => left.every((wish) => wish.role !== role))
@@ -272,18 +289,18 @@ export class TaskScheduler implements Service {
     this.#work(link.suppress(frameworkOfTasks, served))
   }
 
-  #accept(offerId: string, taskIds: readonly string[]): void {
+  #accept(offerId: string, placed: readonly Waiting[]): void {
     const { book, link } = this.#parts
-    const records = taskIds.map((id) => book.get(id)).filter((r) => r !== undefined)
+    const records = placed.flatMap((one) => one.records)
     for (const r of records) book.put({ ...r, launching: true })
-    const groups = records.map((r) => r.wish.group).filter((g) => g !== null)
+    const groups = placed.flatMap((one) => groupOf(one) ?? [])
     const accept = link.accept({ frameworkId: frameworkOfTasks, offerIds: [offerId], groups, refuseMs: 0 })
     this.#work(
       accept.catch((e: unknown) => {
         if (!isFault(e)) throw e
         this.#parts.log.info({ offerId, err: e.message }, 'task_scheduler.offer_lost')
-        for (const id of taskIds) {
-          const record = book.get(id)
+        for (const { taskId } of records) {
+          const record = book.get(taskId)
           if (record?.launching) this.#update({ ...record, launching: false })
         }
       })
@@ -321,6 +338,9 @@ export class TaskScheduler implements Service {
     this.#working.add(running)
   }
 }
+
+/** What the end of one task of a pod changes for the others. */
+const actsOn: ReadonlySet<Step['kind']> = new Set(['launch', 'remove-later'])
 
 const startOf = (status: TaskStatus | null): number | null =>
   status?.startedAtMs || (status?.state === 'running' ? status.atMs : null)

@@ -18,6 +18,15 @@ export interface TaskOrder {
   readonly removeWhenDone: boolean
 }
 
+/** Several tasks that are placed, live and die together (docs/pods.md). */
+interface PodOrder {
+  /** Each with its name, in the order of the pod. */
+  readonly definitions: readonly TaskDefinition[]
+  readonly role: string
+  readonly shareProcesses: boolean
+  readonly removeWhenDone: boolean
+}
+
 interface TaskServiceParts {
   readonly link: Pick<SchedulerLink, 'resize'>
   readonly scheduler: TaskScheduler
@@ -50,12 +59,26 @@ export class TaskService {
     const { scheduler, wishes, clock } = this.#parts
     await scheduler.gone(taskId)
     const definition = completeMessage('TaskDefinition', { ...order.definition, taskId, name: taskId })
-    await wishes.create(taskId, {
-      group: { frameworkId: frameworkOfTasks, role: order.role, tasks: [definition] },
-      createdAtMs: clock.wallMs(),
-      removeWhenDone: order.removeWhenDone
-    })
+    const group = { frameworkId: frameworkOfTasks, role: order.role, tasks: [definition] }
+    const init = { group, createdAtMs: clock.wallMs(), removeWhenDone: order.removeWhenDone }
+    await wishes.create([{ taskId, init }])
     return viewOf(this.#find(taskId))
+  }
+
+  /** As `run`, for all tasks of a pod at once: their names are ids already. */
+  async runPod({ definitions, role, shareProcesses, removeWhenDone }: PodOrder): Promise<readonly TaskView[]> {
+    this.#checkRole(role)
+    const { scheduler, wishes, clock } = this.#parts
+    const podTaskIds = definitions.map(({ taskId }) => parseTaskId(taskId))
+    for (const taskId of podTaskIds) await scheduler.gone(taskId)
+    const createdAtMs = clock.wallMs()
+    const named = definitions.map((definition) => {
+      const { taskId } = definition
+      const group = { frameworkId: frameworkOfTasks, role, tasks: [definition], shareProcesses }
+      return { taskId, init: { group, createdAtMs, removeWhenDone, podTaskIds } }
+    })
+    await wishes.create(named)
+    return podTaskIds.map((taskId) => viewOf(this.#find(taskId)))
   }
 
   list(): readonly TaskView[] {

@@ -11,6 +11,12 @@ const maxTries = 8
 /** A little below what the store takes for one value. */
 const maxWishBytes = 1024 * 1024 - 4096
 
+/** A wish that is to be written for the first time. */
+interface NamedWish {
+  readonly taskId: string
+  readonly init: Init<TaskWish>
+}
+
 type Wished = (taskId: string, wish: TaskWish, version: number) => void
 
 /** The wishes in the replicated store. Each change is a compare-and-set of one row. */
@@ -27,23 +33,25 @@ export class WishStore {
     this.#wished = wished
   }
 
-  /** Rejects with `Fault('conflict')` where the name is in use, `invalid` where the definition is too large to keep. */
-  async create(taskId: string, init: Init<TaskWish>): Promise<void> {
-    const value = encodeMessage('TaskWish', init)
-    if (value.length > maxWishBytes) {
+  /** All of them or none. Rejects with `Fault('conflict')` where a name is in use, `invalid` where a definition is too large to keep. */
+  async create(wishes: readonly NamedWish[]): Promise<void> {
+    const rows = wishes.map(({ taskId, init }) => ({ taskId, value: encodeMessage('TaskWish', init) }))
+    for (const { value } of rows) {
+      if (value.length <= maxWishBytes) continue
       throw new Fault(
         'invalid',
         `the task's definition has ${value.length} bytes, the limit is ${maxWishBytes}: put large environments into a file`
       )
     }
     try {
-      await this.#write(taskId, 0, value)
+      await this.#write(rows, 0)
     } catch (e) {
       if (!isFault(e, 'conflict')) throw e
+      const taken = await this.#takenOf(rows.map((row) => row.taskId))
       throw new Fault(
         'conflict',
-        `a task named ${taskId} exists; remove it with hearth task rm ${taskId} or choose another name`,
-        { taskId },
+        `a task named ${taken} exists; remove it with hearth task rm ${taken} or choose another name`,
+        { taskId: taken },
         e
       )
     }
@@ -51,7 +59,17 @@ export class WishStore {
 
   /** Of a task that a node has and nobody remembers. Rejects with `Fault('conflict')` where the name is in use. */
   rebuilt(taskId: string, group: TaskGroup, createdAtMs: number): Promise<void> {
-    return this.create(taskId, { group, createdAtMs })
+    return this.create([{ taskId, init: { group, createdAtMs } }])
+  }
+
+  async #takenOf(taskIds: readonly string[]): Promise<string> {
+    const [first = ''] = taskIds
+    if (taskIds.length === 1) return first
+    for (const taskId of taskIds) {
+      const key = keyPrefix + taskId
+      if ((await this.#store.read(frameworkOfTasks, key)).some((row) => row.key === key)) return taskId
+    }
+    return first
   }
 
   kill(taskId: string, kill: KillPolicy): Promise<void> {
@@ -83,7 +101,8 @@ export class WishStore {
       const row = rows.find((r) => r.key === key)
       if (row === undefined) throw new Fault('not-found', `there is no task named ${taskId}`, { taskId })
       try {
-        await this.#write(taskId, row.version, encodeMessage('TaskWish', change(decodeMessage('TaskWish', row.value))))
+        const value = encodeMessage('TaskWish', change(decodeMessage('TaskWish', row.value)))
+        await this.#write([{ taskId, value }], row.version)
         return
       } catch (e) {
         if (!isFault(e, 'conflict') || tries === maxTries) throw e
@@ -91,10 +110,10 @@ export class WishStore {
     }
   }
 
-  async #write(taskId: string, version: number, value: Uint8Array): Promise<void> {
-    const key = keyPrefix + taskId
-    const conditions = [{ key, version }]
-    const written = await this.#store.transact(frameworkOfTasks, conditions, [{ key, value, remove: false }])
-    this.#wished(taskId, decodeMessage('TaskWish', value), written.version)
+  async #write(rows: readonly { readonly taskId: string; readonly value: Uint8Array }[], version: number): Promise<void> {
+    const conditions = rows.map(({ taskId }) => ({ key: keyPrefix + taskId, version }))
+    const writes = rows.map(({ taskId, value }) => ({ key: keyPrefix + taskId, value, remove: false }))
+    const written = await this.#store.transact(frameworkOfTasks, conditions, writes)
+    for (const { taskId, value } of rows) this.#wished(taskId, decodeMessage('TaskWish', value), written.version)
   }
 }

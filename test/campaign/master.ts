@@ -69,6 +69,17 @@ export class CampaignMaster {
     this.#send('Launch', launch)
   }
 
+  /** Each task has a launch, as the real master sends them. */
+  launchPod(sandboxId: string, containerIds: readonly string[], group: Init<TaskGroup>): void {
+    const specDigest = createHash('sha256').update(encodeMessage('TaskGroup', group)).digest('hex')
+    const pod = { sandboxId, members: containerIds.map((containerId) => ({ containerId, attempt: 1 })) }
+    for (const [i, containerId] of containerIds.entries()) {
+      const launch = { epoch: 1, clusterId: this.clusterId, group, attempt: 1, containerId, specDigest, pod }
+      this.#orders.set(containerId, { launch, containerId, taskId: group.tasks?.[i]?.taskId ?? '' })
+      this.#send('Launch', launch)
+    }
+  }
+
   kill(containerId: string, policy: Init<KillPolicy>): void {
     const order = this.#order(containerId)
     order.kill = policy

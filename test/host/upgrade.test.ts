@@ -189,5 +189,5 @@ t.test('a sound version is confirmed, launches what it held back, and raises the
   await node.stop()
   const refused = await node.runAlone('old')
   t.not(refused.code, 0)
-  t.match(refused.stderr, /level 3, raised by Hearth 2\.0\.0-new; this is Hearth 1\.0\.0-old, which knows level 1/)
+  t.match(refused.stderr, /level 4, raised by Hearth 2\.0\.0-new; this is Hearth 1\.0\.0-old, which knows level 1/)
 })

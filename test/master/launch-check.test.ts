@@ -11,14 +11,14 @@ const against = {
   resources: [scalar('cpus', 1_000)],
   restarts: false,
   policy: usualPolicy,
-  capabilities: []
+  capabilities: [{ name: 'pods', present: true, detail: '' }]
 }
 const verdict = (group: Init<TaskGroup>) =>
   checkGroup(completeMessage('TaskGroup', { frameworkId: 'f', role: '*', tasks: [{ taskId: 'a' }], ...group }), against)
 
 t.test('a group is launched only where it belongs and fits', async (t) => {
   const table: readonly [string, Init<TaskGroup>, object][] = [
-    ['a plain task', {}, { kind: 'fits', taskId: 'a', resources: [] }],
+    ['a plain task', {}, { kind: 'fits', tasks: [{ taskId: 'a', resources: [] }], resources: [] }],
     ['all of the offer', { tasks: [{ taskId: 'a', resources: [scalar('cpus', 1_000)] }] }, { kind: 'fits' }],
     [
       'too much',
@@ -31,8 +31,38 @@ t.test('a group is launched only where it belongs and fits', async (t) => {
       { tasks: [{ taskId: 'a', resources: [{ kind: 'scalar', scalar: 1 }] }] },
       { state: 'error', reason: 'task_invalid' }
     ],
-    ['nothing', { tasks: [] }, { state: 'error', reason: 'unsupported_request', message: /exactly one/ }],
-    ['a pod', { tasks: [{ taskId: 'a' }, { taskId: 'b' }] }, { state: 'error', reason: 'unsupported_request' }],
+    ['nothing', { tasks: [] }, { state: 'error', reason: 'unsupported_request', message: /at least one/ }],
+    [
+      'a pod',
+      {
+        tasks: [
+          { taskId: 'a', resources: [scalar('cpus', 400)] },
+          { taskId: 'b', resources: [scalar('cpus', 600)] }
+        ]
+      },
+      { kind: 'fits', tasks: [{ taskId: 'a' }, { taskId: 'b' }], resources: [scalar('cpus', 1_000)] }
+    ],
+    [
+      'a pod that is too much as a whole',
+      {
+        tasks: [
+          { taskId: 'a', resources: [scalar('cpus', 401)] },
+          { taskId: 'b', resources: [scalar('cpus', 600)] }
+        ]
+      },
+      { state: 'dropped', reason: 'invalid_offers', message: /the pod asks for cpus 1.001/ }
+    ],
+    ['a pod of twins', { tasks: [{ taskId: 'a' }, { taskId: 'a' }] }, { state: 'error', message: /two containers of the pod/ }],
+    [
+      'an init container with a probe',
+      { tasks: [{ taskId: 'a' }, { taskId: 'b', part: 'init', probes: [{ purpose: 'readiness' }] }] },
+      { state: 'error', reason: 'task_invalid', message: /has a probe/ }
+    ],
+    [
+      'two networks',
+      { tasks: [{ taskId: 'a' }, { taskId: 'b', network: { mode: 'none' } }] },
+      { state: 'error', reason: 'task_invalid', message: /one network/ }
+    ],
     ['an executor', { executor: { executorId: 'x' } }, { state: 'error', reason: 'unsupported_request' }],
     ['another framework', { frameworkId: 'g' }, { state: 'error', reason: 'task_invalid' }],
     ['another role', { role: 'db' }, { state: 'dropped', reason: 'invalid_offers' }],

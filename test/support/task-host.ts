@@ -24,6 +24,11 @@ export interface HostLife {
   readonly outbox: StatusOutbox
   readonly leases: Leases
   launch(task: Init<TaskDefinition>): Promise<Init<LaunchAnswer> | undefined>
+  /** As a master does: one launch for each of its tasks. */
+  launchPod(
+    containers: readonly Init<TaskDefinition>[],
+    more?: { readonly shareProcesses?: boolean }
+  ): Promise<{ readonly sandboxId: string; readonly answers: readonly (Init<LaunchAnswer> | undefined)[] }>
   kill(taskId: string): Promise<void>
   /** As they stand in the ledger, all attempts in order. */
   statuses(taskId: string): readonly TaskStatus[]
@@ -113,7 +118,20 @@ export function taskHost(
       launch: (task) => {
         const definition = completeMessage('TaskDefinition', { image: 'b', network: { mode: 'none' }, ...task })
         const group = completeMessage('TaskGroup', { frameworkId: 'f', role: '*', tasks: [definition] })
-        return tasks.launch({ epoch: 1, clusterId: '', group, attempt: 1, containerId: newContainerId(), specDigest: '' })
+        const containerId = newContainerId()
+        return tasks.launch({ epoch: 1, clusterId: '', group, attempt: 1, containerId, specDigest: '', pod: null })
+      },
+      async launchPod(containers, { shareProcesses = false } = {}) {
+        const definitions = containers.map((task) =>
+          completeMessage('TaskDefinition', { image: 'b', network: { mode: 'none' }, ...task })
+        )
+        const group = completeMessage('TaskGroup', { frameworkId: 'f', role: '*', tasks: definitions, shareProcesses })
+        const members = definitions.map(() => ({ containerId: newContainerId(), attempt: 1 }))
+        const pod = { sandboxId: newContainerId(), members }
+        const sent = members.map(({ containerId }) =>
+          tasks.launch({ epoch: 1, clusterId: '', group, attempt: 1, containerId, specDigest: '', pod })
+        )
+        return { sandboxId: pod.sandboxId, answers: await Promise.all(sent) }
       },
       kill: (taskId) => tasks.kill({ epoch: 1, frameworkId: 'f', taskId, attempt: 1, policy: { signal: '', graceMs: 0 } }),
       statuses,

@@ -82,11 +82,12 @@ export class DockerRuntime implements Runtime {
     await Promise.all([...this.#logs.values()].map((copy) => copy.stop()))
   }
 
-  check({ limits, walls }: IsolatorRequest, when: 'launch' | 'resize'): void {
+  check({ limits, walls, shared = [] }: IsolatorRequest, when: 'launch' | 'resize'): void {
     const refuse = (why: string): Fault => new Fault('unsupported', why, { reason: 'unsupported_request' })
     if (walls.ids !== undefined) {
       throw refuse('Docker has one user namespace for all its containers: run the task with --runtime oci to have its role’s own')
     }
+    if (shared.length > 0) throw refuse('Docker runs no pods: run each of its containers with --runtime oci')
     if (limits.diskBytes > 0) {
       const why = 'what a container of Docker writes is not counted, so that it can have no disk limit: leave --disk out'
       throw refuse(`${why}, or run the task with --runtime oci`)

@@ -46,7 +46,7 @@ t.test('a ledger of a higher level is refused with both versions, and nothing is
   const before = await contentOf(directory)
   await t.rejects(openLedger(parts, configOf(directory)), {
     code: 'unsupported',
-    message: /level 4, raised by Hearth 9\.9\.9; this is Hearth 0\.0\.0-unbuilt, which knows level 3: start 9\.9\.9 or newer/
+    message: /level 5, raised by Hearth 9\.9\.9; this is Hearth 0\.0\.0-unbuilt, which knows level 4: start 9\.9\.9 or newer/
   })
   t.same(await contentOf(directory), before)
 })

@@ -11,6 +11,7 @@ import { frameworkId } from '../master.ts'
 import { dockerArchive, rootfsArchive, sandboxArchive } from './archives.ts'
 import { attempts } from './attempts.ts'
 import { call, endOf, openingOf } from './local-call.ts'
+import { pod } from './pod.ts'
 import { probed } from './probed.ts'
 import { registryImage } from './registry.ts'
 import { finished, hasBegun, type Scenario } from './scenario.ts'
@@ -393,6 +394,7 @@ export const scenarios: readonly Scenario[] = [
     launches: false
   },
   attempts,
+  pod,
   probed,
   importing('import', false),
   importing('import-docker', true),

@@ -56,6 +56,10 @@ export interface TaskWish {
   readonly artifacts?: readonly { readonly name: string; readonly bytes: Buffer; readonly unpack: boolean }[]
 }
 
+export interface PodWish extends TaskWish {
+  readonly part: TaskDefinition['part']
+}
+
 export interface Ordered {
   readonly taskId: string
   readonly containerId: string
@@ -90,6 +94,8 @@ const restartsMost = 6
 export class Stage {
   readonly world: World
   readonly ordered: Ordered[] = []
+  /** Of its pods. */
+  readonly sandboxes: string[] = []
   readonly signal: AbortSignal
   readonly #programs: string
   readonly #wrapper: readonly string[] | undefined
@@ -156,6 +162,19 @@ export class Stage {
     const ids = wish.walls?.userNamespace === true ? { ids: rangeNumber(0) } : {}
     this.world.master.launch(containerId, { frameworkId, role: '*', tasks: [this.#taskOf(ordered, wish)], ...ids })
     return ordered
+  }
+
+  pod(wishes: readonly PodWish[]): void {
+    const sandboxId = newContainerId()
+    this.sandboxes.push(sandboxId)
+    const containers = wishes.map((wish) => {
+      const ordered = { taskId: `task-${this.ordered.length + 1}`, containerId: newContainerId() }
+      this.ordered.push(ordered)
+      return { ordered, definition: { ...this.#taskOf(ordered, wish), part: wish.part } }
+    })
+    const containerIds = containers.map(({ ordered }) => ordered.containerId)
+    const tasks = containers.map(({ definition }) => definition)
+    this.world.master.launchPod(sandboxId, containerIds, { frameworkId, role: '*', tasks })
   }
 
   /** From now on hits count in the agent that runs. */

@@ -36,6 +36,7 @@ export const steps: readonly { readonly step: string; readonly scenario: string;
   { step: 'a layer’s file is written', scenario: 'import', point: /^agent\/images\/layer-writer\.ts:.*:writeSync/ },
   { step: 'a layer is given to other ids', scenario: 'user-namespace', point: /^agent\/images\/shift-layer\.ts:.*:lchownSync/ },
   { step: 'a view is published', scenario: 'user-namespace', point: /^agent\/images\/shifted-views\.ts:.*:rename/ },
+  { step: 'the namespaces of a pod are found', scenario: 'pod', point: /^agent\/pods\/shared\.ts:.*:readlinkSync/ },
   { step: 'the image is published', scenario: 'import', point: /^agent\/images\/content-files\.ts:.*:rename/ },
   { step: 'the log is put aside', scenario: 'forget', point: /^agent\/logs\/kept-logs\.ts:.*:rename/ },
   { step: 'a container is seen again', scenario: 'exit-nonzero', point: /^isolators\/runtime\/oci\/process-table\.ts:/ }

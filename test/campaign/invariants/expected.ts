@@ -3,6 +3,8 @@ import type { TaskStatus } from '../../../proto/gen/messages.ts'
 /** What must be true, as the campaign knows it from what it asked for. */
 export interface Expected {
   readonly tasks: readonly ExpectedTask[]
+  /** Containers that pods share namespaces by: they have ended with their tasks, and are kept until all of them are forgotten. */
+  readonly sandboxes?: readonly string[]
   /** Everything that the master was told, in the order in which it came, repeats included. */
   readonly statuses: readonly ReceivedStatus[]
   /** Whether an agent runs: then its own process, and its cgroup, are no orphans. */

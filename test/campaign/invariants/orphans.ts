@@ -5,6 +5,7 @@ import type { Observation } from './observe.ts'
 export function orphans(expected: Expected, seen: Observation): readonly string[] {
   const running = new Set(expected.tasks.filter((t) => t.wanted === 'running').map((t) => t.containerId))
   const kept = new Set(expected.tasks.filter((t) => t.wanted !== 'forgotten').map((t) => t.containerId))
+  for (const id of expected.sandboxes ?? []) kept.add(id)
   const found: string[] = []
   const say = (kind: string, names: readonly string[]): void => void found.push(...names.map((name) => `${kind} ${name}`))
   const strangers = (ids: readonly string[]): readonly string[] => ids.filter((id) => !running.has(id))
@@ -52,5 +53,5 @@ export function orphans(expected: Expected, seen: Observation): readonly string[
   return found
 }
 
-/** What stays of a container that has ended: its log, the node's record of its failure, and the files of its sandbox, its image’s volumes among them. */
-const outlives = (name: string): boolean => /^(files|volumes|recorder\.jsonl|log(\.\d+|\.gaps)?)$/.test(name)
+/** What stays of a container that has ended: its log, the node's record of its failure, and the files of its sandbox, its image’s volumes and a pod's folder among them. */
+const outlives = (name: string): boolean => /^(files|volumes|pod|recorder\.jsonl|log(\.\d+|\.gaps)?)$/.test(name)
