@@ -29,7 +29,7 @@ async function run(...argv: string[]) {
 t.test('a mistake in the command line is one sentence and 64', async (t) => {
   const rows = [
     [['task', 'run', '--bogus', 'host'], /^hearth: unknown option '--bogus' .*hearth task run --help/],
-    [['task', 'run'], /^hearth: missing required argument 'image'/],
+    [['task', 'run'], /^hearth: name an image to run, such as host, or a pod’s file with --pod/],
     [['task', 'run', '-p', '80', 'host'], /^hearth: -p needs an address per container/],
     [['task', 'run', '--network', 'bridge', 'host'], /^hearth: option '--network <mode>' argument 'bridge' is invalid/],
     [['task', 'run', '-t', 'host'], /^hearth: -t needs a terminal on standard input/],

@@ -23,7 +23,7 @@ export const steps: readonly { readonly step: string; readonly scenario: string;
   { step: 'the exit file is dropped', scenario: 'exit-zero', point: /dropExit:/ },
   { step: 'the process is signalled', scenario: 'kill-grace', point: /^isolators\/runtime\/oci\/.*:kill/ },
   { step: 'the end after the grace', scenario: 'kill-stubborn', point: /^isolators\/cgroup2\/tree\.ts:killCgroup:/ },
-  { step: 'the kernel’s kills are counted', scenario: 'oom', point: /readOomKills/ },
+  { step: 'the kernel’s kills are counted', scenario: 'oom', point: /^isolators\/cgroup2\/usage\.ts:killsIn:/ },
   { step: 'the program of exec is started', scenario: 'exec', point: /^agent\/host\/plain-exec\.ts:.*:spawn/ },
   { step: 'the terminal is started', scenario: 'terminal', point: /^agent\/host\/terminal\.ts:.*:spawn/ },
   { step: 'a log file is renamed', scenario: 'rotate', point: /^agent\/logs\/rotated-files\.ts:.*:renameSync/ },
