@@ -4,7 +4,7 @@ export interface CpusetClaim {
   readonly containerId: string
   /** 0: it shares what nobody has for itself. */
   readonly exclusiveCores: number
-  /** Those of its NUMA nodes, where it asks for some. */
+  /** Those of its NUMA nodes, where it asks for some; nodes that have gone since bind nobody. */
   readonly within?: readonly number[]
   /** Memory nodes, cpuset(7), "List format"; empty: all. */
   readonly memoryNodes: string
@@ -21,7 +21,7 @@ export function planCpusets(
   const own = new Map<string, readonly number[]>()
   const asking = claims.filter(({ exclusiveCores }) => exclusiveCores > 0)
   for (const { containerId, exclusiveCores, within, has } of asking) {
-    if (has.length !== exclusiveCores || !has.every((core) => free.has(core) && within?.includes(core) !== false)) continue
+    if (has.length !== exclusiveCores || !has.every((core) => free.has(core) && isAmid(core, within))) continue
     own.set(containerId, has)
     for (const core of has) free.delete(core)
   }
@@ -44,7 +44,9 @@ export function planCpusets(
 }
 
 const amid = (cores: readonly number[], within: readonly number[] | undefined): number[] =>
-  cores.filter((core) => within?.includes(core) !== false)
+  cores.filter((core) => isAmid(core, within))
+
+const isAmid = (core: number, within: readonly number[] = []): boolean => within.length === 0 || within.includes(core)
 
 /** `0-3,8` (cpuset(7), "List format"). */
 export function parseCores(text: string): readonly number[] {

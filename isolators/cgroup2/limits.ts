@@ -28,6 +28,7 @@ export function cgroupLimits(layout: CgroupLayout, parent: string): Isolator {
 
     async prepare({ containerId, limits, journal }) {
       const path = pathOf(containerId)
+      checkHardware(limits, unified ?? '')
       const facts = factsOf(layout, limits)
       await journal({ kind: 'cgroup', id: path })
       if (unified === undefined) return { cgroupsPath: path, resources: planResources(limits, facts) }
@@ -38,6 +39,7 @@ export function cgroupLimits(layout: CgroupLayout, parent: string): Isolator {
 
     async update({ containerId, limits }) {
       const path = pathOf(containerId)
+      checkHardware(limits, unified ?? '')
       const facts = factsOf(layout, limits)
       try {
         if (unified !== undefined) {
@@ -69,9 +71,7 @@ export function cgroupLimits(layout: CgroupLayout, parent: string): Isolator {
   }
 }
 
-function factsOf({ unified = '' }: CgroupLayout, limits: Limits): PlanFacts {
-  checkHardware(limits, unified)
-  const { io = [] } = limits
+function factsOf({ unified = '' }: CgroupLayout, { io = [] }: Limits): PlanFacts {
   const disks = new Map<string, Disk>(io.map(({ path }) => [path, diskOf(path)]))
   return { disks, has: (file) => !existsSync(join(unified, file.replace('io.', 'io.bfq.'))) }
 }

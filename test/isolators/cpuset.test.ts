@@ -36,6 +36,7 @@ t.test('who asks for a NUMA node gets cores of it, own ones and shared ones', as
   const claims = [inNode(claim('own', 1), node0), inNode(claim('near'), node0), inNode(claim('far'), node1), claim('any')]
   t.same(plan([0, 1, 2, 3], ...claims), { own: '1', near: '0', far: '2,3', any: '0,2,3' })
   t.same(plan([0, 1, 2, 3], inNode(claim('moved', 1, [3]), node0)), { moved: '1' }, 'what it has elsewhere is no claim')
+  t.same(plan([0, 1], inNode(claim('left'), []), claim('any')), { left: '0,1', any: '0,1' }, 'its node has gone since')
   t.equal(planCpusets([0, 1, 2, 3], [inNode(claim('own', 2), node0), inNode(claim('near'), node0)]), undefined)
 })
 
