@@ -4,19 +4,16 @@ import type { Endpoint } from './endpoint.ts'
 import type { FsckReport } from './fsck-messages.ts'
 import { type HttpRequest, readJson } from './http.ts'
 import type { AuditEntry, IdentityOverview, OperatorFacts, OperatorRequest, TokenRequest } from './identity-messages.ts'
+import type { Collected, Image, ImageDetails, Pruned } from './image-messages.ts'
 import { Masters } from './masters.ts'
 import type {
   ClusterFacts,
-  Collected,
   Explanation,
   FileEntry,
-  Image,
-  ImageDetails,
   Node,
   NodeHealthAnswer,
   NodeIsolators,
   NodeTop,
-  Pruned,
   Task,
   TaskDetails,
   TaskRequest,

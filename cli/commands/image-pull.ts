@@ -1,5 +1,5 @@
 import { Fault } from '../../base/fault.ts'
-import type { Image } from '../../sdk/operator-messages.ts'
+import type { Image } from '../../sdk/image-messages.ts'
 import { showBytes } from '../amounts.ts'
 import type { Context } from '../context.ts'
 import { usage } from '../failure.ts'

@@ -1,5 +1,5 @@
 import { Fault, isFault } from '../../base/fault.ts'
-import type { ImageVerdict } from '../../sdk/operator-messages.ts'
+import type { ImageVerdict } from '../../sdk/image-messages.ts'
 import { showBytes } from '../amounts.ts'
 import { type Context, writeOut } from '../context.ts'
 import { describeFailure } from '../failure.ts'

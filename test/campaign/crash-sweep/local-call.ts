@@ -1,5 +1,7 @@
 import { request } from 'node:http'
+import { within } from '../../../base/clock.ts'
 import { channels, encodeStreamFrame, encodeStreamJson, StreamFrameDecoder } from '../../../proto/stream-frame.ts'
+import type { Stage } from './stage.ts'
 
 export interface Answer {
   readonly status: number
@@ -7,7 +9,7 @@ export interface Answer {
 }
 
 /** One request over the agent's socket; undefined where the agent, or the connection, ended before the answer did. */
-export function call(
+function call(
   socketPath: string,
   method: string,
   path: string,
@@ -42,3 +44,8 @@ export const openingOf = (open: unknown, input: string): Buffer =>
     encodeStreamJson(channels.open, open),
     ...(input === '' ? [] : [encodeStreamFrame(channels.stdin, Buffer.from(input))])
   ])
+
+/** One request to the stage's agent; a delay may come between. */
+export const answerOf = (s: Stage, method: string, path: string, body?: Uint8Array): Promise<Answer | undefined> =>
+  call(s.world.socketPath, method, path, body, within(requestMs, s.signal))
+const requestMs = 25_000
