@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Fault } from '../../base/fault.ts'
 import { containerName } from '../../isolators/runtime/docker/docker.ts'
 import type { Engine } from '../../isolators/runtime/docker/engine.ts'
 import { channels } from '../../proto/stream-frame.ts'
@@ -8,7 +9,7 @@ import { execBody, exitOf, heads, pidOf, tellPid, textOf } from './docker-exec.t
 import { parseExecOrder, processOf } from './exec-order.ts'
 import { ExecProgram, signalName } from './exec-program.ts'
 import { execRefusal } from './exec-refusal.ts'
-import { type FrameInput, feed, type InputSink, parseSize } from './frame-input.ts'
+import { type FrameInput, feed, type InputSink, lostInput, parseSize } from './frame-input.ts'
 import { faultFrame } from './frame-output.ts'
 import type { TerminalOutput } from './terminal-output.ts'
 
@@ -40,9 +41,15 @@ export async function terminalExec(
     program.kill('SIGHUP')
     exec.stream.end()
   }
-  take(input, sinkOf(exec.stream, { resize: exec.resize, signal: (name) => program.kill(signalName(name)) }), gone, hangUp)
+  const taken = take(
+    input,
+    sinkOf(exec.stream, { resize: exec.resize, signal: (name) => program.kill(signalName(name)) }),
+    gone,
+    hangUp
+  )
   for await (const chunk of exec.stream) await output.write(channels.stdout, chunk as Buffer)
-  await output.finish({ exitCode: await exitOf(exec) })
+  const exitCode = await exitOf(exec)
+  await output.finish(taken.fault === undefined ? { exitCode } : faultFrame(taken.fault))
 }
 
 /** The container's own terminal, or its streams. */
@@ -62,15 +69,19 @@ export async function attachToDocker(
     await resize(rows, columns)
   }
   output.ready()
-  take(input, sinkOf(stream, { resize: terminal ? resize : async () => undefined, signal: () => undefined }), gone, () =>
-    stream.end()
+  const taken = take(
+    input,
+    sinkOf(stream, { resize: terminal ? resize : async () => undefined, signal: () => undefined }),
+    gone,
+    () => stream.end()
   )
   if (terminal) for await (const chunk of stream) await output.write(channels.stdout, chunk as Buffer)
   else {
     for await (const { channel, data } of heads(stream))
       await output.write(channel === 2 ? channels.stderr : channels.stdout, data)
   }
-  await output.flush()
+  if (taken.fault === undefined) await output.flush()
+  else await output.finish(faultFrame(taken.fault))
 }
 
 function sinkOf(stream: NodeJS.WritableStream, more: Pick<InputSink, 'resize' | 'signal'>): InputSink {
@@ -83,8 +94,13 @@ function sinkOf(stream: NodeJS.WritableStream, more: Pick<InputSink, 'resize' | 
   }
 }
 
-function take(input: FrameInput, sink: InputSink, gone: AbortSignal, hangUp: () => void): void {
+function take(input: FrameInput, sink: InputSink, gone: AbortSignal, hangUp: () => void): { readonly fault: Fault | undefined } {
+  const taken: { fault: Fault | undefined } = { fault: undefined }
   if (gone.aborted) hangUp()
   else gone.addEventListener('abort', hangUp, { once: true })
-  feed(input, sink).then(hangUp, hangUp)
+  feed(input, sink).then(hangUp, (e: unknown) => {
+    taken.fault = lostInput(e)
+    hangUp()
+  })
+  return taken
 }

@@ -1,4 +1,4 @@
-import { Fault } from '../../base/fault.ts'
+import { errnoOf, Fault, isFault } from '../../base/fault.ts'
 import { channels, type StreamFrame, StreamFrameDecoder } from '../../proto/stream-frame.ts'
 
 /**
@@ -24,6 +24,25 @@ export interface InputSink {
 export async function feed(input: FrameInput, sink: InputSink): Promise<void> {
   for (let next = await input.next(); next.done !== true; next = await input.next()) await deliver(next.value, sink)
 }
+
+/**
+ * What a stream ends with where input of the client did not reach a program that still ran: its exit code is our doing then.
+ * Undefined where the other side had closed before: its own end tells.
+ */
+export function lostInput(e: unknown): Fault | undefined {
+  if (isFault(e)) return e
+  if (closedBefore.has(errnoOf(e) ?? '')) return undefined
+  return new Fault('unavailable', `the input did not reach the program: ${String(e)}`, {}, e)
+}
+
+const closedBefore = new Set([
+  'EPIPE',
+  'ECONNRESET',
+  'ENOTCONN',
+  'ERR_STREAM_DESTROYED',
+  'ERR_STREAM_WRITE_AFTER_END',
+  'ABORT_ERR'
+])
 
 async function deliver(frame: StreamFrame, sink: InputSink): Promise<void> {
   switch (frame.channel) {

@@ -3,13 +3,13 @@ import { once } from 'node:events'
 import { constants } from 'node:os'
 import type { Readable, Writable } from 'node:stream'
 import type { Clock } from '../../base/clock.ts'
-import { errnoOf, Fault, isFault } from '../../base/fault.ts'
+import { errnoOf, Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import { channels } from '../../proto/stream-frame.ts'
 import { missingProgram } from './exec.ts'
 import { ExecProgram, signalName } from './exec-program.ts'
 import { execRefusal } from './exec-refusal.ts'
-import { type FrameInput, feed, type InputSink } from './frame-input.ts'
+import { type FrameInput, feed, type InputSink, lostInput } from './frame-input.ts'
 import { FrameOutput, faultFrame } from './frame-output.ts'
 
 export interface ExecPlan {
@@ -118,7 +118,7 @@ class PlainExec {
     }
   }
 
-  /** What was wrong with the client's frames: it ends the program, and the stream with this reason. */
+  /** What was wrong with the client's frames, or kept them from the program: it ends the program, and the stream with this reason. */
   #inputFault: Fault | undefined
 
   #end(): unknown {
@@ -132,7 +132,13 @@ class PlainExec {
 
   #feed(input: FrameInput): void {
     const { stdin } = this.#child
-    stdin?.on('error', () => undefined) // the program closed its input; its exit code tells
+    const lose = (e: unknown): void => {
+      const fault = lostInput(e)
+      if (fault === undefined || this.#ended.signal.aborted || this.output.gone.aborted) return
+      this.#inputFault ??= fault
+      this.#leave()
+    }
+    stdin?.on('error', lose)
     const sink: InputSink = {
       stdin: async (data) => {
         if (stdin === null || stdin.destroyed || !stdin.writable) return
@@ -146,9 +152,7 @@ class PlainExec {
     }
     feed(input, sink).then(sink.stdinEnd, (e: unknown) => {
       stdin?.end()
-      if (!isFault(e) || this.output.gone.aborted) return
-      this.#inputFault = e
-      this.#leave()
+      lose(e)
     })
   }
 

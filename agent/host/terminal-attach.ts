@@ -5,7 +5,8 @@ import { promisify } from 'node:util'
 import { errnoOf, Fault } from '../../base/fault.ts'
 import { withHandle } from '../../base/replace-file.ts'
 import { channels } from '../../proto/stream-frame.ts'
-import { type FrameInput, feed, parseSize } from './frame-input.ts'
+import { type FrameInput, feed, lostInput, parseSize } from './frame-input.ts'
+import { faultFrame } from './frame-output.ts'
 import { loadLibc } from './libc.ts'
 import type { TerminalOutput } from './terminal-output.ts'
 
@@ -34,17 +35,22 @@ export async function attachToConmon(
   if (gone.aborted) hangUp()
   else gone.addEventListener('abort', hangUp, { once: true })
   output.ready()
+  let fault: Fault | undefined
   feed(input, {
     stdin: (data) => socket.send(data),
     stdinEnd: () => socket.shutdown('write'),
     resize: (rows, columns) => resize(ctlPath, rows, columns),
     signal: () => undefined // the container's own signals go through kill
-  }).then(hangUp, hangUp)
+  }).then(hangUp, (e: unknown) => {
+    fault = lostInput(e)
+    hangUp()
+  })
   for (let packet = await socket.receive(); packet !== undefined; packet = await socket.receive()) {
     const channel = packet[0] === 3 ? channels.stderr : channels.stdout
     await output.write(channel, packet.subarray(1))
   }
-  await output.flush()
+  if (fault === undefined) await output.flush()
+  else await output.finish(faultFrame(fault))
 }
 
 interface PacketSocket {
@@ -87,9 +93,12 @@ const readSome = (fd: number, into: Buffer): Promise<number> =>
   })
 
 const writePacket = (fd: number, packet: Uint8Array): Promise<void> =>
-  new Promise((resolve) => {
-    // EPIPE: the container has ended, and the reader sees it too.
-    write(fd, packet, () => resolve())
+  new Promise((resolve, reject) => {
+    write(fd, packet, (e) => {
+      // Where the container has ended, the reader sees it too.
+      if (e === null || lostInput(e) === undefined) resolve()
+      else reject(e)
+    })
   })
 
 /** conmon's control fifo takes `1 HEIGHT WIDTH`. Nobody reads it once the container has ended. */

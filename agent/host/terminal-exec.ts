@@ -5,12 +5,12 @@ import { open, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Fault } from '../../base/fault.ts'
+import type { Fault } from '../../base/fault.ts'
 import { channels } from '../../proto/stream-frame.ts'
 import { type ExecOrder, parseExecOrder, processOf } from './exec-order.ts'
 import { ExecProgram, signalName } from './exec-program.ts'
 import { execRefusal } from './exec-refusal.ts'
-import { type FrameInput, feed } from './frame-input.ts'
+import { type FrameInput, feed, lostInput } from './frame-input.ts'
 import { faultFrame } from './frame-output.ts'
 import { type Libc, loadLibc } from './libc.ts'
 import type { TerminalOutput } from './terminal-output.ts'
@@ -44,8 +44,7 @@ export async function execOnTerminal(
   const program = new ExecProgram(order.pidFile)
   const session = new TerminalSession(libc, started, program)
   session.take(input, gone)
-  const exitCode = await session.exit(output)
-  await output.finish({ exitCode })
+  await output.finish(await session.end(output))
   // A read may still be pending, and an ordinary exit would wait for it.
   libc.exit(0)
 }
@@ -100,6 +99,7 @@ class TerminalSession {
   #pieces = 0
   #isWaitedFor = false
   #isHungUp = false
+  #inputFault: Fault | undefined
 
   constructor(libc: Libc, master: number, program: ExecProgram) {
     this.#libc = libc
@@ -131,11 +131,14 @@ class TerminalSession {
       stdinEnd: () => undefined, // a terminal's end of input is a key
       resize: (rows, columns) => this.#libc.setTerminalSize(this.#master, rows, columns),
       signal: (name) => this.#program.kill(signalName(name))
-    }).then(hangUp, hangUp)
+    }).then(hangUp, (e: unknown) => {
+      this.#inputFault = lostInput(e)
+      hangUp()
+    })
   }
 
-  /** Resolves with the exit code when the program has ended and its output is passed on. */
-  async exit(output: TerminalOutput): Promise<number> {
+  /** Resolves with the stream's last frame when the program has ended and its output is passed on. */
+  async end(output: TerminalOutput): Promise<unknown> {
     const closed = (): void => this.#closed.abort()
     this.relay(output).then(closed, closed)
     const pid = this.#program.pid
@@ -143,8 +146,9 @@ class TerminalSession {
       const code = this.#libc.exitOf(pid)
       if (code !== undefined) {
         this.#ended.abort()
+        const last = this.#inputFault === undefined ? { exitCode: code } : faultFrame(this.#inputFault)
         await this.#drained()
-        return code
+        return last
       }
       if (this.#closed.signal.aborted) await settled(busyMs)
       else await settled(lookMs, this.#closed.signal)
@@ -174,7 +178,7 @@ const readSome = (fd: number, into: Buffer): Promise<number> =>
     read(fd, into, 0, into.length, null, (e, bytes) => resolve(e === null ? bytes : 0))
   })
 
-/** Waits while the program does not read. */
+/** Waits while the program does not read. That the program has closed its side is no error here. */
 async function writeAll(fd: number, data: Uint8Array): Promise<void> {
   for (let at = 0; at < data.length; ) at += await writeSome(fd, data.subarray(at))
 }
@@ -183,7 +187,7 @@ const writeSome = (fd: number, data: Uint8Array): Promise<number> =>
   new Promise((resolve, reject) => {
     write(fd, data, (e, written) => {
       if (e === null) resolve(written)
-      else reject(new Fault('conflict', 'the terminal is closed', {}, e))
+      else reject(e)
     })
   })
 

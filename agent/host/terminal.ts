@@ -12,7 +12,7 @@ import {
   type StreamFrame,
   StreamFrameDecoder
 } from '../../proto/stream-frame.ts'
-import { type FrameInput, parseJson } from './frame-input.ts'
+import { type FrameInput, lostInput, parseJson } from './frame-input.ts'
 import { FrameOutput, faultFrame } from './frame-output.ts'
 
 interface Parts {
@@ -147,7 +147,7 @@ class TerminalSession {
     pump().catch((e: unknown) => {
       if (this.#ended.signal.aborted) return
       // What the program ends with from here on is our doing: its exit code would be taken for its own.
-      this.#inputFault = new Fault('unavailable', `the input of the terminal is lost: ${String(e)}`)
+      this.#inputFault = lostInput(e)
       this.#leave()
     })
   }

@@ -1,4 +1,4 @@
-import { readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { channels } from '../../proto/stream-frame.ts'
@@ -50,6 +50,25 @@ t.test('exec with a terminal', { skip: noContainers }, async (t) => {
     await s.saw('ready')
     s.sendJson(channels.signal, { signal: 'SIGKILL' })
     t.same(await s.end, { exitCode: 137 })
+  })
+
+  t.test('ends with the reason where the client sends what clients do not send', async (t) => {
+    const s = await exec({ arguments: ['sh', '-c', 'echo ready; sleep 999'] })
+    await s.saw('ready')
+    s.sendJson(channels.signal, { signal: 'SIGNONE' })
+    t.match(await s.end, { error: { code: 'invalid', message: /SIGNONE/ } })
+  })
+
+  t.test('keeps the exit code of a program that closed its terminal and is typed to', async (t) => {
+    const off = join(container.bundleDir, 'rootfs/off')
+    const s = await exec({
+      arguments: ['sh', '-c', 'echo ready; exec <&- >&- 2>&-; : > /off; while ! test -e /go; do sleep 0.02; done; exit 7']
+    })
+    await s.saw('ready')
+    await until(() => existsSync(off))
+    s.send(channels.stdin, 'into the void\n')
+    writeFileSync(join(container.bundleDir, 'rootfs/go'), '')
+    t.same(await s.end, { exitCode: 7 })
   })
 
   t.test('says that a program is not there, with the code of shells', async (t) => {
