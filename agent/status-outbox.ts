@@ -55,6 +55,7 @@ export class StatusOutbox implements Service {
   /** Resolves with the numbered status once it is on the disk; it is sent as soon as it is the first of its task. */
   async report(status: Init<TaskStatus>): Promise<TaskStatus> {
     const { ledger } = this.#parts
+    if (isSandbox(ledger.view.tasks.get(status.containerId ?? '')?.row)) return await this.#keep(status)
     const number = Math.max(this.#nextNumber, ledger.view.nextStatusNumber)
     this.#nextNumber = number + 1
     const numbered = completeMessage('TaskStatus', { ...status, number })
@@ -67,6 +68,13 @@ export class StatusOutbox implements Service {
     }
     this.#advance(numbered.containerId)
     return numbered
+  }
+
+  /** No master hears of a pod's sandbox. So its statuses take no number, and of those that a master gets none is missing. */
+  async #keep(status: Init<TaskStatus>): Promise<TaskStatus> {
+    const kept = completeMessage('TaskStatus', { ...status, number: 0 })
+    await this.#parts.ledger.append({ status: kept }, 'disk')
+    return kept
   }
 
   /** Sends the head of every task's queue at once, and goes on until `disconnect`. `send` must not throw. */
@@ -105,7 +113,7 @@ export class StatusOutbox implements Service {
 
   #ownerOf(number: number): string | undefined {
     for (const [containerId, task] of this.#parts.ledger.view.tasks) {
-      if (task.unacknowledged.some((status) => status.number === number)) return containerId
+      if (!isSandbox(task.row) && task.unacknowledged.some((status) => status.number === number)) return containerId
     }
     return undefined
   }
@@ -125,7 +133,7 @@ export class StatusOutbox implements Service {
 
   #advance(containerId: string): void {
     const { row, unacknowledged: [head] = [] } = this.#parts.ledger.view.tasks.get(containerId) ?? {}
-    if (isSandbox(row)) return // no master knows of it
+    if (isSandbox(row)) return
     if (this.#send === undefined || head === undefined || this.#flights.has(containerId) || this.#unsynced.has(head.number))
       return
     if (this.#isBehind(containerId)) return

@@ -78,6 +78,28 @@ t.test('statuses are numbered, on the disk, and sent one at a time per task', as
   t.equal(ledger.view.tasks.get(containerId(1))?.latest?.state, 'finished')
 })
 
+t.test('what the sandbox of a pod goes through is kept, but no master hears of it and no number is missing for it', async (t) => {
+  const { ledger, outbox, sent, send } = await bench(t, t.testdir())
+  const pod = { sandboxId: containerId(1), containerIds: [containerId(2)] }
+  await Promise.all([1, 2].map((n) => ledger.append(taskRow(n, 'host', { pod }), 'disk')))
+  outbox.connect(send)
+  for (const [n, state] of [
+    [1, 'running'],
+    [2, 'running'],
+    [1, 'finished'],
+    [2, 'finished']
+  ] as const) {
+    await outbox.report(status(n, state))
+  }
+  await outbox.acknowledged(0)
+  await outbox.acknowledged(1)
+  t.same(sent, ['t-2 running 1', 't-2 finished 2'])
+  t.same(
+    ledger.view.tasks.get(containerId(1))?.unacknowledged.map((s) => s.state),
+    ['running', 'finished']
+  )
+})
+
 t.test('nothing is sent before it is on the disk', async (t) => {
   const { ledger, clock } = await bench(t, t.testdir())
   const order: string[] = []

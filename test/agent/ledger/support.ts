@@ -1,11 +1,12 @@
 import { diskFiles, type LedgerFiles } from '../../../agent/ledger/files.ts'
 import type { Init } from '../../../proto/codec.ts'
-import type { LedgerRecord } from '../../../proto/gen/messages.ts'
+import type { LedgerRecord, TaskRow } from '../../../proto/gen/messages.ts'
 
 export const containerId = (n: number): string => n.toString(16).padStart(32, '0')
 
-export const taskRow = (n: number, image = 'host'): Init<LedgerRecord> => ({
+export const taskRow = (n: number, image = 'host', more: Init<TaskRow> = {}): Init<LedgerRecord> => ({
   task: {
+    ...more,
     group: { frameworkId: 'f', role: '*', tasks: [{ taskId: `t-${n}`, name: `t-${n}`, image }] },
     attempt: 1,
     containerId: containerId(n),

@@ -157,7 +157,6 @@ function look(run: SweepRun, s: Stage, wanted: ExpectedTask['wanted'], agentRuns
   const expected = (): Expected => ({
     agentRuns,
     statuses: master.statuses,
-    hadPods: s.sandboxes.length > 0,
     sandboxes: wanted === 'forgotten' ? [] : s.sandboxes,
     tasks: s.ordered
       .filter(({ containerId }) => master.answerTo(containerId)?.accepted !== false)

@@ -5,8 +5,6 @@ export interface Expected {
   readonly tasks: readonly ExpectedTask[]
   /** Containers that pods share namespaces by: they have ended with their tasks, and are kept until all of them are forgotten. */
   readonly sandboxes?: readonly string[]
-  /** Statuses of such containers have numbers too, and no master hears of them: of the others some seem to be left out. */
-  readonly hadPods?: boolean
   /** Everything that the master was told, in the order in which it came, repeats included. */
   readonly statuses: readonly ReceivedStatus[]
   /** Whether an agent runs: then its own process, and its cgroup, are no orphans. */
