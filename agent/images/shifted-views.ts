@@ -135,16 +135,16 @@ export class ShiftedViews {
     await this.#discard(view)
     await mkdir(dirname(view), { recursive: true, mode: 0o700 })
     const request = { layer, first, count }
-    const entries = await this.#work.shift(
+    const { entries, capabilities } = await this.#work.shift(
       request,
       async (draft, shifted) => {
         await replaceFile(`${view}.json`, noteText({ layer: made, entries: shifted.entries, bootId, durable: false }))
         await rename(join(draft, 'upper'), view)
-        return shifted.entries
+        return shifted
       },
       signal
     )
-    this.#parts.log.info({ view, entries }, 'image.view_made')
+    this.#parts.log.info({ view, entries, capabilities: capabilities ?? 'not kept' }, 'image.view_made')
     const settling = this.#settle(view, { layer: made, entries, bootId, durable: true })
     this.#settling.add(settling)
     void settling.finally(() => this.#settling.delete(settling))

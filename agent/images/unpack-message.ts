@@ -105,6 +105,8 @@ export interface ShiftRequest {
 
 export interface ShiftedLayer {
   readonly entries: number
+  /** How many programs kept their file capabilities; absent where the host lacks what it takes to keep them. */
+  readonly capabilities?: number | undefined
 }
 
 export type ChildResult = UnpackedImage | readonly DamagedLayer[] | readonly ImageSignature[] | ShiftedLayer | FetchedArtifact

@@ -39,6 +39,14 @@ async function viewsOf(t: Test) {
   return { directory, layer, open }
 }
 
+/** setxattr(2) of a version 2 `security.capability` that is effective; `bits` are the permitted ones. */
+const giveCapabilities = (path: string, bits: number) => {
+  const call = process.arch === 'arm64' ? 5 : 188
+  const value = `pack("V5", 0x02000001, ${bits}, 0, 0, 0)`
+  const words = `my ($p, $n, $v) = ("$ARGV[0]\\0", "security.capability\\0", ${value}); exit(syscall(${call}, $p, $n, $v, 20, 0) != 0)`
+  return run('perl', ['-e', words, path])
+}
+
 const birthOf = (path: string): bigint => statSync(path, { bigint: true }).birthtimeNs
 
 async function start(host: ContainerHost, request: IsolatorRequest, runtime: 'runc' | 'crun') {
@@ -89,6 +97,24 @@ for (const [runtime, network] of [
     t.equal(statSync(join(request.sandboxDir, 'files/kept')).uid, first)
     t.equal(readFileSync(join(layer, 'etc/web'), 'utf8'), 'the web’s')
     t.equal(statSync(join(layer, 'etc/web')).uid, 1000, 'the layer is as it was')
+  })
+
+for (const runtime of ['runc', 'crun'] as const)
+  t.test(`file capabilities of an image count in it, as ${runtime} starts it`, async (t) => {
+    const host = await containerHost(t)
+    const { layer, open } = await viewsOf(t)
+    mkdirSync(join(layer, 'able'))
+    writeFileSync(join(layer, 'able/busybox'), readFileSync(join(layer, 'bin/busybox')))
+    chmodSync(join(layer, 'able/busybox'), 0o755)
+    await giveCapabilities(join(layer, 'able/busybox'), 0x21)
+    const layers = await open().over([layer], ids, patience())
+    const words = ['/able/busybox', 'grep', 'CapEff', '/proc/self/status']
+    const walls = { ...usualWalls, ids, newPrivileges: true }
+    const asked = host.request(words)
+    const request = { ...asked, process: { ...asked.process, uid: 1000, gid: 1000 }, layers, walls }
+    const { exit, lines } = await (await start(host, request, runtime))()
+    t.match(exit, { code: 0 })
+    t.match(lines[0], /^CapEff:\s+0000000000000021$/)
   })
 
 t.test('crun maps the ids of a mounted folder of the node, too', async (t) => {
