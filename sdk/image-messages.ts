@@ -14,6 +14,8 @@ export interface Image {
 
 export interface ImageDetails extends Image {
   readonly layerDigests: readonly string[]
+  /** Of its layers, for the ids of roles with tasks in user namespaces; nodes of earlier versions tell none. */
+  readonly views?: number
   readonly entrypoint: readonly string[]
   readonly command: readonly string[]
   readonly environment: readonly string[]

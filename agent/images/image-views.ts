@@ -22,6 +22,8 @@ export interface ImageSummary {
 
 export interface ImageDetails extends ImageSummary {
   readonly layerDigests: readonly string[]
+  /** Of its layers, for the ids of roles with tasks in user namespaces. */
+  readonly views: number
   readonly entrypoint: readonly string[]
   readonly command: readonly string[]
   readonly environment: readonly string[]

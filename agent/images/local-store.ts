@@ -17,7 +17,7 @@ export interface ImageStoreParts {
   readonly log: Log
   readonly clock: Clock
   /** Of layers as other ids have them, which go with their layers. */
-  readonly views?: { collect(): Promise<number> }
+  readonly views?: { collect(): Promise<number>; countOf(layers: readonly string[]): Promise<number> }
 }
 
 export interface ImageStoreConfig {

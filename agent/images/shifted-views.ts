@@ -92,6 +92,14 @@ export class ShiftedViews {
     return removed
   }
 
+  /** How many views there are of layers with these short names, or, of the built-in image, of its digest. */
+  async countOf(layers: readonly string[]): Promise<number> {
+    const wanted = new Set(layers.flatMap((layer) => [layer, hostName(layer.replace('sha256:', ''))]))
+    const ranges = await namesIn(this.#files.path(folder))
+    const names = await Promise.all(ranges.map((range) => namesIn(this.#files.path(folder, range))))
+    return names.flat().filter((name) => wanted.has(name)).length
+  }
+
   /** Resolves when each view made so far is on the disk, or is told in the log not to be. */
   async settled(): Promise<void> {
     await Promise.all(this.#settling)

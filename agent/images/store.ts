@@ -146,10 +146,17 @@ class DirectoryImageStore implements LocalImageStore {
   async show(reference: string): Promise<ImageDetails> {
     if (isHost(reference)) {
       const host = await this.#host.resolve()
-      return { ...hostSummary(host), ...runOptions(host), layerDigests: [host.digest] }
+      const views = await this.#views([host.digest])
+      return { ...hostSummary(host), ...runOptions(host), layerDigests: [host.digest], views }
     }
     const record = this.#find(reference)
-    return { ...summaryOf(record), ...runOptions(record.config), layerDigests: record.layers.map((layer) => layer.diffId) }
+    const layerDigests = record.layers.map((layer) => layer.diffId)
+    const views = await this.#views(record.layers.map((layer) => layer.link))
+    return { ...summaryOf(record), ...runOptions(record.config), layerDigests, views }
+  }
+
+  async #views(layers: readonly string[]): Promise<number> {
+    return (await this.#parts.views?.countOf(layers)) ?? 0
   }
 
   async remove(reference: string): Promise<void> {

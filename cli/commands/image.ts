@@ -127,6 +127,7 @@ export async function showImage(context: Context, name: string, options: ImageOp
       'Size',
       image.kind === 'host' ? '' : `${showBytes(image.unpackedBytes)} in ${image.entries} entries, ${image.layers} layers`
     ],
+    ['Views', image.views === undefined || image.views === 0 ? '' : `${image.views} of its layers for user namespaces`],
     ['Archive', image.kind === 'host' ? '' : showBytes(image.archiveBytes)],
     ['Left out', left.filter((text) => text !== '').join(', ')],
     ['Imported', image.importedAtMs === 0 ? '' : new Date(image.importedAtMs).toISOString()]

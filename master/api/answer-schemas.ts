@@ -230,6 +230,7 @@ const imageDetails = object(
   {
     ...imageFields,
     layerDigests: list(text),
+    views: described(whole, 'of its layers, for the ids of roles with tasks in user namespaces'),
     entrypoint: list(text),
     command: list(text),
     environment: list(text),
@@ -242,7 +243,7 @@ const imageDetails = object(
       'command, and in milliseconds intervalMs, timeoutMs and graceMs; absent where the image has none'
     )
   },
-  ['volumes', 'healthCheck']
+  ['volumes', 'healthCheck', 'views']
 )
 
 const finding = object({

@@ -122,6 +122,7 @@ t.test('task run behaves as a person who knows docker run expects', async (t) =>
       stderr: /mount.idmap.runc/
     })
     t.match((await cluster.hearth(['node', 'isolators'])).stdout, /mount.idmap.runc +no +runc/)
+    t.match((await cluster.hearth(['image', 'show', 'host'])).stdout, /Views:? +1 of its layers for user namespaces/)
     t.equal((await cluster.hearth(['node', 'fsck'])).code, 0, 'the view is owned')
   })
 

@@ -171,6 +171,7 @@ t.test('a view is made once, again for another layer of the name, and goes with 
   t.not(birthOf(view), made)
   await views.settled()
   t.equal(await views.collect(), 0)
+  t.equal(await views.countOf(['abcdefabcdef']), 2)
   await run('rm', ['-r', layer])
   t.equal(await views.collect(), 2)
   t.throws(() => statSync(view))
