@@ -6,6 +6,7 @@ import { parseCount, parseDuration } from './amounts.ts'
 export interface AttemptOptions {
   readonly restart?: string
   readonly restartDelay?: string
+  readonly lease?: string
   readonly healthCmd?: string
   readonly healthHttp?: string
   readonly healthTcp?: string
@@ -43,6 +44,10 @@ export function parseRestart(options: AttemptOptions): TaskRequest['restart'] {
     ...(restartDelay === undefined ? {} : { backoffMs: positive('--restart-delay', restartDelay) })
   }
 }
+
+/** The master tells which lengths can be held. */
+export const parseLease = ({ lease }: AttemptOptions): TaskRequest['lease'] =>
+  lease === undefined ? undefined : { lengthMs: positive('--lease', lease) }
 
 export function parseProbes(options: AttemptOptions): TaskRequest['probes'] {
   const liveness = checkOf('--health', [options.healthCmd, options.healthHttp, options.healthTcp])

@@ -5,7 +5,7 @@ import { signalName } from '../proto/signal.ts'
 import type { TaskRequest } from '../sdk/operator-messages.ts'
 import { parseBytes, parseCpus, parseDuration } from './amounts.ts'
 import { parseArtifact } from './artifact-option.ts'
-import { type AttemptOptions, parseProbes, parseRestart } from './attempt-options.ts'
+import { type AttemptOptions, parseLease, parseProbes, parseRestart } from './attempt-options.ts'
 import type { CommonOptions, Environment } from './context.ts'
 import { type LimitOptions, parseLimits } from './limit-options.ts'
 import { type LogOptions, parseLogBudget } from './log-options.ts'
@@ -75,6 +75,7 @@ export function buildTaskRequest(image: string, command: readonly string[], opti
       logBudget: parseLogBudget(options),
       restart: parseRestart(options),
       probes: parseProbes(options),
+      lease: parseLease(options),
       seccomp: options.seccomp,
       devices: parseNamedDevices(options.device),
       walls: parseWalls(options)

@@ -121,12 +121,30 @@ export class Absences implements Service {
 
   #outOfReach(task: LiveTask): void {
     const { state } = task.status
+    if (this.#neverBegan(task)) {
+      this.#drop(task)
+      return
+    }
     if (task.released || state === 'unspecified_state' || !canMove(state, 'unreachable')) return
     task.status = {
       ...masterStatus(task, 'unreachable', 'agent_disconnected', 'its node is out of reach', this.#parts.clock.wallMs()),
       ...attemptOf(task.status)
     }
     this.#parts.frameworks.deliver(task.frameworkId, { kind: 'status', status: task.status })
+  }
+
+  /** Without a grant on record it cannot run, and whatever comes there later is refused one. */
+  #neverBegan({ frameworkId, taskId, containerId, released }: LiveTask): boolean {
+    const row = this.#parts.state.assignmentOf(frameworkId, taskId)
+    if (released || row === undefined || row.assignment.containerId !== containerId) return false
+    return row.assignment.leaseLengthMs > 0 && row.lease === null && row.ending === null
+  }
+
+  #drop(task: LiveTask): void {
+    const { endings, background, clock } = this.#parts
+    const why = 'its node went out of reach before it was granted its lease'
+    const status = masterStatus(task, 'dropped', 'agent_disconnected', why, clock.wallMs())
+    background.run('task.ending_not_committed', (signal) => endings.commit(status, true, signal))
   }
 
   /** The cluster goes on without its tasks; where they still run they are stopped when their node comes back. */

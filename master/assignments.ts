@@ -10,6 +10,7 @@ import type { TaskShare } from './launch-check.ts'
 import type { LiveTask, LiveTasks } from './live-tasks.ts'
 import type { Proposer } from './proposer.ts'
 import type { ClusterState } from './state/cluster.ts'
+import { holdsLease } from './state/leases.ts'
 
 interface AssignmentsParts {
   readonly state: Pick<ClusterState, 'assignmentOf'>
@@ -90,19 +91,26 @@ export class Assignments {
     const { frameworkId, taskId, attempt, containerId, agentId, role, resources } = task
     const ids = { frameworkId, taskId, attempt, containerId, agentId }
     try {
-      await proposer.propose({ assignTask: { ...ids, specDigest: digestOf(group), leaseClass: '', role, resources } }, signal)
+      const spec = { specDigest: digestOf(group), role, resources, leaseLengthMs: leaseLengthOf(group, taskId) }
+      await proposer.propose({ assignTask: { ...ids, ...spec } }, signal)
       return true
     } catch (e) {
       deliveries.drop(containerId)
       liveTasks.drop(containerId)
       if (!isFault(e)) throw e
       log.warn({ frameworkId, taskId, code: e.code, err: e.message }, 'task.not_assigned')
-      const refused = masterStatus({ ...ids, attempt: attempt - 1 }, 'dropped', 'invalid_offers', e.message, clock.wallMs())
+      const held = this.#parts.state.assignmentOf(frameworkId, taskId)
+      const reason = held !== undefined && holdsLease(held) ? 'lease_refused' : 'invalid_offers'
+      const refused = masterStatus({ ...ids, attempt: attempt - 1 }, 'dropped', reason, e.message, clock.wallMs())
       frameworks.deliver(frameworkId, { kind: 'status', status: refused })
       return false
     }
   }
 }
+
+/** Milliseconds; 0 where it asks for none. */
+export const leaseLengthOf = ({ tasks }: TaskGroup, taskId: string): number =>
+  tasks.find((task) => task.taskId === taskId)?.lease?.lengthMs ?? 0
 
 /** The sandbox container is the node's own business, but for its id: so every launch of the pod names the same one. */
 const podOf = (tasks: readonly LiveTask[]): PodLaunch => ({

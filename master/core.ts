@@ -14,6 +14,8 @@ import { Endings } from './endings.ts'
 import { Feed } from './feed.ts'
 import { Frameworks, inProcessLink } from './frameworks.ts'
 import { Launches } from './launches.ts'
+import { Grantor } from './leases/grantor.ts'
+import { leaseFacts } from './leases/lease-facts.ts'
 import { LiveTasks } from './live-tasks.ts'
 import { NodeChanges } from './node-changes.ts'
 import { Nodes } from './nodes.ts'
@@ -96,18 +98,21 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
   const assignments = new Assignments({ state, liveTasks, proposer, deliveries, orders, frameworks, clock, log })
   const restarting = new Set(config.restarting)
   const tenants = new Tenants({ state, proposer })
-  const launches = new Launches({ offers, allocation, assignments, frameworks, tenants, clock }, { restarting })
+  const launches = new Launches({ state, offers, allocation, assignments, frameworks, tenants, clock }, { restarting })
   const statuses = new Statuses({ state, liveTasks, frameworks, endings, leadership, background, log })
   statuses.onApplied((task) => deliveries.delivered(task))
   const absences = new Absences(
     { state, seats, liveTasks, changes, frameworks, endings, proposer, background, clock, log },
     { ...absenceDefaults, ...config }
   )
+  const grantor = new Grantor({ state, replica, proposer, endings, liveTasks, background, clock, log })
+  const leased = grantor.recorded.bind(grantor)
+  const rebuilding = parts.rebuild && new Rebuilding({ state, proposer, log, leased, wish: parts.rebuild })
   const registration = new Registration(
     {
       ...{ state, absences, seats, liveTasks, nodes, frameworks, deliveries, statuses, endings },
       ...{ proposer, leadership, background, clock, log },
-      rebuilding: parts.rebuild === undefined ? undefined : new Rebuilding({ state, proposer, log, wish: parts.rebuild }),
+      rebuilding,
       agentAddresses: parts.agentAddresses ?? (() => [])
     },
     { silenceMs: config.heartbeatMs * config.missedBeats }
@@ -117,7 +122,8 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
     left: (link, why) => registration.left(link, why),
     answered: (link, answer) => deliveries.answered(link, answer),
     healed: (link, health) => seats.heal(link, health),
-    status: (link, status) => statuses.received(link, status)
+    status: (link, status) => statuses.received(link, status),
+    leaseAsked: (link, request) => grantor.asked(link, request)
   }
   const resizing = new Resizing({ liveTasks, nodes, allocation, log })
   const link = inProcessLink(
@@ -126,8 +132,9 @@ export function composeCore(parts: CoreParts, config: CoreConfig) {
   )
   const removals = new Removals({ state, members: parts.members, seats, liveTasks, endings, proposer, background, clock, log })
   const feed = new Feed({ replica, frameworks, changes, removals })
-  const services: readonly Service[] = [allocation, registration, absences, removals, feed]
+  const services: readonly Service[] = [allocation, registration, absences, grantor, removals, feed]
   /** Resolves when what is read next shows every write that was acknowledged before the call, by whichever master. */
   const upToDate = async (signal: AbortSignal): Promise<void> => feed.reached(await replica.read(signal), signal)
-  return { upToDate, changes, nodes, tenants, whereabouts, desk, link, services, offers, removals }
+  const leases = (frameworkId: string, taskId: string) => leaseFacts(state.assignmentOf(frameworkId, taskId))
+  return { upToDate, changes, leases, nodes, tenants, whereabouts, desk, link, services, offers, removals }
 }

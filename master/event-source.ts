@@ -1,4 +1,4 @@
-import type { TaskView } from './api/ports.ts'
+import type { LeaseDirectory, TaskView } from './api/ports.ts'
 import { taskJson } from './api/task-json.ts'
 import type { EventSubject, Events } from './events.ts'
 import type { NodeChanges } from './node-changes.ts'
@@ -8,6 +8,7 @@ interface EventSourceParts {
   readonly events: Events
   readonly changes: Pick<NodeChanges, 'watch'>
   readonly nodes: Pick<Nodes, 'node' | 'nodes'>
+  readonly leases: LeaseDirectory
   readonly tasks: {
     list(): readonly TaskView[]
     watch(onChange: (task: TaskView, removed: boolean) => void, signal: AbortSignal): void
@@ -16,8 +17,9 @@ interface EventSourceParts {
 
 /** Fills the event stream from tasks and nodes. Several changes of a node in one turn are one event. */
 export function feedEvents(parts: EventSourceParts, closing: AbortSignal): void {
-  const { events, changes, nodes, tasks } = parts
-  const shown = (task: TaskView) => taskJson(task, nodes.node(task.status?.agentId ?? '')?.hostname)
+  const { events, changes, nodes, tasks, leases } = parts
+  const shown = (task: TaskView) =>
+    taskJson(task, nodes.node(task.status?.agentId ?? '')?.hostname, leases(task.frameworkId, task.taskId))
   tasks.watch((task, removed) => {
     events.append(taskSubject(task), removed ? { ...shown(task), removed: true } : shown(task))
   }, closing)
@@ -36,13 +38,16 @@ export function feedEvents(parts: EventSourceParts, closing: AbortSignal): void 
 }
 
 /** What a reader starts from. */
-export function snapshotOf(parts: Pick<EventSourceParts, 'nodes' | 'tasks'>, wanted: (subject: EventSubject) => boolean) {
+export function snapshotOf(
+  parts: Pick<EventSourceParts, 'nodes' | 'tasks' | 'leases'>,
+  wanted: (subject: EventSubject) => boolean
+) {
   const nodes: readonly NodeView[] = wanted({ kind: 'node' }) ? parts.nodes.nodes() : []
   const hosts = new Map(parts.nodes.nodes().map((n) => [n.nodeId, n.hostname]))
   const tasks = parts.tasks
     .list()
     .filter((task) => wanted(taskSubject(task)))
-    .map((task) => taskJson(task, hosts.get(task.status?.agentId ?? '')))
+    .map((task) => taskJson(task, hosts.get(task.status?.agentId ?? ''), parts.leases(task.frameworkId, task.taskId)))
   return { tasks, nodes }
 }
 

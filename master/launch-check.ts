@@ -3,6 +3,7 @@ import { encodeMessage } from '../proto/codec.ts'
 import { maxFrameBytes } from '../proto/frame.ts'
 import type { Offer, Reason, TaskDefinition, TaskGroup, TaskState, TenantPolicy } from '../proto/gen/messages.ts'
 import { taskId } from '../proto/ids.ts'
+import { unfitLength } from '../proto/lease-length.ts'
 import { checkLimits } from '../proto/limits.ts'
 import { checkPod, isPod, podCapability } from '../proto/pods.ts'
 import { addResources, checkResource, containsResources, describeResources, type Resources } from '../proto/resources.ts'
@@ -24,9 +25,13 @@ interface Against {
   readonly resources: Resources
   /** Whether tasks of this framework may be started again by the agent. */
   readonly restarts: boolean
+  /** Whether every master keeps to leases. */
+  readonly leases: boolean
   readonly policy: TenantPolicy
   readonly capabilities: Offer['capabilities']
 }
+
+export const noLeasesYet = 'a master of an earlier version would grant no leases: upgrade every master first'
 
 /** Room in a frame for what stands around the group. */
 const maxGroupBytes = maxFrameBytes - 64 * 1024
@@ -58,7 +63,11 @@ function beyondUs({ restart, lease }: TaskDefinition, { frameworkId, tasks }: Ta
     const hint = 'leave restart out, or set it to never, and launch the task again when its end is told'
     return `agents restart no tasks of framework ${frameworkId}: ${hint}`
   }
-  if (lease !== null) return 'this master grants no leases yet: launch the task without one'
+  if (lease !== null && !against.leases) return noLeasesYet
+  if (lease !== null) {
+    const unfit = unfitLength(lease.lengthMs)
+    if (unfit !== undefined) return unfit
+  }
   const knowsPods = against.capabilities.some(({ name, present }) => name === podCapability && present)
   return tasks.length === 1 || knowsPods ? undefined : 'the node’s agent runs groups of one task alone: upgrade it'
 }

@@ -6,9 +6,11 @@ import type { Assignments } from './assignments.ts'
 import { type Frameworks, masterStatus } from './frameworks.ts'
 import { checkGroup, type Verdict } from './launch-check.ts'
 import type { Offers } from './offers.ts'
+import { type ClusterState, levelOfLeases } from './state/cluster.ts'
 import type { Tenants } from './tenants.ts'
 
 interface LaunchesParts {
+  readonly state: Pick<ClusterState, 'featureLevel'>
   readonly offers: Pick<Offers, 'take' | 'decline' | 'roleOf'>
   readonly allocation: Pick<Allocation, 'refuse' | 'request'>
   readonly assignments: Pick<Assignments, 'assign'>
@@ -35,7 +37,7 @@ export class Launches {
   /** Rejects with a Fault where no group was launched because the offers do not stand; a refused group comes back as a status. */
   async accept(acceptance: Acceptance, signal: AbortSignal): Promise<void> {
     const { frameworkId } = acceptance
-    const { offers, allocation, assignments, tenants } = this.#parts
+    const { offers, allocation, assignments, tenants, state } = this.#parts
     const ids = await this.#idsFor(acceptance, signal)
     const { agentId, role, resources, capabilities } = offers.take(frameworkId, acceptance.offerIds)
     const policy = tenants.policyOf(role)
@@ -43,7 +45,8 @@ export class Launches {
     const launching: Promise<void>[] = []
     for (const group of acceptance.groups) {
       const restarts = this.#config.restarting.has(frameworkId)
-      const verdict = checkGroup(group, { frameworkId, role, resources: left, restarts, policy, capabilities })
+      const leases = state.featureLevel >= levelOfLeases
+      const verdict = checkGroup(group, { frameworkId, role, resources: left, restarts, leases, policy, capabilities })
       if (verdict.kind === 'refused') {
         this.#tellRefusal(frameworkId, group, verdict)
         continue

@@ -285,7 +285,7 @@ export function composeMaster(
   wishes.onWished((taskId, wish, version) => scheduler.wished(taskId, wish, version))
   const tasks = new TaskService({ link: core.link, scheduler, wishes, book, clock })
   const events = new Events(epoch, { window: 10_000 })
-  feedEvents({ events, changes: core.changes, nodes: core.nodes, tasks }, closing.signal)
+  feedEvents({ events, changes: core.changes, nodes: core.nodes, leases: core.leases, tasks }, closing.signal)
   const agentLink = new AgentLinkServer(
     {
       desk: core.desk,
@@ -304,8 +304,9 @@ export function composeMaster(
       nodes: core.nodes,
       tenants: core.tenants,
       whereabouts: core.whereabouts,
+      leases: core.leases,
       events,
-      snapshot: (wanted) => snapshotOf({ nodes: core.nodes, tasks }, wanted),
+      snapshot: (wanted) => snapshotOf({ nodes: core.nodes, leases: core.leases, tasks }, wanted),
       facts: () => ({ clusterId, nodeId, term: epoch, index: state.index, featureLevel: state.featureLevel, epoch }),
       raft: facts.raft,
       upToDate: core.upToDate,

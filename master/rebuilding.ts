@@ -1,13 +1,17 @@
 import { isFault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
 import type { TaskGroup, TaskReport } from '../proto/gen/messages.ts'
+import { isTerminal } from '../proto/task-state.ts'
+import { leaseLengthOf } from './assignments.ts'
 import type { Proposer } from './proposer.ts'
-import type { ClusterState } from './state/cluster.ts'
+import type { AssignmentRow, ClusterState } from './state/cluster.ts'
 
 interface RebuildingParts {
   readonly state: Pick<ClusterState, 'assignmentOf' | 'frameworks'>
   readonly proposer: Pick<Proposer, 'propose'>
   readonly log: Log
+  /** Hears of assignments whose leases the lost masters may have granted. */
+  readonly leased: (row: AssignmentRow | undefined) => void
   /** Tells the task's scheduler what it wished for; rejects with `Fault('conflict')` where it knows. */
   readonly wish: (taskId: string, group: TaskGroup, createdAtMs: number) => Promise<void>
 }
@@ -33,7 +37,7 @@ export class Rebuilding {
   }
 
   async #takeOne(agentId: string, report: TaskReport, signal: AbortSignal): Promise<void> {
-    const { state, proposer, wish, log } = this.#parts
+    const { state, proposer, wish, leased, log } = this.#parts
     const { frameworkId, taskId, attempt, containerId, specDigest, role, resources, group, latest } = report
     const known = state.assignmentOf(frameworkId, taskId)
     const isTold = group !== null && state.frameworks.has(frameworkId)
@@ -43,7 +47,10 @@ export class Rebuilding {
     }
     const ids = { frameworkId, taskId, attempt, containerId, agentId }
     try {
-      await proposer.propose({ assignTask: { ...ids, specDigest, leaseClass: '', role, resources } }, signal)
+      const leaseLengthMs = leaseLengthOf(group, taskId)
+      const leaseHeld = leaseLengthMs > 0 && !hasEnded(report)
+      await proposer.propose({ assignTask: { ...ids, specDigest, role, resources, leaseLengthMs, leaseHeld } }, signal)
+      leased(state.assignmentOf(frameworkId, taskId))
       await wish(taskId, { ...group, policy: null, ids: null }, latest?.startedAtMs ?? 0)
     } catch (e) {
       // It was wished for anew under that name, or another node had a later attempt of it.
@@ -52,3 +59,5 @@ export class Rebuilding {
     log.info({ ...ids, state: report.state }, 'task.rebuilt')
   }
 }
+
+const hasEnded = ({ state }: TaskReport): boolean => state !== 'unspecified_state' && isTerminal(state)

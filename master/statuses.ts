@@ -59,7 +59,7 @@ export class Statuses {
       task.delivered = true
       task.lastNumber = Math.max(task.lastNumber, status.number)
     }
-    await this.#parts.endings.commit(status, true, signal)
+    await this.#parts.endings.commitLeft(status, signal)
     if (task !== undefined) this.#tell(task)
   }
 
@@ -81,7 +81,8 @@ export class Statuses {
   /** Nobody remembers this task any more: neither need the agent. */
   #letGo(link: AgentLink, status: TaskStatus): void {
     const { frameworkId, taskId } = status
-    if (this.#parts.state.assignmentOf(frameworkId, taskId) !== undefined) return
+    const row = this.#parts.state.assignmentOf(frameworkId, taskId)
+    if (row !== undefined && row.lease?.forgotten !== true) return
     this.#parts.liveTasks.drop(assignedContainer(status))
     link.send('Forget', { epoch: this.#parts.leadership.term, frameworkId, taskId })
   }

@@ -115,14 +115,16 @@ export function checkLimits(definition: Asking): void {
   if (wrong.length > 0) throw new Fault('invalid', wrong.join('; '), { reason: 'task_invalid' })
 }
 
-type Needing = Pick<TaskDefinition, 'limits' | 'walls' | 'mounts' | 'runtime'> & Partial<Pick<TaskDefinition, 'artifacts'>>
+type Needing = Pick<TaskDefinition, 'limits' | 'walls' | 'mounts' | 'runtime'> &
+  Partial<Pick<TaskDefinition, 'artifacts' | 'lease'>>
 
 /** Names of the node's capabilities without which the limits would not be kept, or the walls not be as asked for. */
 export function capabilitiesFor(task: Needing): readonly string[] {
   const { limits, artifacts = [] } = task
   const forRuntime = task.runtime === 'docker' ? ['runtime.docker'] : []
+  const forLease = task.lease == null ? [] : ['lease']
   const forArtifacts = artifacts.length === 0 ? [] : ['task.artifacts']
-  const forWalls = [...capabilitiesForWalls(task), ...forRuntime, ...forArtifacts]
+  const forWalls = [...capabilitiesForWalls(task), ...forRuntime, ...forLease, ...forArtifacts]
   if (limits === null) return forWalls
   const asked: readonly (readonly [string, boolean])[] = [
     ['limit.cpu.weight', limits.cpuWeight > 0],

@@ -34,6 +34,8 @@ export interface TaskRequest {
   readonly logBudget?: { readonly fileBytes: number; readonly files: number; readonly maxAgeMs?: number }
   readonly restart?: RestartRequest
   readonly probes?: { readonly [K in 'startup' | 'readiness' | 'liveness']?: ProbeRequest }
+  /** It runs only while a master renews it. */
+  readonly lease?: { readonly lengthMs: number }
   readonly removeWhenDone?: boolean
 }
 
@@ -151,6 +153,12 @@ export interface Task {
   /** What the task's probes say; null where it has none. */
   readonly ready: boolean | null
   readonly restart: 'never' | 'on-failure' | 'always'
+  /** Null for a task without one, absent from an older master. */
+  readonly lease?: {
+    readonly lengthMs: number
+    readonly state: 'wanted' | 'held' | 'over'
+    readonly grantedAtMs: number | null
+  } | null
   readonly nodeId: string | null
   readonly hostname: string | null
   readonly containerId: string | null

@@ -2,9 +2,10 @@ import type { Clock } from '../../base/clock.ts'
 import { Fault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import type { LeaseGrant, LeaseRequest } from '../../proto/gen/messages.ts'
+import { unfitLength } from '../../proto/lease-length.ts'
 import { aborted } from '../aborted.ts'
 import type { BootClock } from '../host/boot-time.ts'
-import { endsAtMs, killAtMs, nextRequestMs, type Term, unfitLength } from './terms.ts'
+import { endsAtMs, killAtMs, nextRequestMs, type Term } from './terms.ts'
 
 /** What a lease is on: one assignment, whose attempts follow each other under it. */
 export type LeaseOf = Pick<LeaseRequest, 'frameworkId' | 'taskId' | 'attempt' | 'containerId' | 'lengthMs'>

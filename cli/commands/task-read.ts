@@ -89,12 +89,18 @@ export async function showTask(context: Context, id: string, options: CommonOpti
       ['Ran', ran],
       ['Ready', task.ready === null ? null : task.ready ? 'yes' : 'no'],
       ['Walls', showWalls(task)],
-      ['Restart', task.restart === 'never' ? null : task.restart]
+      ['Restart', task.restart === 'never' ? null : task.restart],
+      ['Lease', showLease(task)]
     ])
   )
   if (task.attempts.length > 1) await writeOut(stdout, `\n${attemptTable(task, widthOf(stdout))}`)
   return 0
 }
+
+const leaseStates = { wanted: 'not granted yet', held: 'held', over: 'over' } as const
+
+const showLease = ({ lease }: Task): string | null =>
+  lease == null ? null : `${showDuration(lease.lengthMs)}, ${leaseStates[lease.state]}`
 
 const attemptTable = ({ attempts }: Task, width: number | undefined): string =>
   renderTable(

@@ -45,6 +45,7 @@ function addRun(task: Command, shell: Shell): void {
     .option('--log-age <time>', 'after which a file of its log is put away even where it is small, such as 1d')
     .option('--restart <policy>', 'never, on-failure[:restarts] or always: the node starts it again by itself')
     .option('--restart-delay <time>', 'before the first restart, doubled each time; default 1s')
+    .option('--lease <time>', 'run only while a master renews it, such as 20s: two never run at once, whatever is cut off')
     .option('--health-cmd <command>', 'a shell command in the container that says whether the task lives')
     .option('--health-http <port/path>', 'an address on the host that says so, such as 8080/health')
     .option('--health-tcp <port>', 'a port that says so by taking connections')

@@ -5,7 +5,15 @@ import { Fault, isFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import type { Init } from '../../proto/codec.ts'
 import { FrameDecoder } from '../../proto/frame.ts'
-import type { Hello, LaunchAnswer, Messages, NodeHealthReport, Register, TaskStatus } from '../../proto/gen/messages.ts'
+import type {
+  Hello,
+  LaunchAnswer,
+  LeaseRequest,
+  Messages,
+  NodeHealthReport,
+  Register,
+  TaskStatus
+} from '../../proto/gen/messages.ts'
 import { nodeId } from '../../proto/ids.ts'
 import { agreeProtocol, decodeWire, encodeWire, type WireMessage, type WireName } from '../../proto/wire.ts'
 import type { Visitor } from '../identity/guard.ts'
@@ -23,6 +31,7 @@ export interface AgentDesk {
   healed(link: AgentLink, health: NodeHealthReport): void
   /** Throws `Fault('exhausted')` where the agent sends more than can be kept; the link is then cut. */
   status(link: AgentLink, status: TaskStatus): void
+  leaseAsked(link: AgentLink, request: LeaseRequest): void
 }
 
 export interface SessionParts {
@@ -195,6 +204,9 @@ export class AgentSession implements AgentLink {
         return
       case 'TaskStatus':
         this.#parts.desk.status(this, message.message)
+        return
+      case 'LeaseRequest':
+        this.#parts.desk.leaseAsked(this, message.message)
         return
       case 'LaunchAnswer':
         this.#parts.desk.answered(this, message.message)

@@ -91,6 +91,10 @@ const task = object({
   attempts: described(list(ref('Attempt')), 'the last ones, oldest first'),
   ready: described(orNull(flag), 'what its probes say; null without probes'),
   restart: { enum: ['never', 'on-failure', 'always'] },
+  lease: described(
+    orNull(object({ lengthMs: whole, state: { enum: ['wanted', 'held', 'over'] }, grantedAtMs: orNull(whole) })),
+    'the time for which it may run unless it is renewed; null for a task without'
+  ),
   nodeId: orNull(text),
   hostname: orNull(text),
   containerId: orNull(text),

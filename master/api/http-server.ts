@@ -22,7 +22,7 @@ import { imageRoutes } from './images.ts'
 import { nodeRelayRoutes, nodeRoutes } from './nodes.ts'
 import { openapiOptions } from './openapi.ts'
 import { type OperatorDesk, operatorRoutes } from './operators.ts'
-import type { ClusterFacts, NodeDirectory, NodeRemover, TaskService, Whereabouts } from './ports.ts'
+import type { ClusterFacts, LeaseDirectory, NodeDirectory, NodeRemover, TaskService, Whereabouts } from './ports.ts'
 import { type RaftDesk, raftRoutes } from './raft.ts'
 import { taskRoutes, taskStreamRoutes } from './tasks.ts'
 import { type TenantDirectory, tenantRoutes } from './tenants.ts'
@@ -31,6 +31,7 @@ import type { Validators } from './validators.ts'
 export interface HttpServerParts {
   readonly tasks: TaskService
   readonly nodes: NodeDirectory
+  readonly leases: LeaseDirectory
   readonly whereabouts: Whereabouts
   readonly tenants: TenantDirectory & Pick<Tenants, 'refusal'>
   readonly events: Events

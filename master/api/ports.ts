@@ -1,6 +1,7 @@
 import type { Init } from '../../proto/codec.ts'
 import type { KillPolicy, Resize, TaskDefinition, TaskStatus } from '../../proto/gen/messages.ts'
 import type { ShownTaskState } from '../../proto/task-state.ts'
+import type { LeaseFacts } from '../leases/lease-facts.ts'
 import type { AgentLink } from '../link.ts'
 import type { NodeView } from '../nodes.ts'
 
@@ -53,6 +54,9 @@ export interface NodeDirectory {
   node(nodeId: string): NodeView | undefined
   link(nodeId: string): AgentLink | undefined
 }
+
+/** How it is with the lease of a task that has one. */
+export type LeaseDirectory = (frameworkId: string, taskId: string) => LeaseFacts
 
 export interface NodeRemover {
   remove(nodeId: string, force: boolean, signal: AbortSignal): Promise<void>

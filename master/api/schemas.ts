@@ -202,6 +202,7 @@ export const taskRequestSchema = {
     logBudget: { ...closed, properties: { fileBytes: whole(65_536), files: whole(2, 1000), maxAgeMs: whole(0) } },
     restart,
     probes: { ...closed, properties: { startup: probe, readiness: probe, liveness: probe } },
+    lease: { ...closed, required: ['lengthMs'], properties: { lengthMs: whole(1) } },
     removeWhenDone: { type: 'boolean' },
     pull: { type: 'string', enum: ['missing', 'always', 'never'] },
     artifacts: {

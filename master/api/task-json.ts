@@ -1,10 +1,11 @@
 import type { TaskDefinition } from '../../proto/gen/messages.ts'
 import { isTerminal } from '../../proto/task-state.ts'
+import type { LeaseFacts } from '../leases/lease-facts.ts'
 import type { TaskView } from './ports.ts'
 import { wallsJson } from './walls-json.ts'
 
 /** A task as the API and the event stream show it; absent facts are null. */
-export function taskJson(task: TaskView, hostname: string | undefined) {
+export function taskJson(task: TaskView, hostname: string | undefined, lease: LeaseFacts) {
   const { definition, status } = task
   return {
     taskId: task.taskId,
@@ -23,6 +24,7 @@ export function taskJson(task: TaskView, hostname: string | undefined) {
     attempts: attemptsJson(task),
     ready: status?.ready ?? null,
     restart: definition.restart === null ? 'never' : (modes[definition.restart.mode] ?? 'never'),
+    lease: definition.lease === null ? null : { lengthMs: definition.lease.lengthMs, ...lease },
     nodeId: filled(status?.agentId),
     hostname: filled(hostname),
     containerId: filled(status?.containerId),

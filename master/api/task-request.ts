@@ -3,6 +3,7 @@ import { checkArtifacts } from '../../proto/artifacts.ts'
 import { completeMessage, type Init } from '../../proto/codec.ts'
 import type { Artifact, KillPolicy, Resource, TaskLimits } from '../../proto/gen/messages.ts'
 import { anyRole, role } from '../../proto/ids.ts'
+import { unfitLength } from '../../proto/lease-length.ts'
 import { checkLimits } from '../../proto/limits.ts'
 import { describeResources, type Resources, scalar, scalarOf } from '../../proto/resources.ts'
 import { signalName } from '../../proto/signal.ts'
@@ -46,6 +47,7 @@ export interface TaskRequest {
   readonly logBudget?: { readonly fileBytes?: number; readonly files?: number; readonly maxAgeMs?: number }
   readonly restart?: RestartRequest
   readonly probes?: ProbesRequest
+  readonly lease?: { readonly lengthMs: number }
   readonly removeWhenDone?: boolean
   readonly pull?: 'missing' | 'always' | 'never'
   readonly artifacts?: readonly Init<Artifact>[]
@@ -61,6 +63,7 @@ export function orderOf(request: TaskRequest): TaskOrder {
   checkLimits(completeMessage('TaskDefinition', { resources, ...(limits === undefined ? {} : { limits }) }))
   const { arguments: args, environment, workingDirectory, user, terminal, openStdin, rows, columns } = request
   checkWords(request)
+  checkLease(request)
   return {
     role: role(request.role ?? anyRole),
     removeWhenDone: request.removeWhenDone ?? false,
@@ -81,6 +84,7 @@ export function orderOf(request: TaskRequest): TaskOrder {
       walls: wallsOf(request.walls),
       restart: restartOf(request.restart),
       probes: probesOf(request.probes, request.network),
+      lease: request.lease,
       pull: request.pull,
       artifacts: artifactsOf(request.artifacts)
     }
@@ -91,6 +95,11 @@ function artifactsOf(asked: TaskRequest['artifacts'] = []): readonly Artifact[] 
   const artifacts = asked.map((one) => completeMessage('Artifact', one))
   checkArtifacts(artifacts)
   return artifacts
+}
+
+function checkLease({ lease }: TaskRequest): void {
+  const unfit = lease && unfitLength(lease.lengthMs)
+  if (unfit !== undefined) throw new Fault('invalid', unfit)
 }
 
 /** What execve takes as one argument or one NAME=value without its zero byte (linux/binfmts.h, MAX_ARG_STRLEN). */

@@ -4,10 +4,12 @@ import { completeMessage } from '../../proto/codec.ts'
 import { role as parseRole } from '../../proto/ids.ts'
 import { capabilitiesFor } from '../../proto/limits.ts'
 import type { Resources } from '../../proto/resources.ts'
+import { noLeasesYet } from '../launch-check.ts'
+import { levelOfLeases } from '../state/cluster.ts'
 import type { Tenants } from '../tenants.ts'
 import { keeperOf } from './kept-logs.ts'
 import { checkOrder, type PodRequest, podOrderOf } from './pod-request.ts'
-import type { ClusterFacts, NodeDirectory, TaskService, TaskView, Whereabouts } from './ports.ts'
+import type { ClusterFacts, LeaseDirectory, NodeDirectory, TaskService, TaskView, Whereabouts } from './ports.ts'
 import { clientSignal, linkTo, relay } from './relay.ts'
 import { forceQuery, idParams, killRequestSchema, podRequestSchema, taskRequestSchema, updateRequestSchema } from './schemas.ts'
 import { type TaskJson, taskJson } from './task-json.ts'
@@ -20,6 +22,7 @@ export interface TaskRouteParts {
   readonly whereabouts: Whereabouts
   readonly tenants: Pick<Tenants, 'refusal'>
   readonly facts: () => Pick<ClusterFacts, 'featureLevel'>
+  readonly leases: LeaseDirectory
 }
 
 interface TaskParams {
@@ -29,14 +32,16 @@ interface TaskParams {
 const params = idParams('id')
 
 export function taskRoutes(app: FastifyInstance, parts: TaskRouteParts): void {
-  const { tasks, nodes, tenants } = parts
-  const shown = (task: TaskView): TaskJson => taskJson(task, nodes.node(task.status?.agentId ?? '')?.hostname)
+  const { tasks, nodes, tenants, leases, facts } = parts
+  const shown = (task: TaskView): TaskJson =>
+    taskJson(task, nodes.node(task.status?.agentId ?? '')?.hostname, leases(task.frameworkId, task.taskId))
 
   app.post('/v1/tasks', { schema: { summary: 'Run a task', body: taskRequestSchema } }, async (request, reply) => {
     const order = orderOf(request.body as TaskRequest)
     const asked = completeMessage('TaskDefinition', order.definition)
     const refusal = tenants.refusal(order.role, asked)
     if (refusal !== undefined) throw new Fault('denied', refusal, { reason: 'policy_refused' })
+    if (asked.lease !== null && facts().featureLevel < levelOfLeases) throw new Fault('unsupported', noLeasesYet)
     checkAbility(capabilitiesFor(asked), nodes.nodes())
     checkCanFit((order.definition.resources ?? []) as Resources, nodes.nodes())
     return reply.code(201).send(shown(await tasks.run(order)))

@@ -2,7 +2,7 @@ import type { Answer, Command, FrameworkDefinition } from '../../proto/gen/messa
 import { registerAgent, setAgentCondition } from './agents.ts'
 import { accepted, isId, refused } from './answer.ts'
 import { assignTask, endTask, forgetTask } from './assignments.ts'
-import { type ClusterLimits, type ClusterState, clusterLimits } from './cluster.ts'
+import { type ClusterLimits, type ClusterState, clusterLimits, levelOfLeases } from './cluster.ts'
 import {
   admitNode,
   createJoinToken,
@@ -12,6 +12,7 @@ import {
   revokeJoinToken,
   setAuthority
 } from './identities.ts'
+import { endLease, grantLease } from './leases.ts'
 import { createOperator, removeOperator } from './operators.ts'
 import { storeTransaction } from './scheduler-store.ts'
 
@@ -37,7 +38,9 @@ const levelOf: Readonly<Record<CommandKind, number>> = {
   renewCertificate: 2,
   removeNode: 2,
   createOperator: 2,
-  removeOperator: 2
+  removeOperator: 2,
+  grantLease: levelOfLeases,
+  endLease: levelOfLeases
 }
 
 const kinds = Object.keys(levelOf) as readonly CommandKind[]
@@ -119,6 +122,8 @@ function dispatch(state: ClusterState, command: Command, index: number, limits: 
   if (command.assignTask !== null) return assignTask(state, command.assignTask, index, limits)
   if (command.endTask !== null) return endTask(state, command.endTask, index)
   if (command.forgetTask !== null) return forgetTask(state, command.forgetTask, index)
+  if (command.grantLease !== null) return grantLease(state, command.grantLease, index)
+  if (command.endLease !== null) return endLease(state, command.endLease, index)
   if (command.storeTransaction !== null) return storeTransaction(state, command.storeTransaction, index, limits)
   return dispatchIdentity(state, command, index, limits)
 }

@@ -2,6 +2,7 @@ import type { Answer, AssignTask, EndTask, ForgetTask } from '../../proto/gen/me
 import { isTerminal, type TaskState, taskStates } from '../../proto/task-state.ts'
 import { accepted, isId, refused } from './answer.ts'
 import { assignmentKey, type ClusterLimits, type ClusterState } from './cluster.ts'
+import { holdsLease, overLease } from './leases.ts'
 
 /** A later attempt may take the place of one that still stands; the same or an earlier one never. */
 export function assignTask(state: ClusterState, command: AssignTask, index: number, limits: ClusterLimits): Answer {
@@ -18,10 +19,15 @@ export function assignTask(state: ClusterState, command: AssignTask, index: numb
     const how = held.ending === null ? 'stands' : 'ended'
     return refused('conflict', `attempt ${held.assignment.attempt} of task ${taskId} ${how}: attempt ${attempt} comes too late`)
   }
+  if (held !== undefined && holdsLease(held)) {
+    const where = `attempt ${held.assignment.attempt} of task ${taskId} may still run on node ${held.assignment.agentId}`
+    return refused('conflict', `${where}: it waits until the lease of that one is surely over`)
+  }
   if (held === undefined && state.assignments.size >= limits.assignments) {
     return refused('exhausted', `the cluster holds ${limits.assignments} tasks already: forget ended ones`)
   }
-  state.assignments.set(key, { assignment: command, index, atMs: state.atMs, ending: null })
+  const lease = command.leaseHeld ? { epoch: 0, grantedAtMs: state.atMs, over: false, forgotten: false } : null
+  state.assignments.set(key, { assignment: command, index, atMs: state.atMs, ending: null, lease })
   return accepted(index)
 }
 
@@ -38,7 +44,8 @@ export function endTask(state: ClusterState, command: EndTask, index: number): A
   if (held.ending !== null) {
     return refused('conflict', `attempt ${attempt} of task ${taskId} has ended as ${held.ending.state} already`)
   }
-  state.assignments.set(key, { ...held, ending: status })
+  const lease = command.leaseOver ? overLease(held) : held.lease
+  state.assignments.set(key, { ...held, ending: status, lease })
   return accepted(index)
 }
 
@@ -49,7 +56,8 @@ export function forgetTask(state: ClusterState, command: ForgetTask, index: numb
   if (held === undefined) return refused('not-found', `task ${taskId} of ${frameworkId} is not assigned`)
   if (held.ending === null)
     return refused('conflict', `task ${taskId} of ${frameworkId} has not ended: only ended tasks are forgotten`)
-  state.assignments.delete(key)
+  if (held.lease !== null && holdsLease(held)) state.assignments.set(key, { ...held, lease: { ...held.lease, forgotten: true } })
+  else state.assignments.delete(key)
   return accepted(index)
 }
 

@@ -29,13 +29,16 @@ export interface SessionState {
 }
 
 /** The highest feature level this build can apply. */
-export const highestFeatureLevel = 4
+export const highestFeatureLevel = 5
 
 /** From which on an agent that was given up, and not removed, may come back. */
 export const levelOfReturn = 3
 
 /** From which on no member would launch the tasks of a pod one by one. */
 export const levelOfPods = 4
+
+/** From which on every member keeps to the leases that are on record. */
+export const levelOfLeases = 5
 
 /** At each limit a command is recorded as refused with `exhausted`; the sessions' oldest-used one goes instead. */
 export const clusterLimits = {

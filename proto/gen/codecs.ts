@@ -4,7 +4,7 @@ import type { Reader, Writer } from 'protobufjs/minimal.js'
 import type { Init } from '../codec.ts'
 import { copyUnknown, type Draft, noBytes, type Read, readEntry, readNested, skip, wide, writeUnknown } from '../fields.ts'
 
-import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, Artifact, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CountedLimit, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, IdRange, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, PodLaunch, PodMember, PodPart, PodRows, PodSeat, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, RdmaLimit, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SignatureRule, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
+import type { Messages, Acceptance, AdmitNode, AgentCondition, AgentRow, Answer, Artifact, AssignTask, AssignmentRow, AttemptEnd, Attribute, AttributeKind, AuthorityRow, Capability, Cause, Command, CommandCheck, ContainerUsage, CountedLimit, CreateJoinToken, CreateOperator, Decline, DeviceRequest, DiskIdentity, EndLease, EndTask, EnvironmentVariable, ExecutorDefinition, Forget, ForgetRow, ForgetTask, FrameworkDefinition, Goodbye, GrantLease, HardState, Heartbeat, HeartbeatAnswer, Hello, HttpCheck, HugePageLimit, IdRange, InitCluster, IoLimit, JoinTokenRow, KernelSetting, Kill, KillPolicy, KillRow, Label, Launch, LaunchAnswer, LeaseGrant, LeaseRequest, LeaseRow, LeaseTerms, LedgerHead, LedgerRecord, LogBudget, LogEntry, LogRecord, Member, Membership, Mount, NetworkMode, NetworkRequest, NodeHealthReport, NodeIdentityRow, NodeProblem, ObjectKind, ObjectRow, Offer, OomPolicy, OpenSession, OperatorRow, PeerGoodbye, PeerHello, PeerInvitation, PeerInvitationAnswer, PeerMessage, PeerRole, PeerSnapshot, Phase, PodLaunch, PodMember, PodPart, PodRows, PodSeat, Probe, ProbePurpose, Process, QuarantineRow, RaiseFeatureLevel, Range, RdmaLimit, Reason, Refusal, Register, RegisterAgent, RegisterFramework, Registered, RemoveNode, RemoveOperator, RenewCertificate, Reservation, Reset, Resize, Resource, ResourceKind, ResourceLimit, RestartMode, RestartPolicy, RetireAuthority, RevokeJoinToken, SegmentHead, SessionRow, SetAgentCondition, SetAuthority, SignatureRule, SnapshotChunk, SnapshotHead, StatusAcknowledgedRow, StatusAcknowledgement, StoreCondition, StoreRow, StoreSection, StoreTransaction, StoreWrite, StreamCredit, StreamData, StreamEnd, StreamHead, StreamOpen, TaskDefinition, TaskGroup, TaskLimits, TaskReport, TaskRow, TaskState, TaskStatus, TaskWish, TcpCheck, TenantPolicy, Truncate, Walls, Welcome } from './messages.ts'
 
 type Names<E extends string> = Readonly<Record<number, E>>
 
@@ -3353,10 +3353,12 @@ function writeCommand(w: Writer, m: Init<Command>): Writer {
   if (m.removeNode != null) writeRemoveNode(w.uint32(210).fork(), m.removeNode).ldelim()
   if (m.createOperator != null) writeCreateOperator(w.uint32(218).fork(), m.createOperator).ldelim()
   if (m.removeOperator != null) writeRemoveOperator(w.uint32(226).fork(), m.removeOperator).ldelim()
+  if (m.grantLease != null) writeGrantLease(w.uint32(234).fork(), m.grantLease).ldelim()
+  if (m.endLease != null) writeEndLease(w.uint32(242).fork(), m.endLease).ldelim()
   return writeUnknown(w, m)
 }
 
-function readCommand(r: Reader, end: number, d: Draft<Command> = { session: '', seq: 0, atMs: 0, initCluster: null, raiseFeatureLevel: null, registerAgent: null, setAgentCondition: null, registerFramework: null, assignTask: null, endTask: null, forgetTask: null, storeTransaction: null, openSession: null, setAuthority: null, retireAuthority: null, createJoinToken: null, revokeJoinToken: null, admitNode: null, renewCertificate: null, removeNode: null, createOperator: null, removeOperator: null }): Draft<Command> {
+function readCommand(r: Reader, end: number, d: Draft<Command> = { session: '', seq: 0, atMs: 0, initCluster: null, raiseFeatureLevel: null, registerAgent: null, setAgentCondition: null, registerFramework: null, assignTask: null, endTask: null, forgetTask: null, storeTransaction: null, openSession: null, setAuthority: null, retireAuthority: null, createJoinToken: null, revokeJoinToken: null, admitNode: null, renewCertificate: null, removeNode: null, createOperator: null, removeOperator: null, grantLease: null, endLease: null }): Draft<Command> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -3427,6 +3429,12 @@ function readCommand(r: Reader, end: number, d: Draft<Command> = { session: '', 
       case 226:
         d.removeOperator = readNested(r, readRemoveOperator, d.removeOperator)
         continue
+      case 234:
+        d.grantLease = readNested(r, readGrantLease, d.grantLease)
+        continue
+      case 242:
+        d.endLease = readNested(r, readEndLease, d.endLease)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -3434,7 +3442,7 @@ function readCommand(r: Reader, end: number, d: Draft<Command> = { session: '', 
 }
 
 function completeCommand(m: Init<Command>): Command {
-  const d: Draft<Command> = { session: String(m.session ?? ''), seq: m.seq ?? 0, atMs: m.atMs ?? 0, initCluster: m.initCluster == null ? null : completeInitCluster(m.initCluster), raiseFeatureLevel: m.raiseFeatureLevel == null ? null : completeRaiseFeatureLevel(m.raiseFeatureLevel), registerAgent: m.registerAgent == null ? null : completeRegisterAgent(m.registerAgent), setAgentCondition: m.setAgentCondition == null ? null : completeSetAgentCondition(m.setAgentCondition), registerFramework: m.registerFramework == null ? null : completeRegisterFramework(m.registerFramework), assignTask: m.assignTask == null ? null : completeAssignTask(m.assignTask), endTask: m.endTask == null ? null : completeEndTask(m.endTask), forgetTask: m.forgetTask == null ? null : completeForgetTask(m.forgetTask), storeTransaction: m.storeTransaction == null ? null : completeStoreTransaction(m.storeTransaction), openSession: m.openSession == null ? null : completeOpenSession(m.openSession), setAuthority: m.setAuthority == null ? null : completeSetAuthority(m.setAuthority), retireAuthority: m.retireAuthority == null ? null : completeRetireAuthority(m.retireAuthority), createJoinToken: m.createJoinToken == null ? null : completeCreateJoinToken(m.createJoinToken), revokeJoinToken: m.revokeJoinToken == null ? null : completeRevokeJoinToken(m.revokeJoinToken), admitNode: m.admitNode == null ? null : completeAdmitNode(m.admitNode), renewCertificate: m.renewCertificate == null ? null : completeRenewCertificate(m.renewCertificate), removeNode: m.removeNode == null ? null : completeRemoveNode(m.removeNode), createOperator: m.createOperator == null ? null : completeCreateOperator(m.createOperator), removeOperator: m.removeOperator == null ? null : completeRemoveOperator(m.removeOperator) }
+  const d: Draft<Command> = { session: String(m.session ?? ''), seq: m.seq ?? 0, atMs: m.atMs ?? 0, initCluster: m.initCluster == null ? null : completeInitCluster(m.initCluster), raiseFeatureLevel: m.raiseFeatureLevel == null ? null : completeRaiseFeatureLevel(m.raiseFeatureLevel), registerAgent: m.registerAgent == null ? null : completeRegisterAgent(m.registerAgent), setAgentCondition: m.setAgentCondition == null ? null : completeSetAgentCondition(m.setAgentCondition), registerFramework: m.registerFramework == null ? null : completeRegisterFramework(m.registerFramework), assignTask: m.assignTask == null ? null : completeAssignTask(m.assignTask), endTask: m.endTask == null ? null : completeEndTask(m.endTask), forgetTask: m.forgetTask == null ? null : completeForgetTask(m.forgetTask), storeTransaction: m.storeTransaction == null ? null : completeStoreTransaction(m.storeTransaction), openSession: m.openSession == null ? null : completeOpenSession(m.openSession), setAuthority: m.setAuthority == null ? null : completeSetAuthority(m.setAuthority), retireAuthority: m.retireAuthority == null ? null : completeRetireAuthority(m.retireAuthority), createJoinToken: m.createJoinToken == null ? null : completeCreateJoinToken(m.createJoinToken), revokeJoinToken: m.revokeJoinToken == null ? null : completeRevokeJoinToken(m.revokeJoinToken), admitNode: m.admitNode == null ? null : completeAdmitNode(m.admitNode), renewCertificate: m.renewCertificate == null ? null : completeRenewCertificate(m.renewCertificate), removeNode: m.removeNode == null ? null : completeRemoveNode(m.removeNode), createOperator: m.createOperator == null ? null : completeCreateOperator(m.createOperator), removeOperator: m.removeOperator == null ? null : completeRemoveOperator(m.removeOperator), grantLease: m.grantLease == null ? null : completeGrantLease(m.grantLease), endLease: m.endLease == null ? null : completeEndLease(m.endLease) }
   return copyUnknown(m, d)
 }
 
@@ -3599,10 +3607,13 @@ function writeAssignTask(w: Writer, m: Init<AssignTask>): Writer {
   if (m.leaseClass != null && m.leaseClass !== '') w.uint32(58).string(String(m.leaseClass))
   if (m.role != null && m.role !== '') w.uint32(66).string(String(m.role))
   if (m.resources != null) for (const item of m.resources) writeResource(w.uint32(74).fork(), item).ldelim()
+  const leaseLengthMs = (m.leaseLengthMs ?? 0) >>> 0
+  if (leaseLengthMs !== 0) w.uint32(80).uint32(leaseLengthMs)
+  if (m.leaseHeld) w.uint32(88).bool(true)
   return writeUnknown(w, m)
 }
 
-function readAssignTask(r: Reader, end: number, d: Draft<AssignTask> = { resources: [], frameworkId: '', taskId: '', attempt: 0, agentId: '', containerId: '', specDigest: '', leaseClass: '', role: '' }): Draft<AssignTask> {
+function readAssignTask(r: Reader, end: number, d: Draft<AssignTask> = { resources: [], frameworkId: '', taskId: '', attempt: 0, agentId: '', containerId: '', specDigest: '', leaseClass: '', role: '', leaseLengthMs: 0, leaseHeld: false }): Draft<AssignTask> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -3634,6 +3645,12 @@ function readAssignTask(r: Reader, end: number, d: Draft<AssignTask> = { resourc
       case 74:
         (d.resources as Resource[]).push(readNested(r, readResource))
         continue
+      case 80:
+        d.leaseLengthMs = r.uint32()
+        continue
+      case 88:
+        d.leaseHeld = r.bool()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -3641,7 +3658,7 @@ function readAssignTask(r: Reader, end: number, d: Draft<AssignTask> = { resourc
 }
 
 function completeAssignTask(m: Init<AssignTask>): AssignTask {
-  const d: Draft<AssignTask> = { resources: m.resources?.map(completeResource) ?? [], frameworkId: String(m.frameworkId ?? ''), taskId: String(m.taskId ?? ''), attempt: (m.attempt ?? 0) >>> 0, agentId: String(m.agentId ?? ''), containerId: String(m.containerId ?? ''), specDigest: String(m.specDigest ?? ''), leaseClass: String(m.leaseClass ?? ''), role: String(m.role ?? '') }
+  const d: Draft<AssignTask> = { resources: m.resources?.map(completeResource) ?? [], frameworkId: String(m.frameworkId ?? ''), taskId: String(m.taskId ?? ''), attempt: (m.attempt ?? 0) >>> 0, agentId: String(m.agentId ?? ''), containerId: String(m.containerId ?? ''), specDigest: String(m.specDigest ?? ''), leaseClass: String(m.leaseClass ?? ''), role: String(m.role ?? ''), leaseLengthMs: (m.leaseLengthMs ?? 0) >>> 0, leaseHeld: Boolean(m.leaseHeld) }
   return copyUnknown(m, d)
 }
 
@@ -3651,10 +3668,11 @@ function writeEndTask(w: Writer, m: Init<EndTask>): Writer {
   const attempt = (m.attempt ?? 0) >>> 0
   if (attempt !== 0) w.uint32(24).uint32(attempt)
   if (m.status != null) writeTaskStatus(w.uint32(34).fork(), m.status).ldelim()
+  if (m.leaseOver) w.uint32(40).bool(true)
   return writeUnknown(w, m)
 }
 
-function readEndTask(r: Reader, end: number, d: Draft<EndTask> = { frameworkId: '', taskId: '', attempt: 0, status: null }): Draft<EndTask> {
+function readEndTask(r: Reader, end: number, d: Draft<EndTask> = { frameworkId: '', taskId: '', attempt: 0, status: null, leaseOver: false }): Draft<EndTask> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -3671,6 +3689,9 @@ function readEndTask(r: Reader, end: number, d: Draft<EndTask> = { frameworkId: 
       case 34:
         d.status = readNested(r, readTaskStatus, d.status)
         continue
+      case 40:
+        d.leaseOver = r.bool()
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -3678,7 +3699,85 @@ function readEndTask(r: Reader, end: number, d: Draft<EndTask> = { frameworkId: 
 }
 
 function completeEndTask(m: Init<EndTask>): EndTask {
-  const d: Draft<EndTask> = { frameworkId: String(m.frameworkId ?? ''), taskId: String(m.taskId ?? ''), attempt: (m.attempt ?? 0) >>> 0, status: m.status == null ? null : completeTaskStatus(m.status) }
+  const d: Draft<EndTask> = { frameworkId: String(m.frameworkId ?? ''), taskId: String(m.taskId ?? ''), attempt: (m.attempt ?? 0) >>> 0, status: m.status == null ? null : completeTaskStatus(m.status), leaseOver: Boolean(m.leaseOver) }
+  return copyUnknown(m, d)
+}
+
+function writeGrantLease(w: Writer, m: Init<GrantLease>): Writer {
+  if (m.frameworkId != null && m.frameworkId !== '') w.uint32(10).string(String(m.frameworkId))
+  if (m.taskId != null && m.taskId !== '') w.uint32(18).string(String(m.taskId))
+  const attempt = (m.attempt ?? 0) >>> 0
+  if (attempt !== 0) w.uint32(24).uint32(attempt)
+  if (m.containerId != null && m.containerId !== '') w.uint32(34).string(String(m.containerId))
+  if (m.epoch !== undefined && wide(m.epoch, 'GrantLease.epoch') !== 0) w.uint32(40).int64(m.epoch)
+  return writeUnknown(w, m)
+}
+
+function readGrantLease(r: Reader, end: number, d: Draft<GrantLease> = { frameworkId: '', taskId: '', attempt: 0, containerId: '', epoch: 0 }): Draft<GrantLease> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.frameworkId = r.stringVerify()
+        continue
+      case 18:
+        d.taskId = r.stringVerify()
+        continue
+      case 24:
+        d.attempt = r.uint32()
+        continue
+      case 34:
+        d.containerId = r.stringVerify()
+        continue
+      case 40:
+        d.epoch = wide(r.int64(), 'GrantLease.epoch')
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeGrantLease(m: Init<GrantLease>): GrantLease {
+  const d: Draft<GrantLease> = { frameworkId: String(m.frameworkId ?? ''), taskId: String(m.taskId ?? ''), attempt: (m.attempt ?? 0) >>> 0, containerId: String(m.containerId ?? ''), epoch: m.epoch ?? 0 }
+  return copyUnknown(m, d)
+}
+
+function writeEndLease(w: Writer, m: Init<EndLease>): Writer {
+  if (m.frameworkId != null && m.frameworkId !== '') w.uint32(10).string(String(m.frameworkId))
+  if (m.taskId != null && m.taskId !== '') w.uint32(18).string(String(m.taskId))
+  const attempt = (m.attempt ?? 0) >>> 0
+  if (attempt !== 0) w.uint32(24).uint32(attempt)
+  if (m.containerId != null && m.containerId !== '') w.uint32(34).string(String(m.containerId))
+  return writeUnknown(w, m)
+}
+
+function readEndLease(r: Reader, end: number, d: Draft<EndLease> = { frameworkId: '', taskId: '', attempt: 0, containerId: '' }): Draft<EndLease> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 10:
+        d.frameworkId = r.stringVerify()
+        continue
+      case 18:
+        d.taskId = r.stringVerify()
+        continue
+      case 24:
+        d.attempt = r.uint32()
+        continue
+      case 34:
+        d.containerId = r.stringVerify()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeEndLease(m: Init<EndLease>): EndLease {
+  const d: Draft<EndLease> = { frameworkId: String(m.frameworkId ?? ''), taskId: String(m.taskId ?? ''), attempt: (m.attempt ?? 0) >>> 0, containerId: String(m.containerId ?? '') }
   return copyUnknown(m, d)
 }
 
@@ -4482,10 +4581,11 @@ function writeAssignmentRow(w: Writer, m: Init<AssignmentRow>): Writer {
   if (m.index !== undefined && wide(m.index, 'AssignmentRow.index') !== 0) w.uint32(16).int64(m.index)
   if (m.atMs !== undefined && wide(m.atMs, 'AssignmentRow.atMs') !== 0) w.uint32(24).int64(m.atMs)
   if (m.ending != null) writeTaskStatus(w.uint32(34).fork(), m.ending).ldelim()
+  if (m.lease != null) writeLeaseRow(w.uint32(42).fork(), m.lease).ldelim()
   return writeUnknown(w, m)
 }
 
-function readAssignmentRow(r: Reader, end: number, d: Draft<AssignmentRow> = { assignment: null, index: 0, atMs: 0, ending: null }): Draft<AssignmentRow> {
+function readAssignmentRow(r: Reader, end: number, d: Draft<AssignmentRow> = { assignment: null, index: 0, atMs: 0, ending: null, lease: null }): Draft<AssignmentRow> {
   while (r.pos < end) {
     const start = r.pos
     const tag = r.tag()
@@ -4502,6 +4602,9 @@ function readAssignmentRow(r: Reader, end: number, d: Draft<AssignmentRow> = { a
       case 34:
         d.ending = readNested(r, readTaskStatus, d.ending)
         continue
+      case 42:
+        d.lease = readNested(r, readLeaseRow, d.lease)
+        continue
     }
     skip(r, tag, start, d)
   }
@@ -4509,7 +4612,43 @@ function readAssignmentRow(r: Reader, end: number, d: Draft<AssignmentRow> = { a
 }
 
 function completeAssignmentRow(m: Init<AssignmentRow>): AssignmentRow {
-  const d: Draft<AssignmentRow> = { assignment: m.assignment == null ? null : completeAssignTask(m.assignment), index: m.index ?? 0, atMs: m.atMs ?? 0, ending: m.ending == null ? null : completeTaskStatus(m.ending) }
+  const d: Draft<AssignmentRow> = { assignment: m.assignment == null ? null : completeAssignTask(m.assignment), index: m.index ?? 0, atMs: m.atMs ?? 0, ending: m.ending == null ? null : completeTaskStatus(m.ending), lease: m.lease == null ? null : completeLeaseRow(m.lease) }
+  return copyUnknown(m, d)
+}
+
+function writeLeaseRow(w: Writer, m: Init<LeaseRow>): Writer {
+  if (m.epoch !== undefined && wide(m.epoch, 'LeaseRow.epoch') !== 0) w.uint32(8).int64(m.epoch)
+  if (m.grantedAtMs !== undefined && wide(m.grantedAtMs, 'LeaseRow.grantedAtMs') !== 0) w.uint32(16).int64(m.grantedAtMs)
+  if (m.over) w.uint32(24).bool(true)
+  if (m.forgotten) w.uint32(32).bool(true)
+  return writeUnknown(w, m)
+}
+
+function readLeaseRow(r: Reader, end: number, d: Draft<LeaseRow> = { epoch: 0, grantedAtMs: 0, over: false, forgotten: false }): Draft<LeaseRow> {
+  while (r.pos < end) {
+    const start = r.pos
+    const tag = r.tag()
+    switch (tag) {
+      case 8:
+        d.epoch = wide(r.int64(), 'LeaseRow.epoch')
+        continue
+      case 16:
+        d.grantedAtMs = wide(r.int64(), 'LeaseRow.grantedAtMs')
+        continue
+      case 24:
+        d.over = r.bool()
+        continue
+      case 32:
+        d.forgotten = r.bool()
+        continue
+    }
+    skip(r, tag, start, d)
+  }
+  return d
+}
+
+function completeLeaseRow(m: Init<LeaseRow>): LeaseRow {
+  const d: Draft<LeaseRow> = { epoch: m.epoch ?? 0, grantedAtMs: m.grantedAtMs ?? 0, over: Boolean(m.over), forgotten: Boolean(m.forgotten) }
   return copyUnknown(m, d)
 }
 
@@ -5269,6 +5408,8 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   RegisterFramework: { write: writeRegisterFramework, read: readRegisterFramework, complete: completeRegisterFramework },
   AssignTask: { write: writeAssignTask, read: readAssignTask, complete: completeAssignTask },
   EndTask: { write: writeEndTask, read: readEndTask, complete: completeEndTask },
+  GrantLease: { write: writeGrantLease, read: readGrantLease, complete: completeGrantLease },
+  EndLease: { write: writeEndLease, read: readEndLease, complete: completeEndLease },
   ForgetTask: { write: writeForgetTask, read: readForgetTask, complete: completeForgetTask },
   OpenSession: { write: writeOpenSession, read: readOpenSession, complete: completeOpenSession },
   SetAuthority: { write: writeSetAuthority, read: readSetAuthority, complete: completeSetAuthority },
@@ -5293,6 +5434,7 @@ export const codecs: { readonly [K in keyof Messages]: Codec<Messages[K]> } = {
   Member: { write: writeMember, read: readMember, complete: completeMember },
   AgentRow: { write: writeAgentRow, read: readAgentRow, complete: completeAgentRow },
   AssignmentRow: { write: writeAssignmentRow, read: readAssignmentRow, complete: completeAssignmentRow },
+  LeaseRow: { write: writeLeaseRow, read: readLeaseRow, complete: completeLeaseRow },
   SessionRow: { write: writeSessionRow, read: readSessionRow, complete: completeSessionRow },
   StoreSection: { write: writeStoreSection, read: readStoreSection, complete: completeStoreSection },
   SnapshotChunk: { write: writeSnapshotChunk, read: readSnapshotChunk, complete: completeSnapshotChunk },

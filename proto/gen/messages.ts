@@ -686,6 +686,8 @@ export interface Command {
   readonly removeNode: RemoveNode | null
   readonly createOperator: CreateOperator | null
   readonly removeOperator: RemoveOperator | null
+  readonly grantLease: GrantLease | null
+  readonly endLease: EndLease | null
 }
 
 export interface InitCluster {
@@ -725,6 +727,8 @@ export interface AssignTask {
   readonly leaseClass: string
   readonly role: string
   readonly resources: readonly Resource[]
+  readonly leaseLengthMs: number
+  readonly leaseHeld: boolean
 }
 
 export interface EndTask {
@@ -732,6 +736,22 @@ export interface EndTask {
   readonly taskId: string
   readonly attempt: number
   readonly status: TaskStatus | null
+  readonly leaseOver: boolean
+}
+
+export interface GrantLease {
+  readonly frameworkId: string
+  readonly taskId: string
+  readonly attempt: number
+  readonly containerId: string
+  readonly epoch: number
+}
+
+export interface EndLease {
+  readonly frameworkId: string
+  readonly taskId: string
+  readonly attempt: number
+  readonly containerId: string
 }
 
 export interface ForgetTask {
@@ -890,6 +910,14 @@ export interface AssignmentRow {
   readonly index: number
   readonly atMs: number
   readonly ending: TaskStatus | null
+  readonly lease: LeaseRow | null
+}
+
+export interface LeaseRow {
+  readonly epoch: number
+  readonly grantedAtMs: number
+  readonly over: boolean
+  readonly forgotten: boolean
 }
 
 export interface SessionRow {
@@ -1114,6 +1142,8 @@ export interface Messages {
   readonly RegisterFramework: RegisterFramework
   readonly AssignTask: AssignTask
   readonly EndTask: EndTask
+  readonly GrantLease: GrantLease
+  readonly EndLease: EndLease
   readonly ForgetTask: ForgetTask
   readonly OpenSession: OpenSession
   readonly SetAuthority: SetAuthority
@@ -1138,6 +1168,7 @@ export interface Messages {
   readonly Member: Member
   readonly AgentRow: AgentRow
   readonly AssignmentRow: AssignmentRow
+  readonly LeaseRow: LeaseRow
   readonly SessionRow: SessionRow
   readonly StoreSection: StoreSection
   readonly SnapshotChunk: SnapshotChunk

@@ -1,4 +1,4 @@
-import { endingOf, type TaskRecord } from './task-view.ts'
+import { endingOf, isUnplaced, type TaskRecord } from './task-view.ts'
 
 export type Step =
   /** Nothing to do until something changes. */
@@ -15,7 +15,7 @@ export type Step =
 /** What is to be done about one wish. Pure. */
 export function decide(record: TaskRecord): Step {
   if (endingOf(record) !== null) return record.wish.removeWhenDone ? { kind: 'remove-later' } : { kind: 'none' }
-  const placed = record.status !== null && record.status.state !== 'dropped'
+  const placed = !isUnplaced(record)
   if (record.wish.kill !== null) {
     if (placed) return { kind: 'kill' }
     return record.launching ? { kind: 'none' } : { kind: 'end-unlaunched' }

@@ -11,7 +11,7 @@ import { place, whyItWaits } from '../placement.ts'
 import { decide, type Step, surplus } from './decide.ts'
 import { groupOf, othersOf, type Waiting, waitingOf, whyPodIsOver } from './pods.ts'
 import type { TaskBook } from './task-book.ts'
-import { defaultKillPolicy, endingOf, frameworkOfTasks, type TaskRecord } from './task-view.ts'
+import { defaultKillPolicy, endingOf, frameworkOfTasks, movesOn, type TaskRecord } from './task-view.ts'
 import { keyPrefix, type WishStore } from './wish-store.ts'
 
 interface TaskSchedulerParts {
@@ -188,6 +188,9 @@ export class TaskScheduler implements Service {
       log.warn({ taskId, attempt: status.attempt, err: status.message }, 'task.dropped')
       this.#update({ ...next, launching: true, waits: status.message })
       this.#later(this.#config.retryMs, taskId, (again) => this.#update({ ...again, launching: false }))
+    } else if (movesOn(next)) {
+      log.warn({ taskId, attempt: status.attempt, err: status.message }, 'task.moves_on')
+      this.#update({ ...next, waits: status.message })
     } else this.#update(next)
     if (status.containerId === '' && status.state === 'error') this.#work(this.#parts.wishes.end(taskId, status))
   }

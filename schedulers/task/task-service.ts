@@ -8,7 +8,7 @@ import { checkLimits } from '../../proto/limits.ts'
 import type { SchedulerLink } from '../../sdk/scheduler-link.ts'
 import type { TaskBook } from './task-book.ts'
 import type { TaskScheduler } from './task-scheduler.ts'
-import { endingOf, frameworkOfTasks, type TaskRecord, type TaskView, viewOf } from './task-view.ts'
+import { endingOf, frameworkOfTasks, isUnplaced, type TaskRecord, type TaskView, viewOf } from './task-view.ts'
 import type { WishStore } from './wish-store.ts'
 
 export interface TaskOrder {
@@ -112,8 +112,7 @@ export class TaskService {
       throw new Fault('conflict', `task ${taskId} has ended: run it again with other limits`, { taskId })
     if (record.launching) throw new Fault('unavailable', `task ${taskId} is just being placed: try again in a moment`, { taskId })
     checkLimits(resize)
-    const isPlaced = record.status !== null && record.status.state !== 'dropped'
-    if (isPlaced) await link.resize(frameworkOfTasks, taskId, resize)
+    if (!isUnplaced(record)) await link.resize(frameworkOfTasks, taskId, resize)
     await wishes.redefine(taskId, resize)
     return viewOf(book.get(taskId) ?? record)
   }

@@ -43,18 +43,35 @@ export function endingOf(record: TaskRecord): TaskStatus | null {
   const { wish, status } = record
   if (wish.ending !== null) return wish.ending
   if (status === null || status.state === 'unspecified_state' || !isTerminal(status.state)) return null
-  return isDroppedOnTheWay(record) ? null : status
+  return isLaunchedAgain(record) ? null : status
 }
 
-/** It never ran, so launching it again cannot double it. */
-function isDroppedOnTheWay({ status, wish }: TaskRecord): boolean {
-  return status?.state === 'dropped' && wish.kill === null && status.attempt < maxAttempts
+/** No node has it, as far as is known. */
+export const isUnplaced = (record: TaskRecord): boolean =>
+  record.status === null || record.status.state === 'dropped' || isLaunchedAgain(record)
+
+const isLaunchedAgain = (record: TaskRecord): boolean => isDroppedOnTheWay(record) || movesOn(record)
+
+/** It has ended where it was because nobody renewed its lease there, and its policy wants it to go on: elsewhere, then. */
+export function movesOn({ status, wish, definition }: TaskRecord): boolean {
+  if (status?.reason !== 'lease_expired' || wish.kill !== null) return false
+  const maxAttempts = definition.restart?.maxAttempts ?? 0
+  return isMoved(definition) && (maxAttempts === 0 || status.attempt < maxAttempts)
+}
+
+const isMoved = ({ lease, restart }: TaskDefinition): boolean =>
+  lease !== null && (restart?.mode === 'on_failure' || restart?.mode === 'always')
+
+/** It never ran, so launching it again cannot double it. One that waits for another's lease was not even tried. */
+function isDroppedOnTheWay({ status, wish, definition }: TaskRecord): boolean {
+  if (status?.state !== 'dropped' || wish.kill !== null) return false
+  return status.attempt < maxAttempts || status.reason === 'lease_refused' || isMoved(definition)
 }
 
 export function viewOf(record: TaskRecord): TaskView {
   const { taskId, definition, role, wish } = record
   const ending = endingOf(record)
-  const status = ending ?? (isDroppedOnTheWay(record) ? null : record.status)
+  const status = ending ?? (isLaunchedAgain(record) ? null : record.status)
   return {
     taskId,
     frameworkId: frameworkOfTasks,

@@ -174,7 +174,15 @@ t.test('first-party tasks may be restarted in place', async (t) => {
     tasks: [{ taskId: 'a', restart: { mode: 'always' } }]
   })
   t.match(
-    checkGroup(group, { frameworkId: 'f', role: '*', resources: [], restarts: true, policy: usualPolicy, capabilities: [] }),
+    checkGroup(group, {
+      frameworkId: 'f',
+      role: '*',
+      resources: [],
+      restarts: true,
+      leases: true,
+      policy: usualPolicy,
+      capabilities: []
+    }),
     {
       kind: 'fits'
     }

@@ -10,6 +10,7 @@ const against = {
   role: '*',
   resources: [scalar('cpus', 1_000)],
   restarts: false,
+  leases: true,
   policy: usualPolicy,
   capabilities: [{ name: 'pods', present: true, detail: '' }]
 }
@@ -72,13 +73,18 @@ t.test('a group is launched only where it belongs and fits', async (t) => {
       { tasks: [{ taskId: 'a', restart: { mode: 'always' } }] },
       { state: 'error', reason: 'unsupported_request', message: /agents restart no tasks of framework f: leave restart out/ }
     ],
-    ['a lease', { tasks: [{ taskId: 'a', lease: { lengthMs: 9_000 } }] }, { state: 'error', message: /grants no leases/ }],
     ['a name that is a path', { tasks: [{ taskId: '../a' }] }, { state: 'error', reason: 'task_invalid' }],
     [
       'a capability that the role may not add',
       { tasks: [{ taskId: 'a', walls: { addCapabilities: ['CAP_NET_RAW'] } }] },
       { state: 'error', reason: 'policy_refused', message: /may not add CAP_NET_RAW/ }
     ],
+    [
+      'a lease that no agent can hold',
+      { tasks: [{ taskId: 'a', lease: { lengthMs: 2_999 } }] },
+      { message: /ask for 3 s to 24 h/ }
+    ],
+    ['a lease', { tasks: [{ taskId: 'a', lease: { lengthMs: 3_000 } }] }, { kind: 'fits' }],
     ['more than a frame', { tasks: [{ taskId: 'a', image: 'x'.repeat(5_000_000) }] }, { state: 'error', message: /limit/ }]
   ]
   for (const [name, group, wanted] of table) t.match(verdict(group), wanted, name)

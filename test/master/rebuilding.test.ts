@@ -21,6 +21,7 @@ async function rebuilding() {
     state,
     proposer: new Proposer({ replica, clock: systemClock }, { sessions: 2, waiting: 8, repeatMs: 5 }),
     log: silentLog,
+    leased: () => undefined,
     wish: async (taskId) => void order.push(`${taskId} wished, ${state.assignmentOf('f', taskId) ? 'assigned' : 'not assigned'}`)
   })
   return { room, state, order }

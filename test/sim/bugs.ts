@@ -1,4 +1,5 @@
 import { bugsOfTheDriver } from './bugs-of-the-driver.ts'
+import { bugsOfLeases } from './leases/bugs.ts'
 
 /** One deliberate mistake, made in the bundled text alone: the sources never hold it. */
 export interface PlantedBug {
@@ -203,4 +204,4 @@ const ofCore: readonly PlantedBug[] = [
 ]
 
 /** Each must be found by the simulation. A text that is not in its file is a mistake of this list, and said so. */
-export const plantedBugs: readonly PlantedBug[] = [...ofCore, ...bugsOfTheDriver]
+export const plantedBugs: readonly PlantedBug[] = [...ofCore, ...bugsOfTheDriver, ...bugsOfLeases]

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { Fault, isFault } from '../../base/fault.ts'
 import { renderReport } from '../bench/report.ts'
+import { runLeaseSeeds } from './leases/seeds.ts'
 import { bugTable, type Found, findBugs } from './planted.ts'
 import { renderScenarios, rewriteScenarios, runScenarios } from './scenarios.ts'
 import { runSeeds } from './seeds.ts'
@@ -11,6 +12,8 @@ const usage = `npm run sim -- --seeds N [--seed S] [--json FILE]   simulate N cl
 npm run sim -- bugs [--seeds N] [--bug TEXT] [--json FILE]
                                                     plant each known mistake, or those with TEXT in their name, and count the
                                                     seeds until one finds it; goes on where FILE says that it stopped
+npm run sim -- leases --seeds N [--seed S] [--json FILE]
+                                                    simulate N clusters whose tasks have leases
 npm run sim -- scenarios [DIR] [--json FILE]        run the scenario files (*.txt) below DIR, else HEARTH_RAFT_SCENARIOS
 npm run sim -- scenarios DIR --rewrite              put what the core prints into them
 `
@@ -60,6 +63,7 @@ export async function main(argv: readonly string[], root: string): Promise<numbe
 async function carryOut(asked: Asked, root: string): Promise<number> {
   if (asked.command === 'scenarios') return scenarios(asked, root)
   if (asked.command === 'bugs') return bugs(asked, root)
+  if (asked.command === 'leases') return leases(asked, root)
   if (asked.command === 'seeds') return seeds(asked, root)
   throw new Fault('invalid', `nothing to run\n${usage}`)
 }
@@ -85,6 +89,13 @@ async function seeds({ seeds: count, seed, minutes, resume, json }: Asked, root:
     resume
   }
   const report = await runSeeds(wish, root, tell)
+  process.stdout.write(renderReport(report))
+  write(json, report)
+  return report.violations.length === 0 ? 0 : 1
+}
+
+async function leases({ seeds: count, seed, json }: Asked, root: string): Promise<number> {
+  const report = await runLeaseSeeds(numberOf('--seed', seed ?? '1'), numberOf('--seeds', count ?? '1'), root, tell)
   process.stdout.write(renderReport(report))
   write(json, report)
   return report.violations.length === 0 ? 0 : 1

@@ -155,6 +155,15 @@ export class SimNode {
     })
   }
 
+  /** Something of the process besides its log, while that life of it goes on. */
+  does(replica: RaftReplica, work: () => void): void {
+    this.#gate(() => {
+      if (this.replica !== replica) return
+      this.#touch()
+      work()
+    })
+  }
+
   #input(work: (host: RaftHost, replica: RaftReplica) => void): void {
     if (this.isPaused && this.#inbox.length >= maxInbox) return
     this.#gate(() => {

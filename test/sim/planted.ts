@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { build } from 'esbuild'
 import { Fault } from '../../base/fault.ts'
 import { type PlantedBug, plantedBugs } from './bugs.ts'
+import { bugsOfLeases } from './leases/bugs.ts'
 
 export interface Found {
   readonly name: string
@@ -80,7 +81,11 @@ async function bundleWith(root: string, bug: PlantedBug, outfile: string): Promi
   const parts = text.split(bug.find)
   if (parts.length !== 2) throw new Fault('invalid', `the text of "${bug.name}" stands ${parts.length - 1} times in ${bug.file}`)
   await build({
-    stdin: { contents: seedLoop, resolveDir: root, loader: 'ts' },
+    stdin: {
+      contents: bugsOfLeases.includes(bug) ? loopOver('leases/world', 'runLeaseSeed') : loopOver('run', 'runSeed'),
+      resolveDir: root,
+      loader: 'ts'
+    },
     plugins: [
       {
         name: 'planted-bug',
@@ -103,9 +108,9 @@ async function bundleWith(root: string, bug: PlantedBug, outfile: string): Promi
 }
 
 /** Prints how many seeds it took and what was broken. */
-const seedLoop = `import { runSeed } from './test/sim/run.ts'
+const loopOver = (file: string, run: string): string => `import { ${run} } from './test/sim/${file}.ts'
 for (let seed = 1; seed <= Number(process.argv[2]); seed++) {
-  const { violation } = await runSeed(seed)
+  const { violation } = await ${run}(seed)
   if (violation === undefined) continue
   process.stdout.write(seed + '\\t' + violation)
   break

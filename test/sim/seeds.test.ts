@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { plantedBugs } from './bugs.ts'
+import { runLeaseSeed } from './leases/world.ts'
 import { runSeed } from './run.ts'
 
 const master = join(dirname(fileURLToPath(import.meta.url)), '../../master')
@@ -22,6 +23,16 @@ t.test('no promise is broken under some seeds, and a seed that is run again is t
   }
   t.ok(faults > 20 && operations > 200, `${faults} faults, ${operations} operations`)
   t.equal(traces.size, 3, 'another seed is another run')
+})
+
+t.test('no two attempts of a task with a lease run at once, and one does when all is well; a seed is one run', async (t) => {
+  const results = []
+  for (const seed of [5, 12]) results.push(await runLeaseSeed(seed))
+  for (const { violation, began, terms, agentFaults, seed } of results) {
+    t.equal(violation, undefined, `seed ${seed}`)
+    t.ok(began > 1 && terms > 1 && agentFaults > 1, `seed ${seed} did something`)
+  }
+  t.strictSame(await runLeaseSeed(5), results[0])
 })
 
 t.test('every planted bug stands in the sources at exactly one place', async (t) => {

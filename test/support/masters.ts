@@ -128,6 +128,11 @@ export class MasterCluster {
     return stateDir
   }
 
+  /** To the process of the agent with that state directory. */
+  signalAgent(stateDir: string, signal: 'SIGSTOP' | 'SIGCONT'): void {
+    this.#agents[this.#agentDirs.indexOf(stateDir)]?.child.kill(signal)
+  }
+
   /** The number of whoever leads, as one of these masters knows. */
   leader(of: readonly MasterDaemon[] = this.masters): Promise<number> {
     return eventually(async () => {
@@ -141,6 +146,7 @@ export class MasterCluster {
 
   async #end(): Promise<void> {
     for (const { child, ended } of this.#agents) {
+      child.kill('SIGCONT') // one that a test has stopped hears nothing else
       child.kill('SIGTERM')
       await ended
     }

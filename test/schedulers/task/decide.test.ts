@@ -18,6 +18,16 @@ const record = (wish: Init<TaskWish>, status: Init<TaskStatus> | null, more: Par
   ...more
 })
 
+/** One that failed, and may have four attempts. */
+const leased = (mode: 'never' | 'on_failure' | 'always', status: Init<TaskStatus>, wish: Init<TaskWish> = {}): TaskRecord => {
+  const definition = completeMessage('TaskDefinition', {
+    taskId: 'a',
+    lease: { lengthMs: 9_000 },
+    restart: { mode, maxAttempts: 4 }
+  })
+  return record(wish, { state: 'failed', ...status }, { definition })
+}
+
 const kill = { signal: 'SIGTERM', graceMs: 1 }
 
 t.test('what is to be done about a wish', async (t) => {
@@ -30,6 +40,16 @@ t.test('what is to be done about a wish', async (t) => {
     ['one that failed is not started again', record({}, { state: 'failed' }), 'none'],
     ['one that is gone is not started again', record({}, { state: 'gone' }), 'none'],
     ['one that was lost is not started again', record({}, { state: 'lost' }), 'none'],
+    ['one whose lease ran out is where it may be restarted', leased('always', { reason: 'lease_expired' }), 'launch'],
+    ['not where it is to end', leased('always', { reason: 'lease_expired' }, { kill }), 'none'],
+    ['not more often than it may', leased('on_failure', { reason: 'lease_expired', attempt: 4 }), 'none'],
+    ['not where it may not be restarted', leased('never', { reason: 'lease_expired' }), 'none'],
+    ['not where it ended by itself', leased('always', { reason: 'exited' }), 'none'],
+    [
+      'one that waits for a lease waits however long',
+      record({}, { state: 'dropped', reason: 'lease_refused', attempt: 9 }),
+      'launch'
+    ],
     ['one dropped on its way is', record({}, { state: 'dropped' }), 'launch'],
     ['but not for ever', record({}, { state: 'dropped', attempt: 3 }), 'none'],
     ['a kill goes to the node', record({ kill }, { state: 'running' }), 'kill'],
