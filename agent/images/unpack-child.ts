@@ -35,11 +35,14 @@ export async function runUnpackChild(
   const stop = (): void => endGroup(child.pid)
   signal.addEventListener('abort', stop, { once: true })
   try {
-    await noteOwner(request.draft, child.pid)
+    // From the start: what a child has said that ends before anybody listens is thrown away.
     const said = collectText(child.stderr)
+    const messages = readMessages(child.stdout, source.onProgress)
+    messages.catch(() => undefined) // told below, if nothing else is
     // A child that has ended closes the pipe; why it did is told by its last line.
     child.stdin.on('error', () => undefined)
-    const [, last] = await Promise.all([feed(child.stdin, source.archive), readMessages(child.stdout, source.onProgress), ended])
+    await noteOwner(request.draft, child.pid)
+    const [, last] = await Promise.all([feed(child.stdin, source.archive), messages, ended])
     signal.throwIfAborted()
     if (last?.type === 'done') return last.result
     if (last?.type === 'fault' && last.kept !== undefined) await source.onKept?.(last.kept)
