@@ -21,9 +21,7 @@ const suite = 'bookworm'
 const system = 'systemd systemd-sysv udev dbus kmod procps linux-image-cloud-amd64 busybox-static'
 /** What the package of Hearth depends on, and crun; no Node. */
 const hearthNeeds = 'runc crun conmon iproute2 nftables golang-github-containers-common zstd libstdc++6'
-/** For tasks in Docker; a test starts it. */
-const docker = 'docker.io iptables'
-const packages = `${system} ${hearthNeeds} ${docker}`.split(' ')
+const packages = `${system} ${hearthNeeds}`.split(' ')
 
 /** The emulated processor would spend its first seconds on these, and no test looks at them. */
 const masked = [
@@ -103,12 +101,6 @@ function configure(tree) {
   const units = join(tree, 'etc/systemd/system')
   for (const unit of masked) run('ln', ['-sf', '/dev/null', join(units, unit)])
   run('ln', ['-sf', '/lib/systemd/system/multi-user.target', join(units, 'default.target')])
-  for (const wish of [
-    'multi-user.target.wants/docker.service',
-    'multi-user.target.wants/containerd.service',
-    'sockets.target.wants/docker.socket'
-  ])
-    rmSync(join(units, wish))
   copyFileSync(join(guest, 'hearth-vm-runner'), join(tree, 'usr/local/sbin/hearth-vm-runner'))
   chmodSync(join(tree, 'usr/local/sbin/hearth-vm-runner'), 0o755)
   const unit = 'hearth-vm-runner.service'

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { scope } from './crowd.ts'
 import { installedMachine } from './installed.ts'
 import type { Machine } from './machine.ts'
-import { api, ended, nodeIsActive, startTask, tasksAre } from './operator.ts'
+import { api, ended, startTask, tasksAre } from './operator.ts'
 
 /** What the kernel makes of the limits, on cgroup v2, from the operator's wish to the program that meets them. */
 
@@ -162,39 +162,4 @@ t.test('exclusive cores are nobody else’s, and given back', async (t) => {
   await remove('alone')
   t.same(await cores('shares', 'late'), ['0-1', '0-1'])
   await remove('shares', 'late')
-})
-
-/** Docker as Debian starts it, but for what Hearth asks of it; no network of its own. An agent looks for it when it starts. */
-const startDocker = `
-mkdir -p /etc/docker
-echo '{"exec-opts": ["native.cgroupdriver=cgroupfs"], "bridge": "none", "iptables": false}' > /etc/docker/daemon.json
-systemctl start docker
-tar -C / -c bin/busybox | docker import - box > /dev/null
-systemctl restart hearth-agent
-`
-
-t.test('containers of Docker meet the same limits, before and after a change, and outlive the agent', async (t) => {
-  await machine.tell(startDocker, 90)
-  await nodeIsActive(machine)
-  const box = (script: string) => ({ runtime: 'docker', image: 'box', arguments: ['/bin/busybox', 'sh', '-c', script] })
-  const memoryBytes = 48 * mebibyte
-  await startTask(machine, { name: 'busy', milliCpu: 200, memoryBytes, ...box('while :; do :; done') })
-  await tasksAre(machine, 'running', 1)
-  const directory = await cgroupOf(machine, 'busy')
-  const limits = `cd ${directory}; cat memory.max cpu.max; cat */cgroup.procs`
-  const [memory, cpu, pid] = (await machine.tell(limits)).split('\n')
-  t.same([memory, cpu], [`${memoryBytes}`, '20000 100000'])
-  const [us = 0] = await ratesPerSecond(t, usedUs(directory))
-  t.ok(within(us, 200_000, 0.05), `${Math.round(us)} µs a second`)
-  await machine.tell('hearth task update --cpus 0.4 --memory 64m busy; systemctl kill -s KILL --kill-whom=all hearth-agent', 60)
-  await nodeIsActive(machine)
-  t.same((await machine.tell(limits)).split('\n'), [`${64 * mebibyte}`, '40000 100000', pid])
-  t.equal(await machine.tell('hearth task exec busy -- /bin/busybox echo inside', 60), 'inside')
-  await machine.tell('hearth task kill busy', 60)
-  t.match(await ended(machine, 'busy'), { state: 'killed', exitCode: 137 })
-  await startTask(machine, { name: 'big', memoryBytes, ...box('dd if=/dev/zero of=/dev/null bs=200M count=1; exit 5') })
-  t.match(await ended(machine, 'big'), { state: 'failed', reason: 'limit_memory', exitCode: 5 })
-  await remove('busy', 'big')
-  await machine.tell('hearth node fsck', 60)
-  t.equal(await machine.tell('docker ps --all --quiet'), '')
 })
